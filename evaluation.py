@@ -1,0 +1,369 @@
+"""Write meta-reviews with the base and the fine-tuned model, side by side and scored: the third of three scripts.
+
+    python evaluation.py                            # the test cases in eval_examples.xlsx; results go into it
+    python evaluation.py --output results.xlsx      # results go into a copy
+    python evaluation.py --num_examples 100         # random rows of the processed test split, into eval_test.xlsx
+    python evaluation.py --model_name_or_path me/pythia-70m_finetuned --base_model EleutherAI/pythia-70m
+
+A test case is a row with a `review` (several reviews of one paper with a line <REVBREAK> between them) and, if there is
+one, a `reference`. Other columns are yours and stay as they are.
+"""
+
+import random
+import statistics
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from openpyxl import Workbook, load_workbook
+from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE, Cell
+from openpyxl.styles import Alignment, Font, PatternFill
+from openpyxl.utils import get_column_letter
+from openpyxl.worksheet.properties import PageSetupProperties
+from openpyxl.worksheet.worksheet import Worksheet
+from rouge_score.rouge_scorer import RougeScorer
+from tqdm import tqdm
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import cached_file
+
+from fine_tune import MAX_NEW_TOKENS, OUTPUT_DIR, SEED, choose_device, load_model
+from processing_meta_review import (
+    KEEP,
+    MAX_SUMMARY_TOKENS,
+    PROCESSED_DIR,
+    PROMPT,
+    RECORD,
+    REVIEW_JOINER,
+    REVIEW_SEPARATOR,
+    InputError,
+    TokenizationArguments,
+    clean_reviews,
+    clean_text,
+    explain_loading,
+    fit_prompt,
+    load_source,
+    load_tokenizer,
+    parse_flags,
+    print_table,
+    read_record,
+    run,
+)
+
+MODEL = OUTPUT_DIR  # the fine-tuned model: a folder or a Hub id
+BASE_MODEL = None  # what it is compared with; None: the base that the fine-tuned model records
+TEST_CASES = "eval_examples.xlsx"  # workbook with a column `review` and, if there are references, `reference`
+OUTPUT = None  # workbook for the results; None: the test cases' own, or eval_test.xlsx with NUM_EXAMPLES
+NUM_EXAMPLES = None  # take so many random rows of the processed data set instead of the workbook's test cases
+SPLIT = "test"  # the split that they are taken from
+BATCH_SIZE = 8  # meta-reviews written at the same time; changes memory and speed, not the texts in fp32
+
+METRICS = ("rouge1", "rouge2", "rougeL")
+MODELS = ("base", "fine_tuned")
+CELL_LIMIT = 32_767  # characters that Excel takes in one cell
+CUT_MARK = " [cut]"
+WIDTHS = {"review": 90, "reference": 60, "base": 60, "fine_tuned": 60}  # in characters; other columns 12
+HIGHEST_ROW = 409  # points, Excel's limit
+
+
+@dataclass
+class EvaluationArguments:
+    """Every constant as a flag."""
+
+    model_name_or_path: str = field(default=MODEL, metadata={"help": "the fine-tuned model: folder or Hub id"})
+    base_model: str | None = field(default=BASE_MODEL, metadata={"help": "default: the base that the model records"})
+    test_cases: str = field(default=TEST_CASES, metadata={"help": "workbook with the columns review and reference"})
+    output: str | None = field(default=OUTPUT, metadata={"help": "workbook for the results; default: in place"})
+    max_new_tokens: int = field(default=MAX_NEW_TOKENS, metadata={"help": "longest meta-review in tokens"})
+    batch_size: int = field(default=BATCH_SIZE, metadata={"help": "meta-reviews written at the same time"})
+    num_examples: int | None = field(default=NUM_EXAMPLES, metadata={"help": "random rows of the data set instead"})
+    split: str = field(default=SPLIT, metadata={"help": "the split that they are taken from"})
+    dataset_name: str = field(default=PROCESSED_DIR, metadata={"help": "cleaned data set: a folder or a Hub id"})
+    seed: int = field(default=SEED, metadata={"help": "which rows are taken"})
+
+    def __post_init__(self) -> None:
+        for name in ("max_new_tokens", "batch_size", "num_examples"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise ValueError(f"--{name} must be at least 1, got {value}")
+
+
+@dataclass
+class Case:
+    """A test case: its row in the sheet, its reviews as they stand there, its reference (empty if there is none)."""
+
+    row: int
+    review: str
+    reference: str
+
+
+@dataclass
+class Output:
+    """What a model wrote for a case, whether it stopped by itself, and how many tokens it wrote."""
+
+    text: str
+    stopped: bool
+    tokens: int
+
+
+def open_workbook(path: str) -> Workbook:
+    """Raises `InputError` for a file that is missing or no workbook."""
+    if not Path(path).is_file():
+        raise InputError(f"there is no workbook {path!r}; name one with --test_cases, or use --num_examples")
+    try:
+        return load_workbook(path)
+    except Exception as error:  # openpyxl raises whatever zip, XML and its own parts raise
+        raise InputError(f"{path!r} is no .xlsx workbook that can be read: {error}") from error
+
+
+def find_columns(sheet: Worksheet) -> dict[str, int]:
+    """Column numbers by the header in row 1, lower case."""
+    return {str(cell.value).strip().lower(): cell.column for cell in sheet[1] if cell.value is not None}
+
+
+def read_cases(sheet: Worksheet, path: str) -> list[Case]:
+    """The rows that have a review. Raises `InputError` where there is no such column or no such row."""
+    columns = find_columns(sheet)
+    if "review" not in columns:
+        found = ", ".join(columns) or "none"
+        raise InputError(f"the sheet {sheet.title!r} of {path!r} has no column 'review' in row 1; there are: {found}")
+    cases = []
+    for row in range(2, sheet.max_row + 1):
+        review = sheet.cell(row, columns["review"]).value
+        reference = sheet.cell(row, columns["reference"]).value if "reference" in columns else None
+        if review is not None and str(review).strip():
+            cases.append(Case(row, str(review), str(reference or "")))
+    if not cases:
+        raise InputError(f"the sheet {sheet.title!r} of {path!r} has no row with a review")
+    return cases
+
+
+def draw_examples(arguments: EvaluationArguments, separator: str) -> Workbook:
+    """A workbook with random rows of the processed data set, the same rows for the same seed."""
+    splits = load_source(arguments.dataset_name)
+    if arguments.split not in splits:
+        raise InputError(f"{arguments.dataset_name!r} has no split {arguments.split!r}; there are: {', '.join(splits)}")
+    split = splits[arguments.split]
+    if not {"review", "summary"} <= set(split.column_names):
+        raise InputError(f"{arguments.dataset_name!r} is not cleaned. First: python processing_meta_review.py")
+    if arguments.num_examples > len(split):
+        print(f"The split {arguments.split!r} has only {len(split):,} rows; all are taken.")
+    rows = sorted(random.Random(arguments.seed).sample(range(len(split)), min(arguments.num_examples, len(split))))
+    workbook = Workbook()
+    sheet = workbook.active
+    sheet.append(["row", "review", "reference"])
+    for number, row in enumerate(rows, start=2):
+        sheet.cell(number, 1, row)
+        write_text(sheet.cell(number, 2), split[row]["review"].replace(REVIEW_JOINER, f"\n{separator}\n"))
+        write_text(sheet.cell(number, 3), split[row]["summary"])
+    return workbook
+
+
+def choose_workbook(arguments: EvaluationArguments, separator: str) -> tuple[Workbook, Path]:
+    """The workbook with the test cases, and the file that the results go to.
+
+    A file that is there already is taken on, with all that a person added to it, if it holds the same test cases;
+    otherwise `InputError` is raised, so that nothing of it is lost.
+    """
+    source, output = Path(arguments.test_cases), arguments.output
+    target = Path(output or ("eval_test.xlsx" if arguments.num_examples else source))
+    if arguments.num_examples and target.resolve() == source.resolve():
+        raise InputError(f"--num_examples never writes to the test cases {str(source)!r}; name another --output")
+    if target.suffix != ".xlsx" or not target.absolute().parent.is_dir():
+        raise InputError(f"--output {str(target)!r} must be an .xlsx file in a folder that exists")
+    workbook = draw_examples(arguments, separator) if arguments.num_examples else open_workbook(str(source))
+    if target.exists() and target.resolve() != source.resolve():
+        wanted = [case.review for case in read_cases(workbook.active, str(source))]
+        workbook = open_workbook(str(target))
+        if [case.review for case in read_cases(workbook.active, str(target))] != wanted:
+            raise InputError(f"{str(target)!r} exists and holds other test cases; name another file with --output")
+    return workbook, target
+
+
+def load_record(name: str) -> dict[str, Any]:
+    """The record that fine_tune.py saved with a model; empty for a model that it did not make."""
+    path = Path(name)
+    if path.is_dir() and not (path / "config.json").exists() and not (path / "adapter_config.json").exists():
+        raise InputError(f"the folder {name!r} holds no finished model. First: python fine_tune.py")
+    if path.is_dir() or "/" not in name:
+        if not path.is_dir():
+            raise InputError(f"there is no model {name!r} here. First: python fine_tune.py")
+        return read_record(name)
+    with explain_loading("model", name):
+        file = cached_file(name, RECORD, _raise_exceptions_for_missing_entries=False)
+        return read_record(str(Path(file).parent)) if file else {}
+
+
+def generate(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: list[list[int]],
+    max_new_tokens: int,
+    batch_size: int,
+) -> Iterator[tuple[int, Output]]:
+    """Continue the prompts (token ids) by greedy decoding; yields each prompt's index and output as it is written.
+
+    Prompts of about the same length share a batch, padded on the left, the longest first: if memory is too small it
+    shows at once. In fp32 the texts are those of one prompt at a time.
+    """
+    ends = model.generation_config.eos_token_id
+    ends = {tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])} - {None}
+    padding = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+    # Set here in full, so that base and fine-tuned model decode alike, whatever is saved with them.
+    config = GenerationConfig(
+        do_sample=False, num_beams=1, max_new_tokens=max_new_tokens, eos_token_id=sorted(ends), pad_token_id=padding
+    )
+    order = sorted(range(len(prompts)), key=lambda index: -len(prompts[index]))
+    for start in range(0, len(order), batch_size):
+        batch = order[start : start + batch_size]
+        length = len(prompts[batch[0]])
+        input_ids = torch.tensor([[padding] * (length - len(prompts[i])) + prompts[i] for i in batch])
+        mask = torch.tensor([[0] * (length - len(prompts[i])) + [1] * len(prompts[i]) for i in batch])
+        with torch.inference_mode():
+            written = model.generate(
+                input_ids=input_ids.to(model.device), attention_mask=mask.to(model.device), generation_config=config
+            )[:, length:].tolist()
+        for index, tokens in zip(batch, written, strict=True):
+            end = next((place for place, token in enumerate(tokens) if token in ends), None)
+            text = tokenizer.decode(tokens[:end], skip_special_tokens=True).strip()
+            yield index, Output(text, end is not None, len(tokens) if end is None else end + 1)
+
+
+def write_summaries(
+    name: str, cases: list[Case], arguments: EvaluationArguments, record: dict[str, Any], label: str
+) -> list[Output]:
+    """Let a model write a meta-review for each case, its reviews cleaned, cut and prompted as for training."""
+    settings = TokenizationArguments(
+        model_name_or_path=name,
+        prompt_template=record.get("prompt_template", PROMPT),
+        max_length=record.get("max_length"),
+        max_summary_tokens=record.get("max_summary_tokens", MAX_SUMMARY_TOKENS),
+    )
+    if arguments.max_new_tokens > settings.max_summary_tokens:
+        raise InputError(f"--max_new_tokens must be at most {settings.max_summary_tokens}, what the prompt leaves free")
+    tokenizer, limit = load_tokenizer(settings)
+    cleaning = record.get("keep", KEEP), record.get("review_separator", REVIEW_SEPARATOR)
+    reviews = [clean_reviews(case.review, *cleaning) for case in cases]
+    fitted = [fit_prompt(review, tokenizer, limit, settings.prompt_template) for review in reviews]
+    prompts, cut = [prompt for prompt, _ in fitted], [tokens for _, tokens in fitted if tokens]
+    if cut:
+        print(f"{label}: the reviews of {len(cut)} of {len(cases)} cases are cut to fit into {limit:,} tokens.")
+    device, dtype = choose_device()
+    model = load_model(name, dtype).to(device).eval()
+    outputs: dict[int, Output] = {}
+    started, tokens = time.perf_counter(), 0
+    with tqdm(total=len(cases), desc=label, unit=" cases") as progress:
+        for index, output in generate(model, tokenizer, prompts, arguments.max_new_tokens, arguments.batch_size):
+            outputs[index] = output
+            tokens += output.tokens
+            progress.set_postfix_str(f"{tokens / (time.perf_counter() - started):.0f} tokens/s", refresh=False)
+            progress.update()
+    return [outputs[index] for index in range(len(cases))]
+
+
+def score(output: Output, reference: str, keep: str = KEEP) -> dict[str, float | int | bool]:
+    """ROUGE-1/2/L F1 with stemming (Lin 2004, the rouge-score package), words, and whether the text stopped by itself.
+
+    Both texts are cleaned alike first, since the model learned from cleaned ones. No ROUGE without a reference.
+    """
+    scores: dict[str, float | int | bool] = {}
+    if reference:
+        rouge = RougeScorer(METRICS, use_stemmer=True).score(clean_text(reference, keep), clean_text(output.text, keep))
+        scores = {metric: round(rouge[metric].fmeasure, 4) for metric in METRICS}
+    return scores | {"words": len(output.text.split()), "stopped": output.stopped}
+
+
+def write_text(cell: Cell, text: str) -> None:
+    """Put a text into a cell: never as a formula, without what XML forbids, cut with a mark at Excel's limit."""
+    text = ILLEGAL_CHARACTERS_RE.sub("\ufffd", text)
+    cell.value = text if len(text) <= CELL_LIMIT else text[: CELL_LIMIT - len(CUT_MARK)] + CUT_MARK
+    cell.data_type = "s"
+
+
+def write_results(sheet: Worksheet, cases: list[Case], results: dict[str, list[dict[str, Any]]]) -> None:
+    """Write the texts, then the scores, into columns named after them; columns from an earlier run are used again."""
+    columns = find_columns(sheet)
+    scores = [(f"{model}_{name}", model, name) for model in MODELS for name in (*METRICS, "words", "stopped")]
+    for header, model, name in [(model, model, "text") for model in MODELS] + scores:
+        column = columns.setdefault(header.lower(), max(columns.values()) + 1)
+        sheet.cell(1, column).value = header
+        for case, result in zip(cases, results[model], strict=True):
+            cell = sheet.cell(case.row, column)
+            if name == "text":
+                write_text(cell, result[name])
+            else:
+                cell.value = {True: "yes", False: "no"}[result[name]] if name == "stopped" else result.get(name)
+
+
+def format_sheet(sheet: Worksheet) -> None:
+    """Wrapped text, columns and rows in which it can be read, a header that stays in sight."""
+    for name, column in find_columns(sheet).items():
+        letter, header = get_column_letter(column), sheet.cell(1, column)
+        header.font, header.fill = Font(bold=True), PatternFill("solid", fgColor="DDE6F0")
+        header.alignment = Alignment(wrap_text=True, vertical="top")
+        if letter not in sheet.column_dimensions:  # a width that somebody chose stays
+            sheet.column_dimensions[letter].width = WIDTHS.get(name, 12)
+    for row in sheet.iter_rows(min_row=2):
+        lines = 1
+        for cell in row:
+            cell.alignment = Alignment(wrap_text=True, vertical="top")
+            width = sheet.column_dimensions[cell.column_letter].width
+            lines = max(lines, sum(1 + len(line) // width for line in str(cell.value or "").split("\n")))
+        sheet.row_dimensions[row[0].row].height = min(HIGHEST_ROW, 15 * lines)
+    sheet.freeze_panes = sheet.freeze_panes or "A2"
+    sheet.page_setup.orientation, sheet.page_setup.fitToHeight = "landscape", 0  # printed: as wide as one page
+    sheet.sheet_properties.pageSetUpPr = PageSetupProperties(fitToPage=True)
+
+
+def save_workbook(workbook: Workbook, target: Path) -> None:
+    """Write the workbook beside its place and put it there when it is whole."""
+    new = target.with_name(f".{target.name}.new")
+    workbook.save(new)
+    new.replace(target)
+
+
+def print_means(results: dict[str, list[dict[str, Any]]]) -> None:
+    """Print the mean of each score for both models."""
+    table = []
+    for model in MODELS:
+        rouge = [[result[metric] for result in results[model] if metric in result] for metric in METRICS]
+        words = statistics.mean(result["words"] for result in results[model])
+        stopped = statistics.mean(result["stopped"] for result in results[model])
+        means = [f"{statistics.mean(values):.4f}" if values else "-" for values in rouge]
+        table.append([model, len(results[model]), *means, f"{words:.0f}", f"{stopped:.0%}"])
+    print_table(["", "cases", "ROUGE-1", "ROUGE-2", "ROUGE-L", "words", "stopped by itself"], table)
+
+
+def main() -> None:
+    arguments: EvaluationArguments = parse_flags(EvaluationArguments, __doc__)
+
+    # 1. Read the test cases and what the model records of its training.
+    record = load_record(arguments.model_name_or_path)
+    base_model = arguments.base_model or record.get("base_model")
+    if base_model is None:
+        raise InputError(f"{arguments.model_name_or_path!r} does not record its base; name it with --base_model")
+    workbook, target = choose_workbook(arguments, record.get("review_separator", REVIEW_SEPARATOR))
+    cases = read_cases(workbook.active, str(target))
+    save_workbook(workbook, target.with_name(f".{target.name}.try"))  # fails now rather than after the generation
+    target.with_name(f".{target.name}.try").unlink()
+
+    # 2. Let both models write, with the same prompts and the same decoding, and score what they wrote.
+    results = {}
+    for label, name in zip(MODELS, (base_model, arguments.model_name_or_path), strict=True):
+        outputs = write_summaries(name, cases, arguments, record, label)
+        pairs = zip(outputs, cases, strict=True)
+        results[label] = [
+            {"text": out.text} | score(out, case.reference, record.get("keep", KEEP)) for out, case in pairs
+        ]
+
+    # 3. Write the workbook and print the means.
+    write_results(workbook.active, cases, results)
+    format_sheet(workbook.active)
+    save_workbook(workbook, target)
+    print_means(results)
+    print(f"Base: {base_model}. Fine-tuned: {arguments.model_name_or_path}. The texts side by side: {target}")
+
+
+if __name__ == "__main__":
+    run(main)

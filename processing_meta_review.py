@@ -1,0 +1,472 @@
+"""Clean, prompt and tokenize reviews and meta-reviews: the first of three scripts.
+
+    python processing_meta_review.py                                  # zqz979/meta-review from the Hub
+    python processing_meta_review.py --dataset_name my_reviews.csv    # a file or folder: CSV, JSON, JSON Lines, Parquet
+    python processing_meta_review.py --model_name_or_path EleutherAI/pythia-410m   # another tokenizer and context
+    HF_TOKEN=... python processing_meta_review.py --push_to_hub       # also put both data sets on the Hub, private
+
+It writes `processed_meta_review/` (columns review, summary) and `tokenized_meta_review/` (input_ids, labels, length).
+Next: python fine_tune.py
+"""
+
+import hashlib
+import json
+import re
+import shutil
+import sys
+import unicodedata
+from argparse import ArgumentError
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import datasets
+import huggingface_hub
+import numpy as np
+from datasets import Dataset, DatasetDict
+from datasets.exceptions import DatasetNotFoundError, DatasetsError
+from huggingface_hub import errors as hub_errors
+from transformers import AutoConfig, AutoTokenizer, HfArgumentParser
+from transformers import PreTrainedTokenizerBase as Tokenizer
+
+DATASET = "zqz979/meta-review"  # Hub id, folder or file with the reviews and meta-reviews
+MODEL = "EleutherAI/pythia-70m"  # the model to fine-tune; here only its tokenizer and its context are needed
+PROCESSED_DIR = "processed_meta_review"  # cleaned texts
+TOKENIZED_DIR = "tokenized_meta_review"  # the same as token ids, ready to train on
+REVIEW_COLUMN = None  # column with the reviews; None: Input or review, whichever is there
+SUMMARY_COLUMN = None  # column with the meta-review; None: Output or summary
+KEEP = "a-zA-Z0-9"  # characters kept besides whitespace; "a-zA-Z0-9.,;:!?()'-" would keep punctuation
+REVIEW_SEPARATOR = "<REVBREAK>"  # stands between the reviews of one paper in the source
+PROMPT = "### Review:\n{review}\n\n### Summary:\n"  # what the model reads before it writes the summary
+MAX_LENGTH = None  # tokens of prompt and summary together; None: the model's context (2,048 for Pythia)
+MAX_SUMMARY_TOKENS = 512  # part of MAX_LENGTH that is kept free for the summary and its end token
+SEED = 42  # for dividing a source that has only one split
+
+REVIEW_JOINER = "\n\n"  # between the cleaned reviews of one paper
+IGNORE_INDEX = -100  # label of a token that is read but not learned
+SPLITS = ("train", "validation", "test")
+SPLIT_ALIASES = {"val": "validation", "valid": "validation", "dev": "validation"}
+CLEANING_SETTINGS = ("dataset_name", "keep", "review_separator")
+TOKENIZATION_SETTINGS = ("prompt_template", "max_length", "max_summary_tokens")
+UNKNOWN_ON_HUB = (hub_errors.RepositoryNotFoundError, hub_errors.HFValidationError, DatasetNotFoundError)
+HUB_OUT_OF_REACH = (ConnectionError, hub_errors.OfflineModeIsEnabled)
+DROP_REASONS = ("empty", "duplicate", "in a later split")
+FILE_FORMATS = {".csv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
+RECORD = "record.json"  # in every folder that these scripts write: what it was made with
+
+
+class InputError(Exception):
+    """A wrong argument or input: shown as it is, without a traceback, with exit status 2."""
+
+
+@dataclass
+class TokenizationArguments:
+    """What decides the token ids; the same in processing_meta_review.py and fine_tune.py."""
+
+    model_name_or_path: str = field(default=MODEL, metadata={"help": "Hub id or folder of the model to fine-tune"})
+    tokenized_dir: str = field(default=TOKENIZED_DIR, metadata={"help": "folder of the tokenized data set"})
+    prompt_template: str = field(default=PROMPT, metadata={"help": "text with {review} in it, once"})
+    max_length: int | None = field(default=MAX_LENGTH, metadata={"help": "tokens in all; default: the model's context"})
+    max_summary_tokens: int = field(default=MAX_SUMMARY_TOKENS, metadata={"help": "tokens kept for the summary"})
+
+    def __post_init__(self) -> None:
+        if self.prompt_template.count("{review}") != 1:
+            raise ValueError(f"--prompt_template must contain {{review}} once, got {self.prompt_template!r}")
+        for name in ("max_length", "max_summary_tokens"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise ValueError(f"--{name} must be at least 1, got {value}")
+
+
+@dataclass
+class ProcessingArguments(TokenizationArguments):
+    """Every constant as a flag."""
+
+    dataset_name: str = field(default=DATASET, metadata={"help": "Hub id, folder or file to read"})
+    output_dir: str = field(default=PROCESSED_DIR, metadata={"help": "folder of the cleaned data set"})
+    review_column: str | None = field(default=REVIEW_COLUMN, metadata={"help": "default: Input or review"})
+    summary_column: str | None = field(default=SUMMARY_COLUMN, metadata={"help": "default: Output or summary"})
+    keep: str = field(default=KEEP, metadata={"help": "characters to keep besides whitespace, as in a regex class"})
+    review_separator: str = field(default=REVIEW_SEPARATOR, metadata={"help": "stands between two reviews"})
+    seed: int = field(default=SEED, metadata={"help": "for dividing a source that has only one split"})
+    push_to_hub: bool = field(default=False, metadata={"help": "put both data sets on the Hub, private"})
+    hub_user: str | None = field(default=None, metadata={"help": "owner on the Hub; default: the token's user"})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        try:
+            re.compile(f"[^{self.keep}]")
+        except re.error as error:
+            raise ValueError(f"--keep {self.keep!r} is no set of characters: {error}") from error
+        if self.review_separator == "":
+            raise ValueError("--review_separator must not be empty")
+
+
+def parse_flags(dataclass_type: type, description: str) -> Any:
+    """An instance of the dataclass from the command line. Raises `InputError` for a wrong flag or value."""
+    heading = description.partition("\n")[0]
+    parser = HfArgumentParser(dataclass_type, description=heading, allow_abbrev=False, exit_on_error=False)
+    try:
+        arguments, unknown = parser.parse_args_into_dataclasses(return_remaining_strings=True, look_for_args_file=False)
+    except (ValueError, ArgumentError) as error:
+        raise InputError(str(error)) from error
+    if unknown:
+        raise InputError(f"unknown argument: {' '.join(unknown)} (all flags: python {Path(sys.argv[0]).name} --help)")
+    return arguments
+
+
+def run(main: Callable[[], None]) -> None:
+    """Run a script. Wrong input ends it with status 2, a failure at run time with 1, each told in plain words."""
+    datasets.disable_caching()  # else every map leaves a file beside the data it read
+    try:
+        main()
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except (OSError, KeyboardInterrupt) as error:
+        print(f"failed: {error}" if isinstance(error, OSError) else "interrupted", file=sys.stderr)
+        sys.exit(1)
+
+
+def print_table(header: list[str], rows: list[list[Any]]) -> None:
+    """Print rows under a header, numbers to the right."""
+    texts = [header] + [[f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
+    for first, *others in texts:
+        print(first.ljust(widths[0]), *map(str.rjust, others, widths[1:]), sep="  ")
+
+
+@contextmanager
+def explain_loading(kind: str, name: str) -> Iterator[None]:
+    """Turn what the Hub's clients raise while they load `name` (a "model" or "data set") into an `InputError`."""
+    try:
+        yield
+    except (OSError, ValueError, DatasetsError) as error:
+        causes: list[BaseException] = [error]
+        while cause := causes[-1].__cause__ or causes[-1].__context__:
+            causes.append(cause)
+        hub = f"the Hub ({huggingface_hub.constants.ENDPOINT})"
+        if any(isinstance(cause, UNKNOWN_ON_HUB) for cause in causes):
+            problem = f"is neither here nor a {kind} that you may read on {hub}; a private or gated one needs HF_TOKEN"
+        elif any(isinstance(cause, HUB_OUT_OF_REACH) for cause in causes):
+            problem = f"is not here, and {hub} is out of reach; set HF_ENDPOINT to a mirror or try: make demo"
+        else:
+            problem = f"cannot be read: {str(causes[-1]).strip().splitlines()[0]}"
+        raise InputError(f"the {kind} {name!r} {problem}") from error
+
+
+def load_source(name: str) -> DatasetDict:
+    """Load a data set from a file, a folder (of data files, or written by `save_to_disk`) or the Hub."""
+    path = Path(name)
+    if path.is_file() and path.suffix.lower() not in FILE_FORMATS:
+        raise InputError(f"the file {name!r} must end in one of {', '.join(FILE_FORMATS)}")
+    with explain_loading("data set", name):
+        if path.is_file():
+            return datasets.load_dataset(FILE_FORMATS[path.suffix.lower()], data_files=str(path))
+        if (path / "dataset_dict.json").is_file():
+            return DatasetDict.load_from_disk(name)
+        return datasets.load_dataset(name)
+
+
+def choose_column(available: list[str], flag: str, given: str | None, defaults: tuple[str, ...]) -> str:
+    """The column that the flag names, or the first default that is there. Raises `InputError` naming what is there."""
+    for name in (given,) if given else defaults:
+        if name in available:
+            return name
+    wanted = repr(given) if given else " or ".join(map(repr, defaults))
+    raise InputError(f"no column {wanted}; there are: {', '.join(available)}. Name the right one with --{flag}")
+
+
+def complete_splits(source: DatasetDict, seed: int = SEED) -> DatasetDict:
+    """Splits train, validation, test; one that the source lacks is a twentieth of train, the same rows every time."""
+    splits = {SPLIT_ALIASES.get(name, name): split for name, split in source.items()}
+    if len(splits) == 1:
+        splits = {"train": next(iter(splits.values()))}
+    if "train" not in splits:
+        raise InputError(f"the source has no split 'train', only: {', '.join(source)}")
+    held_out_rows = max(1, round(len(splits["train"]) / 20))
+    for name in SPLITS:
+        if name not in splits and len(splits["train"]) > held_out_rows:
+            splits["train"], splits[name] = splits["train"].train_test_split(held_out_rows, seed=seed).values()
+        if name not in splits or len(splits[name]) == 0:
+            raise InputError(f"the split {name!r} is empty, or the source has too few rows to make one")
+    return DatasetDict({name: splits[name] for name in SPLITS})
+
+
+def clean_text(text: str | None, keep: str = KEEP) -> str:
+    """Remove every character but `keep` and whitespace; accents and ligatures become ASCII letters first (NFKD).
+
+    A run of blanks becomes one blank; a run with a line break in it becomes one line break.
+    """
+    folded = unicodedata.normalize("NFKD", str(text or ""))
+    kept = re.sub(rf"[^{keep}\s]", "", folded)
+    return re.sub(r"\s+", lambda run: "\n" if "\n" in run[0] else " ", kept).strip()
+
+
+def clean_reviews(text: str | None, keep: str = KEEP, separator: str = REVIEW_SEPARATOR) -> str:
+    """Clean all reviews of one paper; one blank line stands between two reviews and none inside a review."""
+    reviews = (clean_text(review, keep) for review in str(text or "").split(separator))
+    return REVIEW_JOINER.join(review for review in reviews if review)
+
+
+def digest(*texts: str) -> bytes:
+    """16 bytes that stand for the texts: equality at little memory."""
+    return hashlib.blake2b("\0".join(texts).encode(), digest_size=16).digest()
+
+
+def drop_rows(split: Dataset, later_reviews: set[bytes]) -> tuple[Dataset, Counter[str]]:
+    """Drop rows with an empty side, exact duplicates, and rows whose review is in `later_reviews` (as digests).
+
+    Returns what stays, and how many rows went for which reason.
+    """
+    dropped: Counter[str] = Counter()
+    rows: list[int] = []
+    seen: set[bytes] = set()
+    for index, row in enumerate(split):
+        pair = digest(row["review"], row["summary"])
+        if not row["review"] or not row["summary"]:
+            dropped["empty"] += 1
+        elif pair in seen:
+            dropped["duplicate"] += 1
+        elif digest(row["review"]) in later_reviews:
+            dropped["in a later split"] += 1
+        else:
+            rows.append(index)
+        seen.add(pair)
+    return split.select(rows), dropped
+
+
+def clean_splits(splits: DatasetDict, review: str, summary: str, keep: str, separator: str) -> DatasetDict:
+    """Splits with the columns review and summary, cleaned, without unusable rows; prints what went and why.
+
+    `review` and `summary` name the columns of the source. Raises `InputError` where nothing is left of a split.
+    """
+
+    def clean_row(row: dict[str, Any]) -> dict[str, Any]:
+        before = sum(len(str(row[column] or "")) for column in (review, summary))
+        texts = {"review": clean_reviews(row[review], keep, separator), "summary": clean_text(row[summary], keep)}
+        return texts | {"before": before, "after": sum(map(len, texts.values()))}
+
+    cleaned: dict[str, Dataset] = {}
+    table: list[list[Any]] = []
+    later_reviews: set[bytes] = set()
+    for name in reversed(SPLITS):  # the later ones first: what stands in two splits stays in the later one
+        split = splits[name].map(clean_row, remove_columns=splits[name].column_names, desc=f"Clean {name}")
+        cleaned[name], dropped = drop_rows(split.select_columns(["review", "summary"]), later_reviews)
+        if len(cleaned[name]) == 0:
+            raise InputError(f"no row of the split {name!r} has both a review and a summary left after cleaning")
+        later_reviews.update(map(digest, cleaned[name]["review"]))
+        removed = f"{1 - sum(split['after']) / sum(split['before']):.1%}"
+        table.insert(0, [name, len(split), len(cleaned[name]), *(dropped[reason] for reason in DROP_REASONS), removed])
+    print_table(["split", "rows read", "kept", *DROP_REASONS, "characters removed"], table)
+    return DatasetDict({name: cleaned[name] for name in SPLITS})
+
+
+def prompt_as_chat_template(tokenizer: Tokenizer, prompt: str = PROMPT) -> str:
+    """The prompt as a Jinja chat template: the user's message is the reviews, the assistant's the summary.
+
+    Whoever loads the saved tokenizer gets the right prompt from `apply_chat_template`, without this project.
+    """
+    # The texts stand in expressions because Jinja drops a line break at the end of a template.
+    before, after = (json.dumps(text) for text in prompt.split("{review}"))
+    start = "{{ bos_token }}" if tokenizer("").input_ids[:1] == [tokenizer.bos_token_id] else ""
+    return (
+        f"{start}{{% for message in messages %}}{{% if message['role'] == 'assistant' %}}"
+        "{{ message['content'] + eos_token }}"
+        f"{{% else %}}{{{{ {before} + message['content'] + {after} }}}}{{% endif %}}{{% endfor %}}"
+    )
+
+
+def encode_prompt(review: str, tokenizer: Tokenizer, prompt: str = PROMPT) -> list[int]:
+    """Token ids of the whole prompt around the cleaned reviews of a paper, nothing cut."""
+    if tokenizer.chat_template != prompt_as_chat_template(tokenizer, prompt):  # the model has a template of its own
+        review = prompt.replace("{review}", review)
+    message = {"role": "user", "content": review}
+    text = tokenizer.apply_chat_template([message], add_generation_prompt=True, tokenize=False)
+    return tokenizer(text, add_special_tokens=False, verbose=False).input_ids
+
+
+def share_budget(lengths: list[int], budget: int) -> list[int]:
+    """Share `budget` tokens among reviews of these lengths: short ones stay whole, long ones get one equal allowance.
+
+    Water-filling: the allowance is the largest number c for which the sum of min(length, c) is at most `budget`.
+    """
+    remaining = budget
+    for served, length in enumerate(sorted(lengths)):
+        allowance = remaining // (len(lengths) - served)
+        if length > allowance:
+            return [min(length, allowance) for length in lengths]
+        remaining -= length
+    return list(lengths)
+
+
+def cut_at_word(text: str, offsets: list[tuple[int, int]], allowance: int) -> str:
+    """The first words of `text` that take at most `allowance` tokens; `offsets` are its tokens' (start, end).
+
+    A first word that alone takes more is cut inside: a review without a blank should not vanish.
+    """
+    if len(offsets) <= allowance:
+        return text
+    end = offsets[allowance - 1][1] if allowance else 0
+    if not text[end].isspace():
+        end = max((blank.start() for blank in re.finditer(r"\s", text[:end])), default=end)
+    return text[:end].rstrip()
+
+
+def fit_prompt(review: str, tokenizer: Tokenizer, limit: int, prompt: str = PROMPT) -> tuple[list[int], int]:
+    """Token ids of the prompt, the reviews cut so that it has at most `limit` tokens, and how many tokens that cost.
+
+    Only the reviews are cut, never the prompt around them. The same rule serves training and generation. Raises
+    `InputError` where even empty reviews would not fit.
+    """
+    whole = input_ids = encode_prompt(review, tokenizer, prompt)
+    if len(whole) <= limit:
+        return whole, 0
+    reviews = review.split(REVIEW_JOINER)
+    offsets = tokenizer(reviews, add_special_tokens=False, return_offsets_mapping=True, verbose=False).offset_mapping
+    lengths = [len(tokens) for tokens in offsets]
+    budget = limit - (len(whole) - sum(lengths))
+    while len(input_ids) > limit:  # once, as a rule: after a cut the tokens at a seam may merge in another way
+        if budget < 1:
+            raise InputError(f"{len(reviews)} reviews and the prompt do not fit into {limit} tokens; see --max_length")
+        parts = map(cut_at_word, reviews, offsets, share_budget(lengths, budget))
+        input_ids = encode_prompt(REVIEW_JOINER.join(filter(None, parts)), tokenizer, prompt)
+        budget -= max(1, len(input_ids) - limit)
+    return input_ids, len(whole) - len(input_ids)
+
+
+def load_tokenizer(arguments: TokenizationArguments) -> tuple[Tokenizer, int]:
+    """The model's tokenizer, and how many tokens a prompt may have: the context without the reserve for the summary.
+
+    A tokenizer without a chat template gets the prompt as one. `arguments.max_length` is set where it is None. Raises
+    `InputError` for a tokenizer without end-of-text token or offsets, and for a context too small for any review.
+    """
+    name, reserve = arguments.model_name_or_path, arguments.max_summary_tokens
+    with explain_loading("model", name):
+        context = getattr(AutoConfig.from_pretrained(name), "max_position_embeddings", None)
+        tokenizer = AutoTokenizer.from_pretrained(name)
+    if tokenizer.eos_token_id is None or not tokenizer.is_fast:
+        raise InputError(f"the tokenizer of {name!r} has no end-of-text token or is not a fast one; choose another")
+    if tokenizer.chat_template is None:
+        tokenizer.chat_template = prompt_as_chat_template(tokenizer, arguments.prompt_template)
+    arguments.max_length = arguments.max_length or context
+    if arguments.max_length is None or arguments.max_length > (context or arguments.max_length):
+        raise InputError(
+            f"--max_length {arguments.max_length}: the config of {name!r} says {context} tokens of context"
+        )
+    frame = len(encode_prompt("", tokenizer, arguments.prompt_template))
+    if arguments.max_length - reserve <= frame:
+        raise InputError(
+            f"a context of {arguments.max_length} tokens is too small: {reserve} are kept for the summary "
+            f"(--max_summary_tokens) and {frame} go to the prompt, so none is left for the reviews"
+        )
+    return tokenizer, arguments.max_length - reserve
+
+
+def tokenize_splits(
+    splits: DatasetDict, tokenizer: Tokenizer, limit: int, arguments: TokenizationArguments
+) -> DatasetDict:
+    """Splits with `input_ids`, `labels` (-100 on the prompt) and `length`; prints lengths and what was cut to fit.
+
+    A prompt has at most `limit` tokens. The summary ends with the end-of-text token, and that token is learned: so the
+    model learns to stop. An example whose summary has over `max_summary_tokens`, the end counted, is left out: cut in
+    the middle it would teach to break off.
+    """
+
+    def encode(row: dict[str, str]) -> dict[str, Any]:
+        prompt, cut = fit_prompt(row["review"], tokenizer, limit, arguments.prompt_template)
+        summary = tokenizer(row["summary"], add_special_tokens=False, verbose=False).input_ids
+        summary.append(tokenizer.eos_token_id)
+        labels = [IGNORE_INDEX] * len(prompt) + summary
+        return {"input_ids": prompt + summary, "labels": labels, "length": len(labels), "cut": cut, "end": len(summary)}
+
+    tokenized: dict[str, Dataset] = {}
+    table: list[list[Any]] = []
+    for name, split in splits.items():
+        encoded = split.map(encode, remove_columns=split.column_names, desc=f"Tokenize {name}")
+        cut, summary_lengths = np.array(encoded["cut"]), np.array(encoded["end"])
+        uncut = np.array(encoded["length"]) + cut
+        kept = np.flatnonzero(summary_lengths <= arguments.max_summary_tokens)
+        quantiles = [int(tokens) for tokens in np.percentile(uncut, [50, 95, 100])]
+        share = f"{cut.sum() / max(1, uncut[cut > 0].sum()):.0%}"
+        table.append([name, *quantiles, int((cut > 0).sum()), share, len(split) - len(kept)])
+        tokenized[name] = encoded.select(kept).select_columns(["input_ids", "labels", "length"])
+    print_table(["split", "tokens: median", "95th %", "maximum", "cut to fit", "by", "summary too long"], table)
+    return DatasetDict(tokenized)
+
+
+def tokenization_record(splits: DatasetDict, tokenizer: Tokenizer, arguments: TokenizationArguments) -> dict[str, Any]:
+    """All that decides the token ids, so that a later run can tell whether they are the ones it needs."""
+    texts = hashlib.sha256()
+    for split in splits.values():
+        for row in split:
+            texts.update(digest(row["review"], row["summary"]))
+    vocabulary = digest(tokenizer.backend_tokenizer.to_str(), str(tokenizer.chat_template), tokenizer.eos_token)
+    settings = {name: getattr(arguments, name) for name in TOKENIZATION_SETTINGS}
+    return {"texts": texts.hexdigest(), "tokenizer": vocabulary.hex(), **settings}
+
+
+def read_record(folder: str) -> dict[str, Any]:
+    """What a folder written by these scripts was made with; empty where it holds no record."""
+    path = Path(folder, RECORD)
+    return json.loads(path.read_text()) if path.is_file() else {}
+
+
+def check_output_folder(folder: str) -> None:
+    """Raise `InputError` where `folder` holds something that these scripts did not write."""
+    path = Path(folder)
+    if path.exists() and (not path.is_dir() or (any(path.iterdir()) and not (path / RECORD).exists())):
+        raise InputError(f"{folder!r} exists and holds something else; nothing was written. Choose another folder")
+
+
+def save_splits(splits: DatasetDict, record: dict[str, Any], folder: str) -> None:
+    """Write splits and record beside `folder` and put them in its place when they are whole."""
+    target = Path(folder)
+    new = target.with_name(target.name + ".new")
+    shutil.rmtree(new, ignore_errors=True)
+    splits.save_to_disk(new)
+    (new / RECORD).write_text(json.dumps(record, indent=2) + "\n")
+    shutil.rmtree(target, ignore_errors=True)
+    new.rename(target)
+
+
+def main() -> None:
+    arguments: ProcessingArguments = parse_flags(ProcessingArguments, __doc__)
+    for folder in (arguments.output_dir, arguments.tokenized_dir):
+        check_output_folder(folder)
+    if arguments.push_to_hub:
+        arguments.hub_user = arguments.hub_user or huggingface_hub.whoami()["name"]
+
+    # 1. Read the tokenizer and the source.
+    tokenizer, limit = load_tokenizer(arguments)
+    source = load_source(arguments.dataset_name)
+    available = next(iter(source.values())).column_names
+    review = choose_column(available, "review_column", arguments.review_column, ("Input", "review"))
+    summary = choose_column(available, "summary_column", arguments.summary_column, ("Output", "summary"))
+
+    # 2. Clean the texts, drop what cannot be used.
+    splits = complete_splits(source, arguments.seed)
+    processed = clean_splits(splits, review, summary, arguments.keep, arguments.review_separator)
+
+    # 3. Tokenize, fitting the reviews into the context.
+    tokenized = tokenize_splits(processed, tokenizer, limit, arguments)
+
+    # 4. Save both.
+    made_with = {name: getattr(arguments, name) for name in CLEANING_SETTINGS}
+    save_splits(processed, made_with, arguments.output_dir)
+    record = tokenization_record(processed, tokenizer, arguments)
+    save_splits(tokenized, made_with | record, arguments.tokenized_dir)
+    print(f"Saved {arguments.output_dir} (texts) and {arguments.tokenized_dir} (token ids).")
+
+    # 5. Push both, if asked.
+    if arguments.push_to_hub:
+        for name, data in (("processed_meta_review", processed), ("tokenized_meta_review", tokenized)):
+            data.push_to_hub(f"{arguments.hub_user}/{name}", private=True)
+            print(f"Pushed {arguments.hub_user}/{name} to the Hub.")
+    print("Next: python fine_tune.py")
+
+
+if __name__ == "__main__":
+    run(main)
