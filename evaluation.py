@@ -29,13 +29,12 @@ from tqdm import tqdm
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import cached_file
 
-from fine_tune import MAX_NEW_TOKENS, OUTPUT_DIR, SEED, choose_device, load_model
+from fine_tune import MAX_NEW_TOKENS, OUTPUT_DIR, SEED, TRAINING_RECORD, choose_device, load_model
 from processing_meta_review import (
     KEEP,
     MAX_SUMMARY_TOKENS,
     PROCESSED_DIR,
     PROMPT,
-    RECORD,
     REVIEW_JOINER,
     REVIEW_SEPARATOR,
     InputError,
@@ -189,10 +188,10 @@ def load_record(name: str) -> dict[str, Any]:
     if path.is_dir() or "/" not in name:
         if not path.is_dir():
             raise InputError(f"there is no model {name!r} here. First: python fine_tune.py")
-        return read_record(name)
+        return read_record(name, TRAINING_RECORD)
     with explain_loading("model", name):
-        file = cached_file(name, RECORD, _raise_exceptions_for_missing_entries=False)
-        return read_record(str(Path(file).parent)) if file else {}
+        file = cached_file(name, TRAINING_RECORD, _raise_exceptions_for_missing_entries=False)
+        return read_record(str(Path(file).parent), TRAINING_RECORD) if file else {}
 
 
 def generate(

@@ -14,12 +14,13 @@ import inspect
 import json
 import math
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from datasets import DatasetDict
+from datasets import Dataset, DatasetDict
 from huggingface_hub import ModelCardData
 from matplotlib.figure import Figure
 from transformers import (
@@ -37,7 +38,6 @@ from processing_meta_review import (
     IGNORE_INDEX,
     KEEP,
     PROCESSED_DIR,
-    RECORD,
     REVIEW_SEPARATOR,
     InputError,
     TokenizationArguments,
@@ -63,6 +63,8 @@ CHECKPOINTS_KEPT = 2  # the newest ones; the best one always stays
 MAX_NEW_TOKENS = 256  # default length of a generated summary, saved with the model
 OUTPUT_DIR = "pythia_finetuned"  # the fine-tuned model
 SEED = 42  # order of the examples; on a CPU the same seed gives the same weights, bit for bit
+
+TRAINING_RECORD = "training_record.json"  # in the output folder: base model, data, settings, results
 
 
 @dataclass
@@ -139,7 +141,7 @@ def load_model(name: str, dtype: torch.dtype = torch.float32) -> PreTrainedModel
 
 def prepare_output_folder(arguments: FineTuningArguments) -> None:
     """Raise `InputError` where the folder holds something else, or a run that no flag says to continue or replace."""
-    check_output_folder(arguments.output_dir)
+    check_output_folder(arguments.output_dir, marks={TRAINING_RECORD})
     folder, resumed = Path(arguments.output_dir), arguments.resume_from_checkpoint
     if resumed and not Path(resumed, "trainer_state.json").is_file():
         raise InputError(f"--resume_from_checkpoint {resumed!r} is no checkpoint folder")
@@ -226,8 +228,39 @@ class SummaryCollator:
         return batch
 
 
+class LengthGroupedOrder(torch.utils.data.Sampler[int]):
+    """A random order in which the examples of a step have about the same length, so that little is padded.
+
+    It follows from the seed and the epoch alone, so that a run that goes on from a checkpoint sees the same order (the
+    Trainer's own grouping draws from the global random state). `step_size` counts examples over all processes.
+    """
+
+    def __init__(self, lengths: list[int], step_size: int, seed: int) -> None:
+        self.lengths, self.step_size, self.seed, self.epoch = torch.tensor(lengths), step_size, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(self.seed + self.epoch)
+        chunks = torch.randperm(len(self), generator=generator).split(50 * self.step_size)
+        chunks = [chunk[self.lengths[chunk].argsort(stable=True)] for chunk in chunks]
+        *steps, last = [step for chunk in chunks for step in chunk.split(self.step_size)]  # the last may be smaller
+        shuffled = [steps[index] for index in torch.randperm(len(steps), generator=generator)]
+        return iter(torch.cat([*shuffled, last]).tolist())
+
+
 class SummaryTrainer(Trainer):
-    """The Trainer, with an `eval_loss` that is the mean over tokens instead of the mean over batches."""
+    """The Trainer, with steps of about one length and an `eval_loss` that is the mean over tokens, not batches."""
+
+    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> torch.utils.data.Sampler[int] | None:
+        if self.args.train_sampling_strategy != "group_by_length":
+            return super()._get_train_sampler(train_dataset)
+        step_size = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
+        return LengthGroupedOrder(self.train_dataset["length"][:], step_size, self.args.seed)
 
     def prediction_step(
         self, model: torch.nn.Module, inputs: dict[str, Any], prediction_loss_only: bool, ignore_keys: Any = None
@@ -331,7 +364,7 @@ def save_result(
     tokenizer.save_pretrained(new)
     draw_loss_curve(history, new / "loss_curve.png")
     (new / "README.md").write_text(card)
-    (new / RECORD).write_text(json.dumps(record, indent=2) + "\n")
+    (new / TRAINING_RECORD).write_text(json.dumps(record, indent=2) + "\n")
     for file in new.iterdir():
         file.replace(Path(folder, file.name))
     new.rmdir()
@@ -357,7 +390,7 @@ def main() -> None:
     )
     record |= {"base_model": arguments.model_name_or_path, "base_revision": getattr(model.config, "_commit_hash", None)}
     Path(arguments.output_dir).mkdir(parents=True, exist_ok=True)
-    Path(arguments.output_dir, RECORD).write_text(json.dumps(record, indent=2) + "\n")
+    Path(arguments.output_dir, TRAINING_RECORD).write_text(json.dumps(record, indent=2) + "\n")
 
     # 2. Train.
     forward_arguments = frozenset(inspect.signature(model.forward).parameters)

@@ -27,7 +27,7 @@ import datasets
 import huggingface_hub
 import numpy as np
 from datasets import Dataset, DatasetDict
-from datasets.exceptions import DatasetNotFoundError, DatasetsError
+from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError, DatasetsError
 from huggingface_hub import errors as hub_errors
 from transformers import AutoConfig, AutoTokenizer, HfArgumentParser
 from transformers import PreTrainedTokenizerBase as Tokenizer
@@ -49,13 +49,11 @@ REVIEW_JOINER = "\n\n"  # between the cleaned reviews of one paper
 IGNORE_INDEX = -100  # label of a token that is read but not learned
 SPLITS = ("train", "validation", "test")
 SPLIT_ALIASES = {"val": "validation", "valid": "validation", "dev": "validation"}
-CLEANING_SETTINGS = ("dataset_name", "keep", "review_separator")
-TOKENIZATION_SETTINGS = ("prompt_template", "max_length", "max_summary_tokens")
 UNKNOWN_ON_HUB = (hub_errors.RepositoryNotFoundError, hub_errors.HFValidationError, DatasetNotFoundError)
 HUB_OUT_OF_REACH = (ConnectionError, hub_errors.OfflineModeIsEnabled)
 DROP_REASONS = ("empty", "duplicate", "in a later split")
 FILE_FORMATS = {".csv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
-RECORD = "record.json"  # in every folder that these scripts write: what it was made with
+RECORD = "processing_record.json"  # in both folders: what they were made with
 
 
 class InputError(Exception):
@@ -82,8 +80,6 @@ class TokenizationArguments:
 
 @dataclass
 class ProcessingArguments(TokenizationArguments):
-    """Every constant as a flag."""
-
     dataset_name: str = field(default=DATASET, metadata={"help": "Hub id, folder or file to read"})
     output_dir: str = field(default=PROCESSED_DIR, metadata={"help": "folder of the cleaned data set"})
     review_column: str | None = field(default=REVIEW_COLUMN, metadata={"help": "default: Input or review"})
@@ -97,7 +93,7 @@ class ProcessingArguments(TokenizationArguments):
     def __post_init__(self) -> None:
         super().__post_init__()
         try:
-            re.compile(f"[^{self.keep}]")
+            re.compile(rf"[^\s{self.keep}]")
         except re.error as error:
             raise ValueError(f"--keep {self.keep!r} is no set of characters: {error}") from error
         if self.review_separator == "":
@@ -122,12 +118,10 @@ def run(main: Callable[[], None]) -> None:
     datasets.disable_caching()  # else every map leaves a file beside the data it read
     try:
         main()
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except (OSError, KeyboardInterrupt) as error:
-        print(f"failed: {error}" if isinstance(error, OSError) else "interrupted", file=sys.stderr)
-        sys.exit(1)
+    except (InputError, OSError, KeyboardInterrupt) as error:
+        wrong_input = isinstance(error, InputError)
+        print(f"{'error' if wrong_input else 'failed'}: {str(error) or 'interrupted'}", file=sys.stderr)
+        sys.exit(2 if wrong_input else 1)
 
 
 def print_table(header: list[str], rows: list[list[Any]]) -> None:
@@ -153,7 +147,8 @@ def explain_loading(kind: str, name: str) -> Iterator[None]:
         elif any(isinstance(cause, HUB_OUT_OF_REACH) for cause in causes):
             problem = f"is not here, and {hub} is out of reach; set HF_ENDPOINT to a mirror or try: make demo"
         else:
-            problem = f"cannot be read: {str(causes[-1]).strip().splitlines()[0]}"
+            telling = causes[isinstance(error, DatasetGenerationError)]  # that one only says that something went wrong
+            problem = f"cannot be read: {' '.join(str(telling).split())[:200]}"
         raise InputError(f"the {kind} {name!r} {problem}") from error
 
 
@@ -172,11 +167,12 @@ def load_source(name: str) -> DatasetDict:
 
 def choose_column(available: list[str], flag: str, given: str | None, defaults: tuple[str, ...]) -> str:
     """The column that the flag names, or the first default that is there. Raises `InputError` naming what is there."""
-    for name in (given,) if given else defaults:
-        if name in available:
-            return name
-    wanted = repr(given) if given else " or ".join(map(repr, defaults))
-    raise InputError(f"no column {wanted}; there are: {', '.join(available)}. Name the right one with --{flag}")
+    names = (given,) if given else defaults
+    if found := [name for name in names if name in available]:
+        return found[0]
+    raise InputError(
+        f"no column {' or '.join(map(repr, names))}, only {', '.join(available)}; name yours with --{flag}"
+    )
 
 
 def complete_splits(source: DatasetDict, seed: int = SEED) -> DatasetDict:
@@ -201,7 +197,7 @@ def clean_text(text: str | None, keep: str = KEEP) -> str:
     A run of blanks becomes one blank; a run with a line break in it becomes one line break.
     """
     folded = unicodedata.normalize("NFKD", str(text or ""))
-    kept = re.sub(rf"[^{keep}\s]", "", folded)
+    kept = re.sub(rf"[^\s{keep}]", "", folded)
     return re.sub(r"\s+", lambda run: "\n" if "\n" in run[0] else " ", kept).strip()
 
 
@@ -211,26 +207,21 @@ def clean_reviews(text: str | None, keep: str = KEEP, separator: str = REVIEW_SE
     return REVIEW_JOINER.join(review for review in reviews if review)
 
 
-def digest(*texts: str) -> bytes:
-    """16 bytes that stand for the texts: equality at little memory."""
-    return hashlib.blake2b("\0".join(texts).encode(), digest_size=16).digest()
-
-
-def drop_rows(split: Dataset, later_reviews: set[bytes]) -> tuple[Dataset, Counter[str]]:
-    """Drop rows with an empty side, exact duplicates, and rows whose review is in `later_reviews` (as digests).
+def drop_rows(split: Dataset, later_reviews: set[int]) -> tuple[Dataset, Counter[str]]:
+    """Drop rows with an empty side, exact duplicates, and rows whose review's hash is in `later_reviews`.
 
     Returns what stays, and how many rows went for which reason.
     """
     dropped: Counter[str] = Counter()
     rows: list[int] = []
-    seen: set[bytes] = set()
+    seen: set[int] = set()
     for index, row in enumerate(split):
-        pair = digest(row["review"], row["summary"])
+        pair = hash((row["review"], row["summary"]))
         if not row["review"] or not row["summary"]:
             dropped["empty"] += 1
         elif pair in seen:
             dropped["duplicate"] += 1
-        elif digest(row["review"]) in later_reviews:
+        elif hash(row["review"]) in later_reviews:
             dropped["in a later split"] += 1
         else:
             rows.append(index)
@@ -239,10 +230,7 @@ def drop_rows(split: Dataset, later_reviews: set[bytes]) -> tuple[Dataset, Count
 
 
 def clean_splits(splits: DatasetDict, review: str, summary: str, keep: str, separator: str) -> DatasetDict:
-    """Splits with the columns review and summary, cleaned, without unusable rows; prints what went and why.
-
-    `review` and `summary` name the columns of the source. Raises `InputError` where nothing is left of a split.
-    """
+    """Splits with the columns review and summary (so named in the source), cleaned; prints which rows went and why."""
 
     def clean_row(row: dict[str, Any]) -> dict[str, Any]:
         before = sum(len(str(row[column] or "")) for column in (review, summary))
@@ -251,13 +239,13 @@ def clean_splits(splits: DatasetDict, review: str, summary: str, keep: str, sepa
 
     cleaned: dict[str, Dataset] = {}
     table: list[list[Any]] = []
-    later_reviews: set[bytes] = set()
+    later_reviews: set[int] = set()
     for name in reversed(SPLITS):  # the later ones first: what stands in two splits stays in the later one
         split = splits[name].map(clean_row, remove_columns=splits[name].column_names, desc=f"Clean {name}")
         cleaned[name], dropped = drop_rows(split.select_columns(["review", "summary"]), later_reviews)
         if len(cleaned[name]) == 0:
             raise InputError(f"no row of the split {name!r} has both a review and a summary left after cleaning")
-        later_reviews.update(map(digest, cleaned[name]["review"]))
+        later_reviews.update(map(hash, cleaned[name]["review"]))
         removed = f"{1 - sum(split['after']) / sum(split['before']):.1%}"
         table.insert(0, [name, len(split), len(cleaned[name]), *(dropped[reason] for reason in DROP_REASONS), removed])
     print_table(["split", "rows read", "kept", *DROP_REASONS, "characters removed"], table)
@@ -265,10 +253,7 @@ def clean_splits(splits: DatasetDict, review: str, summary: str, keep: str, sepa
 
 
 def prompt_as_chat_template(tokenizer: Tokenizer, prompt: str = PROMPT) -> str:
-    """The prompt as a Jinja chat template: the user's message is the reviews, the assistant's the summary.
-
-    Whoever loads the saved tokenizer gets the right prompt from `apply_chat_template`, without this project.
-    """
+    """The prompt as a Jinja chat template: the user's message is the reviews, the assistant's message the summary."""
     # The texts stand in expressions because Jinja drops a line break at the end of a template.
     before, after = (json.dumps(text) for text in prompt.split("{review}"))
     start = "{{ bos_token }}" if tokenizer("").input_ids[:1] == [tokenizer.bos_token_id] else ""
@@ -353,9 +338,7 @@ def load_tokenizer(arguments: TokenizationArguments) -> tuple[Tokenizer, int]:
         tokenizer.chat_template = prompt_as_chat_template(tokenizer, arguments.prompt_template)
     arguments.max_length = arguments.max_length or context
     if arguments.max_length is None or arguments.max_length > (context or arguments.max_length):
-        raise InputError(
-            f"--max_length {arguments.max_length}: the config of {name!r} says {context} tokens of context"
-        )
+        raise InputError(f"--max_length is {arguments.max_length}, the context in the config of {name!r} {context}")
     frame = len(encode_prompt("", tokenizer, arguments.prompt_template))
     if arguments.max_length - reserve <= frame:
         raise InputError(
@@ -370,9 +353,8 @@ def tokenize_splits(
 ) -> DatasetDict:
     """Splits with `input_ids`, `labels` (-100 on the prompt) and `length`; prints lengths and what was cut to fit.
 
-    A prompt has at most `limit` tokens. The summary ends with the end-of-text token, and that token is learned: so the
-    model learns to stop. An example whose summary has over `max_summary_tokens`, the end counted, is left out: cut in
-    the middle it would teach to break off.
+    A prompt has at most `limit` tokens. The summary ends with the end-of-text token, which is learned: so the model
+    learns to stop. A longer one than `max_summary_tokens` is left out: cut in the middle it would teach to break off.
     """
 
     def encode(row: dict[str, str]) -> dict[str, Any]:
@@ -389,7 +371,7 @@ def tokenize_splits(
         cut, summary_lengths = np.array(encoded["cut"]), np.array(encoded["end"])
         uncut = np.array(encoded["length"]) + cut
         kept = np.flatnonzero(summary_lengths <= arguments.max_summary_tokens)
-        quantiles = [int(tokens) for tokens in np.percentile(uncut, [50, 95, 100])]
+        quantiles = np.percentile(uncut, [50, 95, 100]).astype(int).tolist()
         share = f"{cut.sum() / max(1, uncut[cut > 0].sum()):.0%}"
         table.append([name, *quantiles, int((cut > 0).sum()), share, len(split) - len(kept)])
         tokenized[name] = encoded.select(kept).select_columns(["input_ids", "labels", "length"])
@@ -400,31 +382,31 @@ def tokenize_splits(
 def tokenization_record(splits: DatasetDict, tokenizer: Tokenizer, arguments: TokenizationArguments) -> dict[str, Any]:
     """All that decides the token ids, so that a later run can tell whether they are the ones it needs."""
     texts = hashlib.sha256()
-    for split in splits.values():
-        for row in split:
-            texts.update(digest(row["review"], row["summary"]))
-    vocabulary = digest(tokenizer.backend_tokenizer.to_str(), str(tokenizer.chat_template), tokenizer.eos_token)
-    settings = {name: getattr(arguments, name) for name in TOKENIZATION_SETTINGS}
-    return {"texts": texts.hexdigest(), "tokenizer": vocabulary.hex(), **settings}
+    for row in (row for split in splits.values() for row in split):
+        texts.update(f"{row['review']}\0{row['summary']}\0".encode())
+    vocabulary = tokenizer.backend_tokenizer.to_str() + str(tokenizer.chat_template) + tokenizer.eos_token
+    settings = {name: getattr(arguments, name) for name in ("prompt_template", "max_length", "max_summary_tokens")}
+    return settings | {"texts": texts.hexdigest(), "tokenizer": hashlib.sha256(vocabulary.encode()).hexdigest()}
 
 
-def read_record(folder: str) -> dict[str, Any]:
+def read_record(folder: str, name: str = RECORD) -> dict[str, Any]:
     """What a folder written by these scripts was made with; empty where it holds no record."""
-    path = Path(folder, RECORD)
+    path = Path(folder, name)
     return json.loads(path.read_text()) if path.is_file() else {}
 
 
-def check_output_folder(folder: str) -> None:
-    """Raise `InputError` where `folder` holds something that these scripts did not write."""
+def check_output_folder(folder: str, marks: set[str]) -> None:
+    """Raise `InputError` where `folder` is a file, or a folder with something in it but not all the files `marks`."""
     path = Path(folder)
-    if path.exists() and (not path.is_dir() or (any(path.iterdir()) and not (path / RECORD).exists())):
+    names = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
+    if path.is_file() or (names and not marks <= names):
         raise InputError(f"{folder!r} exists and holds something else; nothing was written. Choose another folder")
 
 
 def save_splits(splits: DatasetDict, record: dict[str, Any], folder: str) -> None:
     """Write splits and record beside `folder` and put them in its place when they are whole."""
     target = Path(folder)
-    new = target.with_name(target.name + ".new")
+    new = target.with_name(f".{target.name}.new")
     shutil.rmtree(new, ignore_errors=True)
     splits.save_to_disk(new)
     (new / RECORD).write_text(json.dumps(record, indent=2) + "\n")
@@ -435,7 +417,7 @@ def save_splits(splits: DatasetDict, record: dict[str, Any], folder: str) -> Non
 def main() -> None:
     arguments: ProcessingArguments = parse_flags(ProcessingArguments, __doc__)
     for folder in (arguments.output_dir, arguments.tokenized_dir):
-        check_output_folder(folder)
+        check_output_folder(folder, marks={RECORD, "dataset_dict.json"})
     if arguments.push_to_hub:
         arguments.hub_user = arguments.hub_user or huggingface_hub.whoami()["name"]
 
@@ -450,17 +432,15 @@ def main() -> None:
     splits = complete_splits(source, arguments.seed)
     processed = clean_splits(splits, review, summary, arguments.keep, arguments.review_separator)
 
-    # 3. Tokenize, fitting the reviews into the context.
+    # 3. Tokenize, fitting the reviews into the context, and save both.
     tokenized = tokenize_splits(processed, tokenizer, limit, arguments)
-
-    # 4. Save both.
-    made_with = {name: getattr(arguments, name) for name in CLEANING_SETTINGS}
+    made_with = {name: getattr(arguments, name) for name in ("dataset_name", "keep", "review_separator")}
     save_splits(processed, made_with, arguments.output_dir)
     record = tokenization_record(processed, tokenizer, arguments)
     save_splits(tokenized, made_with | record, arguments.tokenized_dir)
     print(f"Saved {arguments.output_dir} (texts) and {arguments.tokenized_dir} (token ids).")
 
-    # 5. Push both, if asked.
+    # 4. Push both, if asked.
     if arguments.push_to_hub:
         for name, data in (("processed_meta_review", processed), ("tokenized_meta_review", tokenized)):
             data.push_to_hub(f"{arguments.hub_user}/{name}", private=True)

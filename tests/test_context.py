@@ -1,0 +1,124 @@
+"""The context rule: reviews are cut, and shared fairly; never the prompt's ending, never the summary."""
+
+import pytest
+from conftest import make_tokenizer
+from datasets import Dataset, DatasetDict
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from processing_meta_review import (
+    PROMPT,
+    InputError,
+    TokenizationArguments,
+    cut_at_word,
+    encode_prompt,
+    fit_prompt,
+    prompt_as_chat_template,
+    share_budget,
+    tokenize_splits,
+)
+
+TOKENIZER = make_tokenizer()
+TOKENIZER.chat_template = prompt_as_chat_template(TOKENIZER)
+FRAME = len(encode_prompt("", TOKENIZER))
+WORD = st.text(alphabet="abcdefghXYZ019", min_size=1, max_size=8)
+WORDS = st.builds(
+    lambda words, times: " ".join(words * times), st.lists(WORD, min_size=1, max_size=9), st.integers(1, 9)
+)
+REVIEWS = st.lists(WORDS, min_size=1, max_size=5)
+
+
+@given(st.lists(st.integers(0, 1000), max_size=8), st.integers(0, 3000))
+def test_budget_is_shared_by_water_filling(lengths: list[int], budget: int) -> None:
+    shares = share_budget(lengths, budget)
+    assert all(0 <= share <= length for share, length in zip(shares, lengths, strict=True))
+    cut = [share for share, length in zip(shares, lengths, strict=True) if share < length]
+    whole = [share for share, length in zip(shares, lengths, strict=True) if share == length]
+    if sum(lengths) <= budget:
+        assert not cut
+    else:
+        assert len(set(cut)) == 1  # one allowance for all that are cut
+        assert all(share <= cut[0] for share in whole)  # nobody has more than those
+        assert budget - len(lengths) < sum(shares) <= budget  # and nothing to speak of is left over
+
+
+def test_short_reviews_stay_whole_and_long_ones_get_the_rest() -> None:
+    assert share_budget([10, 500, 90, 700], 500) == [10, 200, 90, 200]
+
+
+@given(WORDS, st.integers(0, 60))
+def test_cut_ends_at_a_word_and_keeps_what_fits(text: str, allowance: int) -> None:
+    offsets = TOKENIZER(text, return_offsets_mapping=True).offset_mapping
+    kept = cut_at_word(text, offsets, allowance)
+    words = text.split()
+    assert len(TOKENIZER(kept).input_ids) <= allowance
+    first_fits = len(TOKENIZER(words[0]).input_ids) <= allowance
+    if first_fits:
+        assert kept.split() == words[: len(kept.split())]
+        longer = " ".join(words[: len(kept.split()) + 1])
+        assert kept == text or len(TOKENIZER(longer).input_ids) > allowance  # one more word would not have fitted
+    else:
+        assert words[0].startswith(kept)
+
+
+@settings(deadline=None)
+@given(REVIEWS, st.integers(0, 200))
+def test_a_prompt_never_exceeds_its_limit_and_keeps_its_frame(reviews: list[str], room: int) -> None:
+    review, limit = "\n\n".join(reviews), FRAME + 20 + room
+    whole = encode_prompt(review, TOKENIZER)
+    input_ids, lost = fit_prompt(review, TOKENIZER, limit)
+    assert len(input_ids) <= limit
+    assert lost == len(whole) - len(input_ids)
+    if len(whole) <= limit:
+        assert input_ids == whole
+    before, after = PROMPT.split("{review}")
+    text = TOKENIZER.decode(input_ids)
+    assert text.startswith(before) and text.endswith(after)
+    kept = [part for part in text.removeprefix(before).removesuffix(after).split("\n\n") if part]
+    originals = iter(reviews)  # what is kept are beginnings of the reviews, in their order
+    assert all(any(original.startswith(part) for original in originals) for part in kept)
+
+
+@settings(deadline=None)
+@given(REVIEWS, st.integers(0, 40))
+def test_cut_reviews_are_cut_to_about_the_same_length(reviews: list[str], room: int) -> None:
+    limit = FRAME + 9 * len(reviews) + room
+    assume(len(encode_prompt("\n\n".join(reviews), TOKENIZER)) > limit)
+    input_ids, _ = fit_prompt("\n\n".join(reviews), TOKENIZER, limit)
+    before, after = PROMPT.split("{review}")
+    kept = TOKENIZER.decode(input_ids).removeprefix(before).removesuffix(after).split("\n\n")
+    lengths = [len(TOKENIZER(part).input_ids) for part in kept]
+    cut = [length for length, part, review in zip(lengths, kept, reviews, strict=True) if part != review]
+    whole = [length for length, part, review in zip(lengths, kept, reviews, strict=True) if part == review]
+    assert max(cut) - min(cut) <= 8  # a word at most: the longest word above has 8 letters
+    assert max(whole, default=0) <= max(cut) + 8
+
+
+def test_too_many_reviews_for_the_context_are_refused() -> None:
+    with pytest.raises(InputError, match="40 reviews"):
+        fit_prompt("\n\n".join(["word"] * 40), TOKENIZER, FRAME + 10)
+
+
+def tokenize(rows: list[tuple[str, str]], capsys: pytest.CaptureFixture[str]) -> tuple[Dataset, str]:
+    arguments = TokenizationArguments(max_length=200, max_summary_tokens=60)
+    split = Dataset.from_list([{"review": review, "summary": summary} for review, summary in rows])
+    tokenized = tokenize_splits(DatasetDict(train=split), TOKENIZER, 140, arguments)["train"]
+    return tokenized, capsys.readouterr().out
+
+
+def test_the_reserve_is_the_same_whatever_the_summary(capsys: pytest.CaptureFixture[str]) -> None:
+    review = "word " * 500
+    tokenized, _ = tokenize([(review.strip(), "short"), (review.strip(), "longer " * 8)], capsys)
+    prompts = [[t for t, label in zip(r["input_ids"], r["labels"], strict=True) if label == -100] for r in tokenized]
+    assert prompts[0] == prompts[1] == fit_prompt(review.strip(), TOKENIZER, 140)[0]
+    assert 130 < len(prompts[0]) <= 140
+
+
+def test_a_summary_over_the_reserve_is_left_out_and_reported(capsys: pytest.CaptureFixture[str]) -> None:
+    tokenized, printed = tokenize([("fine", "fine"), ("fine", "long " * 60), ("word " * 300, "fine")], capsys)
+    assert len(tokenized) == 2
+    header, row = printed.strip().splitlines()[-2:]
+    assert header.split()[-3:] == ["summary", "too", "long"]
+    assert row.split()[-3] == "1"  # one input cut to fit
+    assert row.split()[-1] == "1"  # one summary left out
+    assert max(tokenized["length"]) <= 200

@@ -1,0 +1,168 @@
+"""Writing and scoring meta-reviews, and the workbook that they go to."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import make_model, run_script
+from openpyxl import Workbook, load_workbook
+
+from evaluation import (
+    CELL_LIMIT,
+    Output,
+    find_columns,
+    generate,
+    read_cases,
+    save_workbook,
+    score,
+    write_text,
+)
+
+
+def make_workbook(path: Path, *rows: list) -> Path:
+    workbook = Workbook()
+    for row in rows:
+        workbook.active.append(row)
+    workbook.save(path)
+    return path
+
+
+def cells(path: Path) -> list[dict]:
+    header, *rows = load_workbook(path).active.iter_rows(values_only=True)
+    return [dict(zip(header, row, strict=True)) for row in rows]
+
+
+@pytest.mark.parametrize("architecture", ["gpt_neox", "llama", "gpt2"])
+def test_batches_write_what_one_at_a_time_writes(architecture: str, tokenizer) -> None:
+    model = make_model(architecture).eval()
+    generator = torch.Generator().manual_seed(1)
+    prompts = [torch.randint(1, 400, (length,), generator=generator).tolist() for length in (5, 60, 23, 11, 42)]
+    batched = dict(generate(model, tokenizer, prompts, 20, batch_size=3))
+    assert sorted(batched) == [0, 1, 2, 3, 4]
+    for index, prompt in enumerate(prompts):
+        assert dict(generate(model, tokenizer, [prompt], 20, batch_size=1))[0] == batched[index]
+        alone = model.generate(torch.tensor([prompt]), do_sample=False, max_new_tokens=20, pad_token_id=0)
+        assert tokenizer.decode(alone[0, len(prompt) :], skip_special_tokens=True).strip() == batched[index].text
+
+
+def test_stopping_is_told_from_being_cut_off(tokenizer) -> None:
+    model = make_model("gpt_neox").eval()
+    prompt = tokenizer("paper").input_ids
+    text = dict(generate(model, tokenizer, [prompt], 5, batch_size=1))[0]
+    assert not text.stopped and text.tokens == 5
+    model.lm_head.weight.data[:] = 0  # now all logits are equal, and the first token of all is the end token
+    assert dict(generate(model, tokenizer, [prompt], 5, batch_size=1))[0] == Output("", True, 1)
+
+
+def test_scores_by_hand() -> None:
+    scores = score(Output("the method works well", True, 4), "The method works. It is new!")
+    assert scores["rouge1"] == 0.6  # 3 of 4 words against 3 of 6: 2 * 3 / (4 + 6)
+    assert scores["rouge2"] == 0.5  # 2 of 3 pairs against 2 of 5: 2 * 2 / (3 + 5)
+    assert scores["rougeL"] == 0.6
+    assert scores["words"] == 4 and scores["stopped"] is True
+    assert score(Output("reviewers agreed", True, 2), "reviewer agrees")["rouge1"] == 1  # stemming
+    assert score(Output("a well-written text", True, 3), "A well-written text.")["rougeL"] == 1  # both cleaned alike
+    assert score(Output("something", False, 1), "") == {"words": 1, "stopped": False}
+
+
+def test_texts_never_become_formulas_and_stay_within_a_cell(tmp_path: Path) -> None:
+    workbook = Workbook()
+    texts = ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "plain", "bad\x00character", "x" * 40_000]
+    for row, text in enumerate(texts, start=1):
+        write_text(workbook.active.cell(row, 1), text)
+    save_workbook(workbook, tmp_path / "texts.xlsx")
+    loaded = [row[0] for row in load_workbook(tmp_path / "texts.xlsx").active.iter_rows()]
+    assert all(cell.data_type in ("s", "inlineStr") for cell in loaded)
+    assert [cell.value for cell in loaded[:6]] == texts[:6]
+    assert loaded[6].value == "bad\ufffdcharacter"
+    assert len(loaded[7].value) == CELL_LIMIT and loaded[7].value.endswith("[cut]")
+
+
+def test_cases_are_the_rows_with_a_review(tmp_path: Path) -> None:
+    path = make_workbook(
+        tmp_path / "a.xlsx", ["No", " Review ", "reference"], [1, "a", "r"], [2, None, "r"], [3, "b", None]
+    )
+    sheet = load_workbook(path).active
+    assert find_columns(sheet) == {"no": 1, "review": 2, "reference": 3}
+    assert [(case.row, case.review, case.reference) for case in read_cases(sheet, "a")] == [(2, "a", "r"), (4, "b", "")]
+
+
+def test_a_failed_save_leaves_the_old_file_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = make_workbook(tmp_path / "a.xlsx", ["review"], ["old"])
+    before = path.read_bytes()
+    workbook = load_workbook(path)
+
+    def breaks(target: Path) -> None:
+        Path(target).write_bytes(b"half a workbook")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(workbook, "save", breaks)
+    with pytest.raises(OSError, match="No space"):
+        save_workbook(workbook, path)
+    assert path.read_bytes() == before
+
+
+@pytest.fixture(scope="module")
+def evaluated(fine_tuned: Path) -> Path:
+    """A workbook with columns of the user's, evaluated in place."""
+    path = make_workbook(
+        fine_tuned / "eval_examples.xlsx",
+        ["mine", "review", "reference", "formula"],
+        ["=note", "Fine: a proof, a table.<REVBREAK>Bad!", "A paper; fine.", "=1+1"],
+        [None, "No reference here. " * 90, None, None],
+        ["no review", None, "nothing", None],
+    )
+    result = run_script("evaluation.py", "--max_new_tokens", 20, cwd=fine_tuned)
+    assert result.returncode == 0, result.stderr
+    (fine_tuned / "evaluation_stdout.txt").write_text(result.stdout)
+    return path
+
+
+def test_results_stand_beside_the_users_columns(evaluated: Path) -> None:
+    first, second, third = cells(evaluated)
+    assert list(first)[:6] == ["mine", "review", "reference", "formula", "base", "fine_tuned"]
+    assert first["review"] == "Fine: a proof, a table.<REVBREAK>Bad!" and first["formula"] == "=1+1"
+    assert isinstance(first["base"], str) and isinstance(first["fine_tuned"], str)
+    assert 0 <= first["fine_tuned_rougeL"] <= 1 and first["base_stopped"] in ("yes", "no")
+    assert second["base_rouge1"] is None and second["base_words"] == len(second["base"].split())
+    assert third["base"] is None
+    printed = (evaluated.parent / "evaluation_stdout.txt").read_text()
+    assert "the reviews of 1 of 2 cases are cut to fit" in printed
+    rouge = load_workbook(evaluated).active
+    column = find_columns(rouge)["fine_tuned_rougel"]
+    line = next(line for line in printed.splitlines() if line.startswith("fine_tuned "))
+    assert f"{rouge.cell(2, column).value:.4f}" in line  # the mean over the one case that has a reference
+
+
+def test_running_again_uses_the_same_columns_and_gives_the_same_texts(evaluated: Path) -> None:
+    before = cells(evaluated)
+    result = run_script("evaluation.py", "--max_new_tokens", 20, "--output", "copy.xlsx", cwd=evaluated.parent)
+    assert result.returncode == 0, result.stderr
+    assert cells(evaluated.parent / "copy.xlsx") == before
+    assert cells(evaluated) == before
+
+
+def test_rows_of_the_test_split_go_to_a_workbook_of_their_own(evaluated: Path) -> None:
+    folder = evaluated.parent
+    before = evaluated.read_bytes()
+    flags = ["--num_examples", 3, "--max_new_tokens", 20]
+    result = run_script("evaluation.py", *flags, cwd=folder)
+    assert result.returncode == 0, result.stderr
+    rows = cells(folder / "eval_test.xlsx")
+    assert len(rows) == 3 and all(row["reference"] and row["review"].count("<REVBREAK>") == 2 for row in rows)
+    assert evaluated.read_bytes() == before
+    workbook = load_workbook(folder / "eval_test.xlsx")
+    workbook.active.cell(2, workbook.active.max_column + 1).value = "a remark of mine"
+    workbook.save(folder / "eval_test.xlsx")
+    assert run_script("evaluation.py", *flags, cwd=folder).returncode == 0
+    again = load_workbook(folder / "eval_test.xlsx").active  # the same rows: taken on, with the remark
+    assert "a remark of mine" in [cell.value for cell in again[2]]
+    other = run_script("evaluation.py", "--num_examples", 2, cwd=folder)  # other rows: refused
+    assert other.returncode == 2 and "holds other test cases" in other.stderr
+
+
+def test_the_base_writes_what_plain_transformers_writes(evaluated: Path, base: Path) -> None:
+    record = (evaluated.parent / "pythia_finetuned" / "training_record.json").read_text()
+    assert str(base) in record
+    first = cells(evaluated)[0]
+    assert first["base"] != first["fine_tuned"]

@@ -1,0 +1,223 @@
+"""Training: the loss is the plain one, the saved model is the trained one, the same seed gives the same weights."""
+
+import inspect
+import json
+import math
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import FINE_TUNING, make_model, run_script
+from datasets import Dataset, load_from_disk
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+
+from fine_tune import (
+    FineTuningArguments,
+    LengthGroupedOrder,
+    SummaryCollator,
+    SummaryTrainer,
+    load_model,
+    mean_over_tokens,
+)
+from processing_meta_review import encode_prompt
+
+LENGTHS = [(30, 10), (5, 3), (60, 25), (17, 1), (41, 12)]  # tokens of prompt and of summary
+
+
+@pytest.fixture(scope="module")
+def examples() -> list[dict[str, list[int]]]:
+    generator = torch.Generator().manual_seed(0)
+    made = []
+    for prompt, summary in LENGTHS:
+        ids = torch.randint(1, 400, (prompt + summary,), generator=generator).tolist()
+        made.append({"input_ids": ids, "labels": [-100] * prompt + ids[prompt:], "length": len(ids)})
+    return made
+
+
+def plain_losses(model: torch.nn.Module, examples: list[dict[str, list[int]]]) -> list[torch.Tensor]:
+    """One example at a time, no padding, all logits: the token losses as textbooks have them."""
+    losses = []
+    for example in examples:
+        ids, labels = torch.tensor([example["input_ids"]]), torch.tensor(example["labels"])
+        logits = model(input_ids=ids).logits[0, :-1].float()
+        picked = labels[1:] != -100
+        losses.append(torch.nn.functional.cross_entropy(logits[picked], labels[1:][picked], reduction="none"))
+    return losses
+
+
+@pytest.mark.parametrize("architecture", ["gpt_neox", "llama", "gpt2"])
+@pytest.mark.parametrize("keeps_logits", [True, False])
+def test_loss_and_gradients_are_those_of_the_plain_model(architecture: str, keeps_logits: bool, examples: list) -> None:
+    model = make_model(architecture)
+    tokens = sum(summary for _, summary in LENGTHS)
+    torch.cat(plain_losses(model, examples)).sum().div(tokens).backward()
+    expected = {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
+    expected_loss = torch.cat(plain_losses(model, examples)).mean()
+    model.zero_grad()
+    arguments = frozenset(inspect.signature(model.forward).parameters)
+    collate = SummaryCollator(0, arguments if keeps_logits else arguments - {"logits_to_keep"})
+    batch = collate(examples)
+    assert ("logits_to_keep" in batch) == keeps_logits
+    loss = model(**batch, num_items_in_batch=tokens).loss
+    loss.backward()
+    assert loss.item() == pytest.approx(expected_loss.item(), rel=1e-5)
+    for name, parameter in model.named_parameters():
+        assert torch.allclose(parameter.grad, expected[name], atol=1e-6), name
+
+
+def test_logits_are_asked_for_only_where_there_are_labels(examples: list) -> None:
+    batch = SummaryCollator(0, frozenset({"logits_to_keep"}))(examples)
+    assert batch["input_ids"].shape == (5, 85)
+    assert batch["logits_to_keep"] == 26 and batch["labels"].shape == (5, 26)  # the longest summary and one before
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 5])
+def test_eval_loss_is_the_mean_over_tokens_whatever_the_batch_size(
+    batch_size: int, examples: list, tmp_path: Path
+) -> None:
+    model = make_model("gpt_neox")
+    expected = torch.cat(plain_losses(model, examples)).mean().item()
+    arguments = FineTuningArguments(
+        output_dir=str(tmp_path), per_device_eval_batch_size=batch_size, bf16=False, use_cpu=True
+    )
+    collator = SummaryCollator(0, frozenset(inspect.signature(model.forward).parameters))
+    data = Dataset.from_list(examples)
+    trainer = SummaryTrainer(model, arguments, collator, data, data, compute_metrics=mean_over_tokens)
+    assert trainer.evaluate()["eval_loss"] == pytest.approx(expected, rel=1e-6)
+
+
+def test_steps_hold_examples_of_one_length_in_an_order_that_seed_and_epoch_decide() -> None:
+    lengths = torch.randint(1, 1000, (402,), generator=torch.Generator().manual_seed(0)).tolist()
+    order = LengthGroupedOrder(lengths, 4, seed=1)
+    first = list(order)
+    assert sorted(first) == list(range(402)) and list(order) == first
+    steps = [[lengths[index] for index in first[start : start + 4]] for start in range(0, 400, 4)]
+    assert sum(max(step) - min(step) for step in steps) / 100 < 50  # about 600 if they were drawn at random
+    assert len({max(step) > 500 for step in steps[:10]}) == 2  # the steps themselves are not sorted
+    order.set_epoch(1)
+    assert list(order) != first
+    assert list(LengthGroupedOrder(lengths, 4, seed=2)) == list(order)
+    assert list(LengthGroupedOrder([5], 4, seed=1)) == [0]
+
+
+def test_training_made_the_model_better_and_said_so(fine_tuned: Path) -> None:
+    record = json.loads((fine_tuned / "pythia_finetuned" / "training_record.json").read_text())
+    results = record["results"]
+    assert results["steps"] == 12 and results["epochs"] == 2
+    assert results["eval_loss"] < results["eval_loss_before"] - 0.5
+    printed = (fine_tuned / "fine_tune_stdout.txt").read_text()
+    assert f"validation loss {results['eval_loss_before']:.4f} before and {results['eval_loss']:.4f} after" in printed
+    assert f"perplexity {math.exp(results['eval_loss']):.2f}" in printed
+    assert "2 epochs, 12 steps" in printed and "Next: python evaluation.py" in printed
+
+
+def test_the_tokenized_set_is_used_when_it_fits(fine_tuned: Path) -> None:
+    assert "Tokenizing" not in (fine_tuned / "fine_tune_stdout.txt").read_text()
+
+
+def test_the_saved_loss_is_that_of_the_saved_model(fine_tuned: Path) -> None:
+    """The output layer of GPT-NeoX is lost by the Trainer's own loading: the loss would be another one."""
+    folder = fine_tuned / "pythia_finetuned"
+    model = AutoModelForCausalLM.from_pretrained(folder).eval()
+    validation = load_from_disk(str(fine_tuned / "tokenized_meta_review"))["validation"].to_list()
+    with torch.no_grad():
+        loss = torch.cat(plain_losses(model, validation)).mean().item()
+    recorded = json.loads((folder / "training_record.json").read_text())["results"]["eval_loss"]
+    assert loss == pytest.approx(recorded, rel=5e-3)  # recorded under bf16 where the hardware has it
+
+
+def test_the_saved_weights_are_the_best_checkpoints_in_fp32(fine_tuned: Path) -> None:
+    folder = fine_tuned / "pythia_finetuned"
+    checkpoints = sorted(folder.glob("checkpoint-*"))
+    state = json.loads((checkpoints[-1] / "trainer_state.json").read_text())
+    saved = load_file(folder / "model.safetensors")
+    best = load_file(Path(fine_tuned, state["best_model_checkpoint"]) / "model.safetensors")
+    assert saved.keys() == best.keys() and "embed_out.weight" in saved
+    assert all(torch.equal(saved[name], best[name]) and saved[name].dtype == torch.float32 for name in saved)
+
+
+@pytest.mark.parametrize("architecture", ["gpt_neox", "llama", "gpt2"])
+def test_logits_after_loading_are_those_before_saving(architecture: str, tmp_path: Path) -> None:
+    model = make_model(architecture).eval()
+    ids = torch.arange(1, 50)[None]
+    model.save_pretrained(tmp_path)
+    with torch.no_grad():
+        assert torch.equal(load_model(str(tmp_path)).eval()(ids).logits, model(ids).logits)
+
+
+def test_the_folder_explains_itself_to_plain_transformers(fine_tuned: Path, base: Path) -> None:
+    folder = fine_tuned / "pythia_finetuned"
+    names = {file.name for file in folder.iterdir() if file.is_file()}
+    assert {"model.safetensors", "tokenizer.json", "generation_config.json", "loss_curve.png", "README.md"} <= names
+    assert not any(name.endswith((".bin", ".pt", ".new")) for name in names)
+    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForCausalLM.from_pretrained(folder)
+    review = load_from_disk(str(fine_tuned / "processed_meta_review"))["test"][0]["review"]
+    messages = [{"role": "user", "content": review}]
+    inputs = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+    assert inputs["input_ids"][0].tolist() == encode_prompt(review, tokenizer)
+    settings = GenerationConfig.from_pretrained(folder)
+    assert settings.eos_token_id == tokenizer.eos_token_id and settings.max_new_tokens == 40
+    assert model.config.use_cache
+    written = model.generate(**inputs)
+    assert written.shape[1] - inputs["input_ids"].shape[1] <= 40
+    card = (folder / "README.md").read_text()
+    assert base.name in card and str(base) not in card  # a folder of the user's is nobody else's business
+    assert "saved in fp32" in card and "loss_curve.png" in card and "0.005, linear schedule" in card
+
+
+def test_same_seed_same_weights_bit_for_bit(fine_tuned: Path, base: Path, tmp_path: Path) -> None:
+    for name in ("processed_meta_review", "tokenized_meta_review"):
+        shutil.copytree(fine_tuned / name, tmp_path / name)
+    result = run_script("fine_tune.py", "--model_name_or_path", base, *FINE_TUNING, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    first, again = (load_file(where / "pythia_finetuned" / "model.safetensors") for where in (fine_tuned, tmp_path))
+    assert all(torch.equal(first[name], again[name]) for name in first)
+
+
+def test_going_on_from_a_checkpoint_ends_where_the_unbroken_run_ends(
+    fine_tuned: Path, base: Path, tmp_path: Path
+) -> None:
+    finished = fine_tuned / "pythia_finetuned"
+    checkpoint = min(finished.glob("checkpoint-*"), key=lambda folder: int(folder.name.split("-")[1]))
+    assert int(checkpoint.name.split("-")[1]) < 12
+    flags = [
+        "--dataset_name",
+        fine_tuned / "processed_meta_review",
+        "--resume_from_checkpoint",
+        checkpoint,
+        *FINE_TUNING,
+    ]
+    result = run_script("fine_tune.py", "--model_name_or_path", base, *flags, "--output_dir", "out", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    expected = load_file(finished / "checkpoint-12" / "model.safetensors")
+    got = load_file(tmp_path / "out" / "checkpoint-12" / "model.safetensors")
+    assert all(torch.equal(expected[name], got[name]) for name in expected)
+
+
+def test_another_tokenization_is_made_again_and_said(fine_tuned: Path, base: Path, tmp_path: Path) -> None:
+    flags = [
+        "--dataset_name",
+        fine_tuned / "processed_meta_review",
+        "--tokenized_dir",
+        fine_tuned / "tokenized_meta_review",
+    ]
+    result = run_script(
+        "fine_tune.py", "--model_name_or_path", base, *flags, *FINE_TUNING, "--max_length", 230, "--max_steps", 1,
+        "--eval_strategy", "no", "--save_strategy", "no", cwd=tmp_path,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert "has another max_length" in result.stdout
+    assert json.loads((tmp_path / "pythia_finetuned" / "training_record.json").read_text())["max_length"] == 230
+
+
+def test_a_loss_that_is_no_number_is_shown(fine_tuned: Path, base: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(base, broken)
+    weights = load_file(broken / "model.safetensors")
+    weights["embed_out.weight"][:] = math.nan
+    save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
+    flags = ["--dataset_name", fine_tuned / "processed_meta_review", "--model_name_or_path", broken, "--max_steps", 2]
+    result = run_script("fine_tune.py", *flags, "--max_summary_tokens", 100, "--max_new_tokens", 40, cwd=tmp_path)
+    assert "validation loss nan" in result.stdout and "Training loss nan" in result.stdout
