@@ -63,7 +63,7 @@ METRICS = ("rouge1", "rouge2", "rougeL")
 MODELS = ("base", "fine_tuned")
 CELL_LIMIT = 32_767  # characters that Excel takes in one cell
 CUT_MARK = " [cut]"
-WIDTHS = {"review": 90, "reference": 60, "base": 60, "fine_tuned": 60}  # in characters; other columns 12
+WIDTHS = {"review": 90, "reference": 60, "base": 60, "fine_tuned": 60}  # in characters; other columns as their header
 HIGHEST_ROW = 409  # points, Excel's limit
 
 
@@ -292,7 +292,8 @@ def write_results(sheet: Worksheet, cases: list[Case], results: dict[str, list[d
             if name == "text":
                 write_text(cell, result[name])
             else:
-                cell.value = {True: "yes", False: "no"}[result[name]] if name == "stopped" else result.get(name)
+                cell.value = ("yes" if result[name] else "no") if name == "stopped" else result.get(name)
+                cell.number_format = "0.000" if name in METRICS else "General"
 
 
 def format_sheet(sheet: Worksheet) -> None:
@@ -302,7 +303,7 @@ def format_sheet(sheet: Worksheet) -> None:
         header.font, header.fill = Font(bold=True), PatternFill("solid", fgColor="DDE6F0")
         header.alignment = Alignment(wrap_text=True, vertical="top")
         if letter not in sheet.column_dimensions:  # a width that somebody chose stays
-            sheet.column_dimensions[letter].width = WIDTHS.get(name, 12)
+            sheet.column_dimensions[letter].width = WIDTHS.get(name, max(12, len(name) + 2))
     for row in sheet.iter_rows(min_row=2):
         lines = 1
         for cell in row:

@@ -268,12 +268,12 @@ class SummaryTrainer(Trainer):
         """Per example: the sum of its tokens' losses (as "logits") and their number (as "labels"), shape (batch,)."""
         inputs = self._prepare_inputs(inputs)
         targets = inputs.pop("labels")[:, 1:]
+        learned = targets != IGNORE_INDEX
         with torch.no_grad(), self.compute_loss_context_manager():
-            logits = model(**inputs).logits[:, :-1].float()
-        losses = torch.nn.functional.cross_entropy(
-            logits.transpose(1, 2), targets, ignore_index=IGNORE_INDEX, reduction="none"
-        )
-        return None, losses.sum(1), (targets != IGNORE_INDEX).sum(1)
+            logits = model(**inputs).logits[:, :-1][learned].float()
+        losses = torch.nn.functional.cross_entropy(logits, targets[learned], reduction="none")
+        sums = losses.new_zeros(len(targets)).index_add(0, learned.nonzero()[:, 0], losses)
+        return None, sums, learned.sum(1)
 
 
 def mean_over_tokens(sums_and_counts: EvalPrediction) -> dict[str, float]:
@@ -298,6 +298,8 @@ def draw_loss_curve(history: list[dict[str, float]], path: Path) -> None:
 def model_card(arguments: FineTuningArguments, record: dict[str, Any], results: dict[str, Any]) -> str:
     """README.md of the saved model: what it is, how to use it, what it was made with, how it did."""
     base, on_hub = arguments.model_name_or_path, not Path(arguments.model_name_or_path).exists()
+    # Where a folder lies on this machine is nobody else's business.
+    base, data = (Path(name).name if Path(name).is_absolute() else name for name in (base, record["dataset_name"]))
     metadata = ModelCardData(
         base_model=base if on_hub else None,
         library_name="transformers",
@@ -307,7 +309,7 @@ def model_card(arguments: FineTuningArguments, record: dict[str, Any], results: 
     precision = "bf16" if arguments.bf16 else "fp16" if arguments.fp16 else "off"
     schedule = SchedulerType(arguments.lr_scheduler_type).value
     settings = {
-        "data": record["dataset_name"],
+        "data": data,
         "epochs": f"{results['epochs']:g}",
         "steps": results["steps"],
         "learning rate": f"{arguments.learning_rate:g}, {schedule} schedule",
@@ -325,7 +327,7 @@ def model_card(arguments: FineTuningArguments, record: dict[str, Any], results: 
 ---
 # {Path(arguments.output_dir).name}
 
-Writes a meta-review from the peer reviews of a paper. Fine-tuned from `{base if on_hub else Path(base).name}`.
+Writes a meta-review from the peer reviews of a paper. Fine-tuned from `{base}`.
 What it writes is a draft by a model: it can be wrong about the reviews and about the paper.
 
 ```python

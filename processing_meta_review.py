@@ -391,8 +391,7 @@ def tokenization_record(splits: DatasetDict, tokenizer: Tokenizer, arguments: To
 
 def read_record(folder: str, name: str = RECORD) -> dict[str, Any]:
     """What a folder written by these scripts was made with; empty where it holds no record."""
-    path = Path(folder, name)
-    return json.loads(path.read_text()) if path.is_file() else {}
+    return json.loads(path.read_text()) if (path := Path(folder, name)).is_file() else {}
 
 
 def check_output_folder(folder: str, marks: set[str]) -> None:
@@ -438,14 +437,13 @@ def main() -> None:
     save_splits(processed, made_with, arguments.output_dir)
     record = tokenization_record(processed, tokenizer, arguments)
     save_splits(tokenized, made_with | record, arguments.tokenized_dir)
-    print(f"Saved {arguments.output_dir} (texts) and {arguments.tokenized_dir} (token ids).")
+    print(f"Saved {arguments.output_dir} (texts) and {arguments.tokenized_dir} (token ids). Next: python fine_tune.py")
 
     # 4. Push both, if asked.
     if arguments.push_to_hub:
         for name, data in (("processed_meta_review", processed), ("tokenized_meta_review", tokenized)):
             data.push_to_hub(f"{arguments.hub_user}/{name}", private=True)
             print(f"Pushed {arguments.hub_user}/{name} to the Hub.")
-    print("Next: python fine_tune.py")
 
 
 if __name__ == "__main__":
