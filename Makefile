@@ -13,7 +13,7 @@ demo: .venv/installed
 	    --model_name_or_path $(DEMO_MODEL) --max_summary_tokens 256 \
 	    --output_dir $(DEMO)/processed_meta_review --tokenized_dir $(DEMO)/tokenized_meta_review
 	HF_HUB_OFFLINE=1 $(BIN)/python fine_tune.py $(DEMO_DATA) --model_name_or_path $(DEMO_MODEL) \
-	    --max_summary_tokens 256 --output_dir $(DEMO)/demo_finetuned --num_train_epochs 2 --learning_rate 2e-3
+	    --max_summary_tokens 256 --output_dir $(DEMO)/demo_finetuned --num_train_epochs 2 --learning_rate 1e-3
 	HF_HUB_OFFLINE=1 $(BIN)/python evaluation.py --model_name_or_path $(DEMO)/demo_finetuned \
 	    --dataset_name $(DEMO)/processed_meta_review --num_examples 100 --max_new_tokens 128 --batch_size 25 \
 	    --output $(DEMO)/eval_test.xlsx

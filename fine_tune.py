@@ -91,7 +91,7 @@ class FineTuningArguments(TokenizationArguments, TrainingArguments):
     eval_strategy: str = field(default="steps", metadata={"help": "no, steps or epoch"})
     eval_steps: float | None = field(default=None, metadata={"help": "default: from --evaluations_per_epoch"})
     save_steps: float | None = field(default=None, metadata={"help": "default: as --eval_steps"})
-    logging_steps: float | None = field(default=None, metadata={"help": "default: a fifth of --eval_steps"})
+    logging_steps: float | None = field(default=None, metadata={"help": "default: five times per evaluation"})
     eval_on_start: bool = field(default=True, metadata={"help": "evaluate before the first step"})
     metric_for_best_model: str | None = field(default="eval_loss", metadata={"help": "decides which model is kept"})
     greater_is_better: bool | None = field(default=False, metadata={"help": "of that metric"})
@@ -116,8 +116,8 @@ class FineTuningArguments(TokenizationArguments, TrainingArguments):
         epochs = 1 if self.max_steps > 0 else self.num_train_epochs
         self.eval_steps = self.eval_steps or 1 / max(2, round(self.evaluations_per_epoch * epochs))
         self.save_steps = self.save_steps or self.eval_steps
-        self.logging_steps = (
-            self.logging_steps or self.eval_steps / 5 if self.eval_steps < 1 else max(1, self.eval_steps // 5)
+        self.logging_steps = self.logging_steps or (
+            self.eval_steps / 5 if self.eval_steps < 1 else max(1, int(self.eval_steps) // 5)
         )
         TrainingArguments.__post_init__(self)
 
@@ -290,6 +290,9 @@ def draw_loss_curve(history: list[dict[str, float]], path: Path) -> None:
         if points:
             axes.plot(*zip(*points, strict=True), style, label=label, markersize=4)
     axes.set(xlabel="epoch", ylabel="loss (nats per summary token)", title="Loss while fine-tuning")
+    low, high = axes.dataLim.intervaly
+    if high > 10 * low > 0:  # else the first values would press all others to the ground
+        axes.set_yscale("log")
     axes.grid(alpha=0.3)
     axes.legend()
     figure.savefig(path, dpi=150)
