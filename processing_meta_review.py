@@ -338,7 +338,9 @@ def load_tokenizer(arguments: TokenizationArguments) -> tuple[Tokenizer, int]:
         tokenizer.chat_template = prompt_as_chat_template(tokenizer, arguments.prompt_template)
     arguments.max_length = arguments.max_length or context
     if arguments.max_length is None or arguments.max_length > (context or arguments.max_length):
-        raise InputError(f"--max_length is {arguments.max_length}, the context in the config of {name!r} {context}")
+        raise InputError(
+            f"--max_length {arguments.max_length} does not suit {name!r}, whose context is {context} tokens"
+        )
     frame = len(encode_prompt("", tokenizer, arguments.prompt_template))
     if arguments.max_length - reserve <= frame:
         raise InputError(
