@@ -6,10 +6,12 @@
     python evaluation.py --model_name_or_path me/pythia-70m_finetuned --base_model EleutherAI/pythia-70m
 
 A test case is a row with a `review` (several reviews of one paper with a line <REVBREAK> between them) and, if there is
-one, a `reference`. Other columns are yours and stay as they are.
+one, a `reference`. Other columns are yours and stay as they are; results go to the right of them.
 """
 
+import json
 import random
+import re
 import statistics
 import time
 from collections.abc import Iterator
@@ -18,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import RemoteEntryNotFoundError
 from openpyxl import Workbook, load_workbook
 from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE, Cell
 from openpyxl.styles import Alignment, Font, PatternFill
@@ -27,7 +31,6 @@ from openpyxl.worksheet.worksheet import Worksheet
 from rouge_score.rouge_scorer import RougeScorer
 from tqdm import tqdm
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
-from transformers.utils import cached_file
 
 from fine_tune import MAX_NEW_TOKENS, OUTPUT_DIR, SEED, TRAINING_RECORD, choose_device, load_model
 from processing_meta_review import (
@@ -61,6 +64,7 @@ BATCH_SIZE = 8  # meta-reviews written at the same time; changes memory and spee
 
 METRICS = ("rouge1", "rouge2", "rougeL")
 MODELS = ("base", "fine_tuned")
+RESULT_COLUMNS = [*MODELS, *(f"{model}_{score}" for model in MODELS for score in (*METRICS, "words", "stopped"))]
 CELL_LIMIT = 32_767  # characters that Excel takes in one cell
 CUT_MARK = " [cut]"
 WIDTHS = {"review": 90, "reference": 60, "base": 60, "fine_tuned": 60}  # in characters; other columns as their header
@@ -75,7 +79,7 @@ class EvaluationArguments:
     base_model: str | None = field(default=BASE_MODEL, metadata={"help": "default: the base that the model records"})
     test_cases: str = field(default=TEST_CASES, metadata={"help": "workbook with the columns review and reference"})
     output: str | None = field(default=OUTPUT, metadata={"help": "workbook for the results; default: in place"})
-    max_new_tokens: int = field(default=MAX_NEW_TOKENS, metadata={"help": "longest meta-review in tokens"})
+    max_new_tokens: int | None = field(default=None, metadata={"help": f"default: {MAX_NEW_TOKENS}, if that fits"})
     batch_size: int = field(default=BATCH_SIZE, metadata={"help": "meta-reviews written at the same time"})
     num_examples: int | None = field(default=NUM_EXAMPLES, metadata={"help": "random rows of the data set instead"})
     split: str = field(default=SPLIT, metadata={"help": "the split that they are taken from"})
@@ -111,9 +115,12 @@ def open_workbook(path: str) -> Workbook:
     if not Path(path).is_file():
         raise InputError(f"there is no workbook {path!r}; name one with --test_cases, or use --num_examples")
     try:
-        return load_workbook(path)
+        workbook = load_workbook(path, rich_text=True)
     except Exception as error:  # openpyxl raises whatever zip, XML and its own parts raise
         raise InputError(f"{path!r} is no .xlsx workbook that can be read: {error}") from error
+    if not isinstance(workbook.active, Worksheet):
+        raise InputError(f"the sheet of {path!r} that opens first is a chart, not a table with test cases")
+    return workbook
 
 
 def find_columns(sheet: Worksheet) -> dict[str, int]:
@@ -129,10 +136,12 @@ def read_cases(sheet: Worksheet, path: str) -> list[Case]:
         raise InputError(f"the sheet {sheet.title!r} of {path!r} has no column 'review' in row 1; there are: {found}")
     cases = []
     for row in range(2, sheet.max_row + 1):
-        review = sheet.cell(row, columns["review"]).value
-        reference = sheet.cell(row, columns["reference"]).value if "reference" in columns else None
-        if review is not None and str(review).strip():
-            cases.append(Case(row, str(review), str(reference or "")))
+        cells = [sheet.cell(row, columns[name]) for name in ("review", "reference") if name in columns]
+        if any(cell.data_type == "f" for cell in cells):
+            raise InputError(f"row {row} of {path!r} has a formula as review or reference; put the text itself there")
+        review, reference = [str(cell.value or "").strip() for cell in cells] + [""] * (2 - len(cells))
+        if re.search("[a-zA-Z0-9]", review):
+            cases.append(Case(row, review, reference))
     if not cases:
         raise InputError(f"the sheet {sheet.title!r} of {path!r} has no row with a review")
     return cases
@@ -156,6 +165,9 @@ def draw_examples(arguments: EvaluationArguments, separator: str) -> Workbook:
         sheet.cell(number, 1, row)
         write_text(sheet.cell(number, 2), split[row]["review"].replace(REVIEW_JOINER, f"\n{separator}\n"))
         write_text(sheet.cell(number, 3), split[row]["summary"])
+    style(sheet, {"row": 1, "review": 2, "reference": 3})
+    sheet.freeze_panes, sheet.page_setup.orientation, sheet.page_setup.fitToHeight = "A2", "landscape", 0
+    sheet.sheet_properties.pageSetUpPr = PageSetupProperties(fitToPage=True)  # printed as wide as one page
     return workbook
 
 
@@ -169,8 +181,10 @@ def choose_workbook(arguments: EvaluationArguments, separator: str) -> tuple[Wor
     target = Path(output or ("eval_test.xlsx" if arguments.num_examples else source))
     if arguments.num_examples and target.resolve() == source.resolve():
         raise InputError(f"--num_examples never writes to the test cases {str(source)!r}; name another --output")
-    if target.suffix != ".xlsx" or not target.absolute().parent.is_dir():
-        raise InputError(f"--output {str(target)!r} must be an .xlsx file in a folder that exists")
+    if target.suffix.lower() != ".xlsx" or not target.absolute().parent.is_dir():
+        raise InputError(
+            f"results cannot go to {str(target)!r}: --output must be an .xlsx file in a folder that exists"
+        )
     workbook = draw_examples(arguments, separator) if arguments.num_examples else open_workbook(str(source))
     if target.exists() and target.resolve() != source.resolve():
         wanted = [case.review for case in read_cases(workbook.active, str(source))]
@@ -183,15 +197,17 @@ def choose_workbook(arguments: EvaluationArguments, separator: str) -> tuple[Wor
 def load_record(name: str) -> dict[str, Any]:
     """The record that fine_tune.py saved with a model; empty for a model that it did not make."""
     path = Path(name)
-    if path.is_dir() and not (path / "config.json").exists() and not (path / "adapter_config.json").exists():
+    if path.is_dir() and not (path / "config.json").exists():
         raise InputError(f"the folder {name!r} holds no finished model. First: python fine_tune.py")
-    if path.is_dir() or "/" not in name:
-        if not path.is_dir():
-            raise InputError(f"there is no model {name!r} here. First: python fine_tune.py")
+    if name == MODEL and not path.is_dir():
+        raise InputError(f"there is no model {name!r} here. First: python fine_tune.py")
+    if path.is_dir():
         return read_record(name, TRAINING_RECORD)
     with explain_loading("model", name):
-        file = cached_file(name, TRAINING_RECORD, _raise_exceptions_for_missing_entries=False)
-        return read_record(str(Path(file).parent), TRAINING_RECORD) if file else {}
+        try:
+            return json.loads(Path(hf_hub_download(name, TRAINING_RECORD)).read_text())
+        except RemoteEntryNotFoundError:
+            return {}
 
 
 def generate(
@@ -206,13 +222,11 @@ def generate(
     Prompts of about the same length share a batch, padded on the left, the longest first: if memory is too small it
     shows at once. In fp32 the texts are those of one prompt at a time.
     """
-    ends = model.generation_config.eos_token_id
-    ends = {tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])} - {None}
-    padding = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
-    # Set here in full, so that base and fine-tuned model decode alike, whatever is saved with them.
-    config = GenerationConfig(
-        do_sample=False, num_beams=1, max_new_tokens=max_new_tokens, eos_token_id=sorted(ends), pad_token_id=padding
-    )
+    end = tokenizer.eos_token_id
+    padding = end if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+    # Put in the place of what the model brings, so that base and fine-tuned model decode alike.
+    settings = {"eos_token_id": end, "pad_token_id": padding, "max_new_tokens": max_new_tokens}
+    model.generation_config = GenerationConfig(do_sample=False, **settings)
     order = sorted(range(len(prompts)), key=lambda index: -len(prompts[index]))
     for start in range(0, len(order), batch_size):
         batch = order[start : start + batch_size]
@@ -220,13 +234,13 @@ def generate(
         input_ids = torch.tensor([[padding] * (length - len(prompts[i])) + prompts[i] for i in batch])
         mask = torch.tensor([[0] * (length - len(prompts[i])) + [1] * len(prompts[i]) for i in batch])
         with torch.inference_mode():
-            written = model.generate(
-                input_ids=input_ids.to(model.device), attention_mask=mask.to(model.device), generation_config=config
-            )[:, length:].tolist()
+            written = model.generate(input_ids.to(model.device), attention_mask=mask.to(model.device))[
+                :, length:
+            ].tolist()
         for index, tokens in zip(batch, written, strict=True):
-            end = next((place for place, token in enumerate(tokens) if token in ends), None)
-            text = tokenizer.decode(tokens[:end], skip_special_tokens=True).strip()
-            yield index, Output(text, end is not None, len(tokens) if end is None else end + 1)
+            stop = tokens.index(end) if end in tokens else None
+            text = tokenizer.decode(tokens[:stop], skip_special_tokens=True).strip()
+            yield index, Output(text, stop is not None, len(tokens) if stop is None else stop + 1)
 
 
 def write_summaries(
@@ -239,8 +253,10 @@ def write_summaries(
         max_length=record.get("max_length"),
         max_summary_tokens=record.get("max_summary_tokens", MAX_SUMMARY_TOKENS),
     )
-    if arguments.max_new_tokens > settings.max_summary_tokens:
-        raise InputError(f"--max_new_tokens must be at most {settings.max_summary_tokens}, what the prompt leaves free")
+    reserve = settings.max_summary_tokens
+    if (arguments.max_new_tokens or 0) > reserve:
+        raise InputError(f"--max_new_tokens must be at most {reserve}, the room for the summary in the model's context")
+    max_new_tokens = arguments.max_new_tokens or min(MAX_NEW_TOKENS, reserve)
     tokenizer, limit = load_tokenizer(settings)
     cleaning = record.get("keep", KEEP), record.get("review_separator", REVIEW_SEPARATOR)
     reviews = [clean_reviews(case.review, *cleaning) for case in cases]
@@ -253,7 +269,7 @@ def write_summaries(
     outputs: dict[int, Output] = {}
     started, tokens = time.perf_counter(), 0
     with tqdm(total=len(cases), desc=label, unit=" cases") as progress:
-        for index, output in generate(model, tokenizer, prompts, arguments.max_new_tokens, arguments.batch_size):
+        for index, output in generate(model, tokenizer, prompts, max_new_tokens, arguments.batch_size):
             outputs[index] = output
             tokens += output.tokens
             progress.set_postfix_str(f"{tokens / (time.perf_counter() - started):.0f} tokens/s", refresh=False)
@@ -280,13 +296,24 @@ def write_text(cell: Cell, text: str) -> None:
     cell.data_type = "s"
 
 
-def write_results(sheet: Worksheet, cases: list[Case], results: dict[str, list[dict[str, Any]]]) -> None:
-    """Write the texts, then the scores, into columns named after them; columns from an earlier run are used again."""
-    columns = find_columns(sheet)
-    scores = [(f"{model}_{name}", model, name) for model in MODELS for name in (*METRICS, "words", "stopped")]
-    for header, model, name in [(model, model, "text") for model in MODELS] + scores:
-        column = columns.setdefault(header.lower(), max(columns.values()) + 1)
+def place_results(sheet: Worksheet, path: str) -> dict[str, int]:
+    """Column numbers of the results: those of an earlier run, or new ones to the right of all that is there."""
+    there = find_columns(sheet)
+    taken = [name for name in RESULT_COLUMNS if name.lower() in there]
+    if taken and taken != RESULT_COLUMNS:
+        raise InputError(f"{path!r} has a column {taken[0]!r} of its own, where results would go; rename or remove it")
+    return {name: there.get(name.lower(), sheet.max_column + 1 + i) for i, name in enumerate(RESULT_COLUMNS)}
+
+
+def write_results(
+    sheet: Worksheet, columns: dict[str, int], cases: list[Case], results: dict[str, list[dict[str, Any]]]
+) -> None:
+    """Write texts and scores into their columns, and nothing where a row has no case (any more)."""
+    for header, column in columns.items():
+        for row in range(1, sheet.max_row + 1):
+            sheet.cell(row, column).value = None
         sheet.cell(1, column).value = header
+        model, _, name = (header, "", "text") if header in MODELS else header.rpartition("_")
         for case, result in zip(cases, results[model], strict=True):
             cell = sheet.cell(case.row, column)
             if name == "text":
@@ -294,26 +321,24 @@ def write_results(sheet: Worksheet, cases: list[Case], results: dict[str, list[d
             else:
                 cell.value = ("yes" if result[name] else "no") if name == "stopped" else result.get(name)
                 cell.number_format = "0.000" if name in METRICS else "General"
+    style(sheet, columns)
 
 
-def format_sheet(sheet: Worksheet) -> None:
-    """Wrapped text, columns and rows in which it can be read, a header that stays in sight."""
-    for name, column in find_columns(sheet).items():
-        letter, header = get_column_letter(column), sheet.cell(1, column)
-        header.font, header.fill = Font(bold=True), PatternFill("solid", fgColor="DDE6F0")
-        header.alignment = Alignment(wrap_text=True, vertical="top")
-        if letter not in sheet.column_dimensions:  # a width that somebody chose stays
+def style(sheet: Worksheet, columns: dict[str, int]) -> None:
+    """Make these columns readable: wrapped text, a marked header, and a width and row heights where none is set."""
+    for name, column in columns.items():
+        letter = get_column_letter(column)
+        ranges = [(width.min or 0, width.max or 0) for width in sheet.column_dimensions.values()]
+        if letter not in sheet.column_dimensions and not any(first <= column <= last for first, last in ranges):
             sheet.column_dimensions[letter].width = WIDTHS.get(name, max(12, len(name) + 2))
-    for row in sheet.iter_rows(min_row=2):
-        lines = 1
-        for cell in row:
+        for row in range(1, sheet.max_row + 1):
+            cell = sheet.cell(row, column)
             cell.alignment = Alignment(wrap_text=True, vertical="top")
-            width = sheet.column_dimensions[cell.column_letter].width
-            lines = max(lines, sum(1 + len(line) // width for line in str(cell.value or "").split("\n")))
-        sheet.row_dimensions[row[0].row].height = min(HIGHEST_ROW, 15 * lines)
-    sheet.freeze_panes = sheet.freeze_panes or "A2"
-    sheet.page_setup.orientation, sheet.page_setup.fitToHeight = "landscape", 0  # printed: as wide as one page
-    sheet.sheet_properties.pageSetUpPr = PageSetupProperties(fitToPage=True)
+            lines = sum(1 + len(line) // WIDTHS.get(name, 12) for line in str(cell.value or "").split("\n"))
+            if row > 1 and name in WIDTHS and sheet.row_dimensions[row].height is None:
+                sheet.row_dimensions[row].height = min(HIGHEST_ROW, 15 * lines)
+        header = sheet.cell(1, column)
+        header.font, header.fill = Font(bold=True), PatternFill("solid", fgColor="DDE6F0")
 
 
 def save_workbook(workbook: Workbook, target: Path) -> None:
@@ -321,6 +346,11 @@ def save_workbook(workbook: Workbook, target: Path) -> None:
     new = target.with_name(f".{target.name}.new")
     workbook.save(new)
     new.replace(target)
+
+
+def modified(path: Path) -> int | None:
+    """When a file was last written, in nanoseconds; None where there is none."""
+    return path.stat().st_mtime_ns if path.exists() else None
 
 
 def print_means(results: dict[str, list[dict[str, Any]]]) -> None:
@@ -344,9 +374,14 @@ def main() -> None:
     if base_model is None:
         raise InputError(f"{arguments.model_name_or_path!r} does not record its base; name it with --base_model")
     workbook, target = choose_workbook(arguments, record.get("review_separator", REVIEW_SEPARATOR))
-    cases = read_cases(workbook.active, str(target))
-    save_workbook(workbook, target.with_name(f".{target.name}.try"))  # fails now rather than after the generation
-    target.with_name(f".{target.name}.try").unlink()
+    sheet, cases = workbook.active, read_cases(workbook.active, str(target))
+    columns = place_results(sheet, str(target))
+    # Write and save once without texts: what can fail fails now rather than after the generation.
+    nothing = [{"text": "", "words": 0, "stopped": False}] * len(cases)
+    write_results(sheet, columns, cases, dict.fromkeys(MODELS, nothing))
+    save_workbook(workbook, trial := target.with_name(f".{target.name}.try"))
+    trial.unlink()
+    seen = modified(target)
 
     # 2. Let both models write, with the same prompts and the same decoding, and score what they wrote.
     results = {}
@@ -358,8 +393,10 @@ def main() -> None:
         ]
 
     # 3. Write the workbook and print the means.
-    write_results(workbook.active, cases, results)
-    format_sheet(workbook.active)
+    write_results(sheet, columns, cases, results)
+    if modified(target) != seen:
+        print(f"{target} was changed in the meantime and stays as it is.")
+        target = target.with_stem(f"{target.stem}_{time.strftime('%H%M%S')}")
     save_workbook(workbook, target)
     print_means(results)
     print(f"Base: {base_model}. Fine-tuned: {arguments.model_name_or_path}. The texts side by side: {target}")

@@ -4,7 +4,7 @@
     python fine_tune.py --num_train_epochs 3 --learning_rate 2e-5   # each constant is a flag, as are the Trainer's
     python fine_tune.py --model_name_or_path EleutherAI/pythia-410m --output_dir pythia-410m_finetuned
     python fine_tune.py --resume_from_checkpoint pythia_finetuned/checkpoint-962     # go on after an interruption
-    python fine_tune.py --restart                                   # begin again; its checkpoints go
+    python fine_tune.py --restart                                   # begin again: deletes the checkpoints there
 
 It reads what processing_meta_review.py wrote and writes `pythia_finetuned/`: model, tokenizer, loss curve, model card.
 Next: python evaluation.py
@@ -13,6 +13,7 @@ Next: python evaluation.py
 import inspect
 import json
 import math
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -27,21 +28,22 @@ from transformers import (
     AutoModelForCausalLM,
     GenerationConfig,
     PreTrainedModel,
-    PreTrainedTokenizerBase,
     Trainer,
     TrainingArguments,
     set_seed,
 )
-from transformers.trainer_utils import EvalPrediction, SchedulerType, get_last_checkpoint
+from transformers import PreTrainedTokenizerBase as Tokenizer
+from transformers.trainer_callback import TrainerState
+from transformers.trainer_utils import EvalPrediction, SchedulerType
 
 from processing_meta_review import (
     IGNORE_INDEX,
     KEEP,
     PROCESSED_DIR,
+    PROMPT_MARK,
     REVIEW_SEPARATOR,
     InputError,
     TokenizationArguments,
-    check_output_folder,
     explain_loading,
     load_source,
     load_tokenizer,
@@ -90,10 +92,11 @@ class FineTuningArguments(TokenizationArguments, TrainingArguments):
     fp16: bool | None = field(default=None, metadata={"help": "default: on a GPU that has no bf16"})
     eval_strategy: str = field(default="steps", metadata={"help": "no, steps or epoch"})
     eval_steps: float | None = field(default=None, metadata={"help": "default: from --evaluations_per_epoch"})
+    save_strategy: str | None = field(default=None, metadata={"help": "default: as --eval_strategy"})
     save_steps: float | None = field(default=None, metadata={"help": "default: as --eval_steps"})
     logging_steps: float | None = field(default=None, metadata={"help": "default: five times per evaluation"})
     eval_on_start: bool = field(default=True, metadata={"help": "evaluate before the first step"})
-    metric_for_best_model: str | None = field(default="eval_loss", metadata={"help": "decides which model is kept"})
+    metric_for_best_model: str | None = field(default="eval_loss", metadata={"help": "decides what is kept"})
     greater_is_better: bool | None = field(default=False, metadata={"help": "of that metric"})
     train_sampling_strategy: str = field(default="group_by_length", metadata={"help": "less padding than random"})
     logging_nan_inf_filter: bool = field(default=False, metadata={"help": "hide a loss that is not a number"})
@@ -103,12 +106,16 @@ class FineTuningArguments(TokenizationArguments, TrainingArguments):
         TokenizationArguments.__post_init__(self)
         for name in ("learning_rate", "num_train_epochs", "per_device_train_batch_size", "per_device_eval_batch_size",
                      "gradient_accumulation_steps", "evaluations_per_epoch", "max_new_tokens"):  # fmt: skip
-            if not getattr(self, name) > 0:
-                raise ValueError(f"--{name} must be greater than 0, got {getattr(self, name)}")
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"--{name} must be greater than 0 and finite, got {getattr(self, name)}")
         if self.max_new_tokens > self.max_summary_tokens:
             raise ValueError(f"--max_new_tokens must be at most --max_summary_tokens ({self.max_summary_tokens})")
-        device, dtype = choose_device()
-        self.use_cpu = self.use_cpu or device == "cpu"
+        if self.metric_for_best_model != "eval_loss":
+            raise ValueError(f"--metric_for_best_model must be eval_loss, got {self.metric_for_best_model}")
+        if self.push_to_hub:
+            raise ValueError("--push_to_hub: push the finished folder instead, with hf upload (see README.md)")
+        device, dtype = choose_device(self.use_cpu)
+        self.use_cpu = device == "cpu"
         if self.bf16 is None and self.fp16 is None:
             self.bf16, self.fp16 = dtype == torch.bfloat16, dtype == torch.float16
         self.bf16, self.fp16 = bool(self.bf16), bool(self.fp16)
@@ -116,18 +123,19 @@ class FineTuningArguments(TokenizationArguments, TrainingArguments):
         epochs = 1 if self.max_steps > 0 else self.num_train_epochs
         self.eval_steps = self.eval_steps or 1 / max(2, round(self.evaluations_per_epoch * epochs))
         self.save_steps = self.save_steps or self.eval_steps
+        self.save_strategy = self.save_strategy or ("steps" if self.eval_strategy == "no" else self.eval_strategy)
         self.logging_steps = self.logging_steps or (
             self.eval_steps / 5 if self.eval_steps < 1 else max(1, int(self.eval_steps) // 5)
         )
         TrainingArguments.__post_init__(self)
 
 
-def choose_device() -> tuple[str, torch.dtype]:
+def choose_device(use_cpu: bool = False) -> tuple[str, torch.dtype]:
     """The device and the fastest number format that its hardware really has: (cuda, mps or cpu, dtype)."""
-    if torch.cuda.is_available():
+    if torch.cuda.is_available() and not use_cpu:
         # Emulated bf16 (a T4 of Colab) is slower than fp32.
         return "cuda", torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
-    if torch.backends.mps.is_available():
+    if torch.backends.mps.is_available() and not use_cpu:
         return "mps", torch.float32
     cpu = torch.cpu.get_capabilities()
     return "cpu", torch.bfloat16 if cpu.get("amx_bf16") or cpu.get("avx512_bf16") else torch.float32
@@ -139,58 +147,52 @@ def load_model(name: str, dtype: torch.dtype = torch.float32) -> PreTrainedModel
         return AutoModelForCausalLM.from_pretrained(name, dtype=dtype, use_safetensors=True)
 
 
-def prepare_output_folder(arguments: FineTuningArguments) -> None:
+def check_output_folder(arguments: FineTuningArguments) -> None:
     """Raise `InputError` where the folder holds something else, or a run that no flag says to continue or replace."""
-    check_output_folder(arguments.output_dir, marks={TRAINING_RECORD})
     folder, resumed = Path(arguments.output_dir), arguments.resume_from_checkpoint
-    if resumed and not Path(resumed, "trainer_state.json").is_file():
-        raise InputError(f"--resume_from_checkpoint {resumed!r} is no checkpoint folder")
-    if resumed or not folder.exists():
-        return
-    last = get_last_checkpoint(arguments.output_dir)
-    if (last or (folder / "config.json").exists()) and not arguments.restart:
+    names = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
+    others = {name for name in names if not re.fullmatch(r"checkpoint-\d+|\.new", name)}
+    if folder.is_file() or (others and TRAINING_RECORD not in others):
+        raise InputError(f"{str(folder)!r} exists and holds something else; nothing was written. Choose another folder")
+    if resumed:
+        state = Path(resumed, "trainer_state.json")
+        if not state.is_file():
+            raise InputError(f"--resume_from_checkpoint {resumed!r} is no whole checkpoint: it has no {state.name}")
+        epochs = json.loads(state.read_text())["num_train_epochs"]
+        if arguments.max_steps <= 0 and epochs != math.ceil(arguments.num_train_epochs):
+            raise InputError(f"{resumed!r} is of a run with another number of epochs; give --num_train_epochs {epochs}")
+    elif names and not arguments.restart:
+        whole = [path.parent for path in folder.glob("checkpoint-*/trainer_state.json")]
+        last = max(whole, key=lambda path: int(path.name.split("-")[1]), default=None)
         go_on = f"--resume_from_checkpoint {last} to go on, " if last else ""
-        raise InputError(
-            f"{str(folder)!r} holds a run already: {go_on}--restart to begin again, or another --output_dir"
-        )
-    for checkpoint in folder.glob("checkpoint-*"):
-        shutil.rmtree(checkpoint)
+        raise InputError(f"{str(folder)!r} holds a run: {go_on}--restart to begin again, or another --output_dir")
 
 
 def load_examples(
-    arguments: FineTuningArguments, tokenizer: PreTrainedTokenizerBase, limit: int
+    arguments: FineTuningArguments, tokenizer: Tokenizer, limit: int
 ) -> tuple[DatasetDict, dict[str, Any]]:
     """Tokenized splits that fit the model, and the record of what they were made with.
 
     The tokenized folder is used when its record says that it was made from these texts with this tokenizer, prompt and
     context; otherwise the texts are tokenized again. Raises `InputError` where there is neither.
     """
-    saved = read_record(arguments.tokenized_dir)
-    if Path(arguments.dataset_name).exists() or "/" in arguments.dataset_name:
-        texts = load_source(arguments.dataset_name)
-        for name in ("train", "validation"):
-            if not {"review", "summary"} <= set(texts.column_names.get(name, [])) or not len(texts[name]):
-                raise InputError(
-                    f"{arguments.dataset_name!r} has no split {name!r} with rows and the columns review and summary. "
-                    f"Clean it first: python processing_meta_review.py --dataset_name {arguments.dataset_name}"
-                )
-        record = tokenization_record(texts, tokenizer, arguments)
-        cleaning = {"dataset_name": arguments.dataset_name, "keep": KEEP, "review_separator": REVIEW_SEPARATOR}
-        cleaning |= read_record(arguments.dataset_name)
-    elif saved:
-        texts, record, cleaning = None, tokenization_record({}, tokenizer, arguments) | {"texts": saved["texts"]}, {}
-    else:
-        raise InputError(f"there is no {arguments.dataset_name!r} here. First: python processing_meta_review.py")
-    differences = [name for name, value in record.items() if saved.get(name) != value]
-    if not differences:
+    name, saved, texts = arguments.dataset_name, read_record(arguments.tokenized_dir), DatasetDict()
+    if Path(name).exists() or "/" in name:
+        texts = load_source(name)
+        for split in ("train", "validation"):
+            if not {"review", "summary"} <= set(texts.column_names.get(split, [])) or not len(texts[split]):
+                raise InputError(f"{name!r} has no split {split!r} with rows and the columns review and summary. "
+                                 f"First: python processing_meta_review.py --dataset_name {name}")  # fmt: skip
+    record = tokenization_record(texts, tokenizer, arguments) | ({} if texts else {"texts": saved.get("texts")})
+    differences = ", ".join(key for key, value in record.items() if saved.get(key) != value)
+    if saved and not differences:
         return DatasetDict.load_from_disk(arguments.tokenized_dir), saved
-    if texts is None:
-        raise InputError(
-            f"{arguments.tokenized_dir!r} was made with another {' and '.join(differences)} than this model needs, and "
-            f"the texts ({arguments.dataset_name}) are not here. First: python processing_meta_review.py"
-        )
-    print(f"Tokenizing {arguments.dataset_name} again: " + (f"{arguments.tokenized_dir} has another "
-          f"{' and '.join(differences)}." if saved else f"there is no {arguments.tokenized_dir}."))  # fmt: skip
+    if not texts:
+        unfit = f", and {arguments.tokenized_dir!r} does not fit: it differs in {differences}" if saved else ""
+        raise InputError(f"there is no {name!r} here{unfit}. First: python processing_meta_review.py")
+    why = f"{arguments.tokenized_dir} differs in {differences}" if saved else f"there is no {arguments.tokenized_dir}"
+    print(f"Tokenizing {name} again: {why}.")
+    cleaning = {"dataset_name": name, "keep": KEEP, "review_separator": REVIEW_SEPARATOR} | read_record(name)
     return tokenize_splits(texts, tokenizer, limit, arguments), cleaning | record
 
 
@@ -198,10 +200,9 @@ def load_examples(
 class SummaryCollator:
     """Pads examples on the left, so that all summaries end in the last column, and asks for logits only there.
 
-    The prompt has no labels, and the output layer over its tokens would cost most of the time and memory of a small
-    model. `labels` therefore has only the last columns, as many as `logits_to_keep` says: the longest summary and one
-    before it, which predicts its first token. Shapes: input_ids, attention_mask, position_ids (batch, length); labels
-    (batch, logits_to_keep).
+    The prompt has no labels, and the output layer over its tokens would cost a small model most of its time and memory.
+    `labels`, of shape (batch, logits_to_keep), has only the last columns: the longest summary and one before it, which
+    predicts its first token. All others have the shape (batch, length).
     """
 
     pad_token_id: int
@@ -281,6 +282,26 @@ def mean_over_tokens(sums_and_counts: EvalPrediction) -> dict[str, float]:
     return {"loss": float(sums_and_counts.predictions.sum() / sums_and_counts.label_ids.sum())}
 
 
+def summarize(state: TrainerState, metrics: dict[str, float]) -> dict[str, float | None]:
+    """Epochs, steps, losses; `eval_loss` is that of the model that is saved, None where it was not evaluated."""
+    losses = {entry["step"]: entry["eval_loss"] for entry in state.log_history if "eval_loss" in entry}
+    best = state.best_model_checkpoint
+    return {
+        "epochs": state.epoch,
+        "steps": state.global_step,
+        "train_loss": metrics["train_loss"],
+        "eval_loss_before": losses.get(0),
+        "eval_loss": losses.get(int(best.rpartition("-")[2]) if best else state.global_step),
+    }
+
+
+def describe_loss(loss: float | None) -> str:
+    """A validation loss in words, with the perplexity."""
+    if loss is None:
+        return "not evaluated"
+    return f"{loss:.4f} (perplexity {math.exp(loss) if loss < 700 else math.inf:.2f})"
+
+
 def draw_loss_curve(history: list[dict[str, float]], path: Path) -> None:
     """Draw training and validation loss against the epoch, from the Trainer's `log_history`."""
     figure = Figure(figsize=(7, 4), layout="constrained")
@@ -298,31 +319,31 @@ def draw_loss_curve(history: list[dict[str, float]], path: Path) -> None:
     figure.savefig(path, dpi=150)
 
 
-def model_card(arguments: FineTuningArguments, record: dict[str, Any], results: dict[str, Any]) -> str:
+def model_card(arguments: FineTuningArguments, record: dict, results: dict, chat_template: str) -> str:
     """README.md of the saved model: what it is, how to use it, what it was made with, how it did."""
-    base, on_hub = arguments.model_name_or_path, not Path(arguments.model_name_or_path).exists()
+    on_hub = not Path(arguments.model_name_or_path).exists()
     # Where a folder lies on this machine is nobody else's business.
-    base, data = (Path(name).name if Path(name).is_absolute() else name for name in (base, record["dataset_name"]))
+    names = (arguments.model_name_or_path, record["dataset_name"], arguments.output_dir)
+    base, data, folder = (Path(name).name if Path(name).is_absolute() else name for name in names)
+    message = "first review\n\nsecond review"
+    if not chat_template.startswith(PROMPT_MARK):
+        message = arguments.prompt_template.replace("{review}", message)
     metadata = ModelCardData(
-        base_model=base if on_hub else None,
-        library_name="transformers",
-        pipeline_tag="text-generation",
-        tags=["meta-review", "peer-review", "summarization"],
+        base_model=base if on_hub else None, library_name="transformers", pipeline_tag="text-generation"
     )
     precision = "bf16" if arguments.bf16 else "fp16" if arguments.fp16 else "off"
     schedule = SchedulerType(arguments.lr_scheduler_type).value
     settings = {
         "data": data,
-        "epochs": f"{results['epochs']:g}",
-        "steps": results["steps"],
+        "epochs": f"{results['epochs']:g} ({results['steps']} steps)",
         "learning rate": f"{arguments.learning_rate:g}, {schedule} schedule",
         "examples per step": arguments.train_batch_size * arguments.gradient_accumulation_steps * arguments.world_size,
         "context": f"{record['max_length']} tokens, of which {record['max_summary_tokens']} are kept for the summary",
         "precision": f"weights trained and saved in fp32, autocast {precision}",
         "seed": arguments.seed,
-        "training loss": f"{results['train_loss']:.4f} (mean over the run)",
-        "validation loss before": f"{results['eval_loss_before']:.4f}",
-        "validation loss": f"{results['eval_loss']:.4f} (perplexity {math.exp(results['eval_loss']):.2f})",
+        "training loss": f"{results['train_loss']:.4f} (mean over this run)",
+        "validation loss before": describe_loss(results["eval_loss_before"]),
+        "validation loss": describe_loss(results["eval_loss"]),
     }
     table = "\n".join(f"| {name} | {value} |" for name, value in settings.items())
     return f"""---
@@ -336,11 +357,11 @@ What it writes is a draft by a model: it can be wrong about the reviews and abou
 ```python
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-tokenizer = AutoTokenizer.from_pretrained("{arguments.output_dir}")
-model = AutoModelForCausalLM.from_pretrained("{arguments.output_dir}")
-reviews = "first review\\n\\nsecond review"  # cleaned: only the characters {record["keep"]} and whitespace
+tokenizer = AutoTokenizer.from_pretrained("{folder}")
+model = AutoModelForCausalLM.from_pretrained("{folder}")
+message = {message!r}  # reviews cleaned: only the characters {record["keep"]} and whitespace
 inputs = tokenizer.apply_chat_template(
-    [{{"role": "user", "content": reviews}}], add_generation_prompt=True, return_tensors="pt", return_dict=True
+    [{{"role": "user", "content": message}}], add_generation_prompt=True, return_tensors="pt", return_dict=True
 )
 output = model.generate(**inputs)
 print(tokenizer.decode(output[0, inputs["input_ids"].shape[1]:], skip_special_tokens=True))
@@ -355,21 +376,19 @@ print(tokenizer.decode(output[0, inputs["input_ids"].shape[1]:], skip_special_to
 
 
 def save_result(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    card: str,
-    history: list[dict],
-    record: dict,
-    folder: str,
+    model: PreTrainedModel, tokenizer: Tokenizer, texts: dict[str, str], history: list, folder: str
 ) -> None:
-    """Write the model with everything needed to use it to a folder beside, then put the files in their place."""
-    new = Path(folder, "new")
+    """Write the model with everything needed to use it to a folder beside, then put the files in their place.
+
+    `texts` are further files by name; `history` is the Trainer's, for the loss curve.
+    """
+    new = Path(folder, ".new")
     shutil.rmtree(new, ignore_errors=True)
     model.save_pretrained(new)
     tokenizer.save_pretrained(new)
     draw_loss_curve(history, new / "loss_curve.png")
-    (new / "README.md").write_text(card)
-    (new / TRAINING_RECORD).write_text(json.dumps(record, indent=2) + "\n")
+    for name, text in texts.items():
+        (new / name).write_text(text)
     for file in new.iterdir():
         file.replace(Path(folder, file.name))
     new.rmdir()
@@ -377,7 +396,7 @@ def save_result(
 
 def main() -> None:
     arguments: FineTuningArguments = parse_flags(FineTuningArguments, __doc__)
-    prepare_output_folder(arguments)
+    check_output_folder(arguments)
     set_seed(arguments.seed)
 
     # 1. Load tokenizer, examples and model; a checkpoint too, because the Trainer's own loading loses GPT-NeoX's output
@@ -388,21 +407,14 @@ def main() -> None:
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token  # only fills; whether a token is learned is up to the labels
     tokenizer.padding_side = "left"
-    model.generation_config = GenerationConfig(
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-        max_new_tokens=arguments.max_new_tokens,
-    )
+    ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+    model.generation_config = GenerationConfig(**ends, max_new_tokens=arguments.max_new_tokens)
     record |= {"base_model": arguments.model_name_or_path, "base_revision": getattr(model.config, "_commit_hash", None)}
-    Path(arguments.output_dir).mkdir(parents=True, exist_ok=True)
-    Path(arguments.output_dir, TRAINING_RECORD).write_text(json.dumps(record, indent=2) + "\n")
 
     # 2. Train.
     forward_arguments = frozenset(inspect.signature(model.forward).parameters)
     if "logits_to_keep" not in forward_arguments:
-        print(
-            f"{type(model).__name__} takes no logits_to_keep: logits are computed for the reviews too, which is slower."
-        )
+        print(f"{type(model).__name__} takes no logits_to_keep: so logits are computed for the reviews too (slow).")
     trainer = SummaryTrainer(
         model=model,
         args=arguments,
@@ -412,31 +424,30 @@ def main() -> None:
         processing_class=tokenizer,
         compute_metrics=mean_over_tokens,
     )
+    if arguments.restart:
+        for checkpoint in Path(arguments.output_dir).glob("checkpoint-[0-9]*"):
+            shutil.rmtree(checkpoint)
     metrics = trainer.train(resume_from_checkpoint=arguments.resume_from_checkpoint).metrics
 
     # 3. Save the best model.
-    history, best = trainer.state.log_history, trainer.state.best_model_checkpoint
-    losses = [entry["eval_loss"] for entry in history if "eval_loss" in entry]
-    results = {
-        "epochs": trainer.state.epoch,
-        "steps": trainer.state.global_step,
-        "train_loss": metrics["train_loss"],
-        "eval_loss_before": losses[0] if losses else math.nan,
-        "eval_loss": trainer.state.best_metric if best else losses[-1] if losses else math.nan,
-    }
+    best = trainer.state.best_model_checkpoint
+    results = summarize(trainer.state, metrics)
     if best:
         model = load_model(best)
     model.config.use_cache = True  # the Trainer turns it off
-    record |= {"results": results, "settings": {name: getattr(arguments, name) for name in ("learning_rate", "seed")}}
-    save_result(model, tokenizer, model_card(arguments, record, results), history, record, arguments.output_dir)
+    record["results"] = results
+    texts = {TRAINING_RECORD: json.dumps(record, indent=2) + "\n"}
+    texts["README.md"] = model_card(arguments, record, results, tokenizer.chat_template)
+    save_result(model, tokenizer, texts, trainer.state.log_history, arguments.output_dir)
 
     # 4. Say what came out.
     print(f"{results['epochs']:g} epochs, {results['steps']} steps, "
           f"{metrics['train_samples_per_second']:.2f} examples/s with evaluation")  # fmt: skip
-    print(f"Training loss {results['train_loss']:.4f}, validation loss {results['eval_loss_before']:.4f} before and "
-          f"{results['eval_loss']:.4f} after (perplexity {math.exp(results['eval_loss']):.2f})")  # fmt: skip
-    print(f"Model: {arguments.output_dir} ({f'the best, from {Path(best).name}' if best else 'as it was at the end'})")
-    print("Next: python evaluation.py")
+    print(f"Training loss {results['train_loss']:.4f}; validation loss {describe_loss(results['eval_loss_before'])} "
+          f"before, {describe_loss(results['eval_loss'])} after")  # fmt: skip
+    folder = arguments.output_dir
+    print(f"Model: {folder} ({f'the best, from {Path(best).name}' if best else 'as it was at the end'})")
+    print("Next: python evaluation.py" + f" --model_name_or_path {folder}" * (folder != OUTPUT_DIR))
 
 
 if __name__ == "__main__":

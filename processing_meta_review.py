@@ -20,6 +20,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ import numpy as np
 from datasets import Dataset, DatasetDict
 from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError, DatasetsError
 from huggingface_hub import errors as hub_errors
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoTokenizer, HfArgumentParser
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
@@ -38,19 +40,20 @@ PROCESSED_DIR = "processed_meta_review"  # cleaned texts
 TOKENIZED_DIR = "tokenized_meta_review"  # the same as token ids, ready to train on
 REVIEW_COLUMN = None  # column with the reviews; None: Input or review, whichever is there
 SUMMARY_COLUMN = None  # column with the meta-review; None: Output or summary
-KEEP = "a-zA-Z0-9"  # characters kept besides whitespace; "a-zA-Z0-9.,;:!?()'-" would keep punctuation
+KEEP = "a-zA-Z0-9"  # what stays besides whitespace: characters and ranges; "a-zA-Z0-9.,;:!?()'-" keeps punctuation
 REVIEW_SEPARATOR = "<REVBREAK>"  # stands between the reviews of one paper in the source
 PROMPT = "### Review:\n{review}\n\n### Summary:\n"  # what the model reads before it writes the summary
 MAX_LENGTH = None  # tokens of prompt and summary together; None: the model's context (2,048 for Pythia)
 MAX_SUMMARY_TOKENS = 512  # part of MAX_LENGTH that is kept free for the summary and its end token
 SEED = 42  # for dividing a source that has only one split
 
+PROMPT_MARK = "{# the prompt of the meta-review scripts #}"  # begins a chat template that is only PROMPT
 REVIEW_JOINER = "\n\n"  # between the cleaned reviews of one paper
 IGNORE_INDEX = -100  # label of a token that is read but not learned
 SPLITS = ("train", "validation", "test")
 SPLIT_ALIASES = {"val": "validation", "valid": "validation", "dev": "validation"}
 UNKNOWN_ON_HUB = (hub_errors.RepositoryNotFoundError, hub_errors.HFValidationError, DatasetNotFoundError)
-HUB_OUT_OF_REACH = (ConnectionError, hub_errors.OfflineModeIsEnabled)
+HUB_OUT_OF_REACH = (ConnectionError, hub_errors.LocalEntryNotFoundError)
 DROP_REASONS = ("empty", "duplicate", "in a later split")
 FILE_FORMATS = {".csv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
 RECORD = "processing_record.json"  # in both folders: what they were made with
@@ -93,11 +96,9 @@ class ProcessingArguments(TokenizationArguments):
     def __post_init__(self) -> None:
         super().__post_init__()
         try:
-            re.compile(rf"[^\s{self.keep}]")
-        except re.error as error:
-            raise ValueError(f"--keep {self.keep!r} is no set of characters: {error}") from error
-        if self.review_separator == "":
-            raise ValueError("--review_separator must not be empty")
+            clean_reviews("a b", self.keep, self.review_separator)
+        except (re.error, ValueError) as error:
+            raise ValueError(f"--keep {self.keep!r}, --review_separator {self.review_separator!r}: {error}") from error
 
 
 def parse_flags(dataclass_type: type, description: str) -> Any:
@@ -137,7 +138,7 @@ def explain_loading(kind: str, name: str) -> Iterator[None]:
     """Turn what the Hub's clients raise while they load `name` (a "model" or "data set") into an `InputError`."""
     try:
         yield
-    except (OSError, ValueError, DatasetsError) as error:
+    except (OSError, ValueError, DatasetsError, SafetensorError) as error:
         causes: list[BaseException] = [error]
         while cause := causes[-1].__cause__ or causes[-1].__context__:
             causes.append(cause)
@@ -197,14 +198,15 @@ def clean_text(text: str | None, keep: str = KEEP) -> str:
     A run of blanks becomes one blank; a run with a line break in it becomes one line break.
     """
     folded = unicodedata.normalize("NFKD", str(text or ""))
-    kept = re.sub(rf"[^\s{keep}]", "", folded)
+    escaped = re.sub(r"[\[\]\\]", r"\\\g<0>", keep)
+    kept = re.sub(rf"[^\s{escaped}]", "", folded)
     return re.sub(r"\s+", lambda run: "\n" if "\n" in run[0] else " ", kept).strip()
 
 
-def clean_reviews(text: str | None, keep: str = KEEP, separator: str = REVIEW_SEPARATOR) -> str:
+def clean_reviews(text: str | list[str] | None, keep: str = KEEP, separator: str = REVIEW_SEPARATOR) -> str:
     """Clean all reviews of one paper; one blank line stands between two reviews and none inside a review."""
-    reviews = (clean_text(review, keep) for review in str(text or "").split(separator))
-    return REVIEW_JOINER.join(review for review in reviews if review)
+    reviews = text if isinstance(text, list) else str(text or "").split(separator)
+    return REVIEW_JOINER.join(filter(None, (clean_text(review, keep) for review in reviews)))
 
 
 def drop_rows(split: Dataset, later_reviews: set[int]) -> tuple[Dataset, Counter[str]]:
@@ -246,7 +248,7 @@ def clean_splits(splits: DatasetDict, review: str, summary: str, keep: str, sepa
         if len(cleaned[name]) == 0:
             raise InputError(f"no row of the split {name!r} has both a review and a summary left after cleaning")
         later_reviews.update(map(hash, cleaned[name]["review"]))
-        removed = f"{1 - sum(split['after']) / sum(split['before']):.1%}"
+        removed = f"{1 - sum(split['after']) / max(1, sum(split['before'])):.1%}"
         table.insert(0, [name, len(split), len(cleaned[name]), *(dropped[reason] for reason in DROP_REASONS), removed])
     print_table(["split", "rows read", "kept", *DROP_REASONS, "characters removed"], table)
     return DatasetDict({name: cleaned[name] for name in SPLITS})
@@ -258,7 +260,7 @@ def prompt_as_chat_template(tokenizer: Tokenizer, prompt: str = PROMPT) -> str:
     before, after = (json.dumps(text) for text in prompt.split("{review}"))
     start = "{{ bos_token }}" if tokenizer("").input_ids[:1] == [tokenizer.bos_token_id] else ""
     return (
-        f"{start}{{% for message in messages %}}{{% if message['role'] == 'assistant' %}}"
+        f"{PROMPT_MARK}{start}{{% for message in messages %}}{{% if message['role'] == 'assistant' %}}"
         "{{ message['content'] + eos_token }}"
         f"{{% else %}}{{{{ {before} + message['content'] + {after} }}}}{{% endif %}}{{% endfor %}}"
     )
@@ -266,7 +268,7 @@ def prompt_as_chat_template(tokenizer: Tokenizer, prompt: str = PROMPT) -> str:
 
 def encode_prompt(review: str, tokenizer: Tokenizer, prompt: str = PROMPT) -> list[int]:
     """Token ids of the whole prompt around the cleaned reviews of a paper, nothing cut."""
-    if tokenizer.chat_template != prompt_as_chat_template(tokenizer, prompt):  # the model has a template of its own
+    if not tokenizer.chat_template.startswith(PROMPT_MARK):  # the model has a template of its own
         review = prompt.replace("{review}", review)
     message = {"role": "user", "content": review}
     text = tokenizer.apply_chat_template([message], add_generation_prompt=True, tokenize=False)
@@ -295,7 +297,7 @@ def cut_at_word(text: str, offsets: list[tuple[int, int]], allowance: int) -> st
     if len(offsets) <= allowance:
         return text
     end = offsets[allowance - 1][1] if allowance else 0
-    if not text[end].isspace():
+    if not text[end : end + 1].isspace():
         end = max((blank.start() for blank in re.finditer(r"\s", text[:end])), default=end)
     return text[:end].rstrip()
 
@@ -334,13 +336,12 @@ def load_tokenizer(arguments: TokenizationArguments) -> tuple[Tokenizer, int]:
         tokenizer = AutoTokenizer.from_pretrained(name)
     if tokenizer.eos_token_id is None or not tokenizer.is_fast:
         raise InputError(f"the tokenizer of {name!r} has no end-of-text token or is not a fast one; choose another")
-    if tokenizer.chat_template is None:
+    if (tokenizer.chat_template or PROMPT_MARK).startswith(PROMPT_MARK):
         tokenizer.chat_template = prompt_as_chat_template(tokenizer, arguments.prompt_template)
     arguments.max_length = arguments.max_length or context
     if arguments.max_length is None or arguments.max_length > (context or arguments.max_length):
-        raise InputError(
-            f"--max_length {arguments.max_length} does not suit {name!r}, whose context is {context} tokens"
-        )
+        given = f"not {arguments.max_length}" if arguments.max_length else "so it must be given"
+        raise InputError(f"{name!r} names a context of {context} tokens in its config, {given} (--max_length)")
     frame = len(encode_prompt("", tokenizer, arguments.prompt_template))
     if arguments.max_length - reserve <= frame:
         raise InputError(
@@ -373,6 +374,8 @@ def tokenize_splits(
         cut, summary_lengths = np.array(encoded["cut"]), np.array(encoded["end"])
         uncut = np.array(encoded["length"]) + cut
         kept = np.flatnonzero(summary_lengths <= arguments.max_summary_tokens)
+        if len(kept) == 0:
+            raise InputError(f"no summary of {name!r} fits into --max_summary_tokens {arguments.max_summary_tokens}")
         quantiles = np.percentile(uncut, [50, 95, 100]).astype(int).tolist()
         share = f"{cut.sum() / max(1, uncut[cut > 0].sum()):.0%}"
         table.append([name, *quantiles, int((cut > 0).sum()), share, len(split) - len(kept)])
@@ -396,17 +399,20 @@ def read_record(folder: str, name: str = RECORD) -> dict[str, Any]:
     return json.loads(path.read_text()) if (path := Path(folder, name)).is_file() else {}
 
 
-def check_output_folder(folder: str, marks: set[str]) -> None:
-    """Raise `InputError` where `folder` is a file, or a folder with something in it but not all the files `marks`."""
-    path = Path(folder)
-    names = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
-    if path.is_file() or (names and not marks <= names):
-        raise InputError(f"{folder!r} exists and holds something else; nothing was written. Choose another folder")
+def check_output_folders(*folders: str) -> None:
+    """Raise `InputError` where a folder holds something that this script did not write, or one lies in another."""
+    paths = [Path(folder).resolve() for folder in folders]
+    if any(path == other or path in other.parents for path, other in permutations(paths, 2)):
+        raise InputError(f"{' and '.join(folders)} must not lie in one another; nothing was written")
+    for folder, path in zip(folders, paths, strict=True):
+        names = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
+        if path.is_file() or (names and not {RECORD} <= names <= {RECORD, "dataset_dict.json", *SPLITS}):
+            raise InputError(f"{folder!r} exists and holds something else; nothing was written. Choose another folder")
 
 
 def save_splits(splits: DatasetDict, record: dict[str, Any], folder: str) -> None:
     """Write splits and record beside `folder` and put them in its place when they are whole."""
-    target = Path(folder)
+    target = Path(folder).resolve()
     new = target.with_name(f".{target.name}.new")
     shutil.rmtree(new, ignore_errors=True)
     splits.save_to_disk(new)
@@ -417,15 +423,16 @@ def save_splits(splits: DatasetDict, record: dict[str, Any], folder: str) -> Non
 
 def main() -> None:
     arguments: ProcessingArguments = parse_flags(ProcessingArguments, __doc__)
-    for folder in (arguments.output_dir, arguments.tokenized_dir):
-        check_output_folder(folder, marks={RECORD, "dataset_dict.json"})
+    check_output_folders(arguments.output_dir, arguments.tokenized_dir)
+    if read_record(arguments.dataset_name):
+        raise InputError(f"{arguments.dataset_name!r} is cleaned already; give the data that it was made from")
     if arguments.push_to_hub:
         arguments.hub_user = arguments.hub_user or huggingface_hub.whoami()["name"]
 
     # 1. Read the tokenizer and the source.
     tokenizer, limit = load_tokenizer(arguments)
     source = load_source(arguments.dataset_name)
-    available = next(iter(source.values())).column_names
+    available = sorted(set.intersection(*map(set, source.column_names.values())))
     review = choose_column(available, "review_column", arguments.review_column, ("Input", "review"))
     summary = choose_column(available, "summary_column", arguments.summary_column, ("Output", "summary"))
 

@@ -25,6 +25,8 @@ PROCESS, TUNE, EVALUATE = "processing_meta_review.py", "fine_tune.py", "evaluati
         (PROCESS, ["--prompt_template", "no place"], ["{review}", "no place"]),
         (TUNE, ["--learning_rate=-1e-5"], ["--learning_rate", "greater than 0", "-1e-05"]),
         (TUNE, ["--num_train_epochs", 0], ["--num_train_epochs", "greater than 0"]),
+        (TUNE, ["--num_train_epochs", "inf"], ["--num_train_epochs", "finite"]),
+        (TUNE, ["--metric_for_best_model", "eval_runtime"], ["--metric_for_best_model", "eval_loss"]),
         (TUNE, ["--learning", "1e-5"], ["unknown argument", "--learning"]),
         (TUNE, ["--per_device_train_batch_size", 0], ["--per_device_train_batch_size"]),
         (TUNE, ["--lr_scheduler_type", "wavy"], ["wavy"]),
@@ -41,7 +43,7 @@ def test_wrong_flags_are_refused_before_anything_is_loaded(refused, script: str,
 def test_missing_columns_are_named_with_those_that_are_there(refused, base: Path, tmp_path: Path) -> None:
     write_csv(tmp_path / "a.csv", [{"text": "a", "target": "b"}])
     message = refused(PROCESS, "--dataset_name", "a.csv", "--model_name_or_path", base, *SMALL)
-    assert "'Input' or 'review'" in message and "text, target" in message and "--review_column" in message
+    assert "'Input' or 'review'" in message and "target, text" in message and "--review_column" in message
 
 
 def test_empty_split_and_empty_file(refused, base: Path, tmp_path: Path) -> None:
@@ -65,7 +67,7 @@ def test_context_too_small(refused, base: Path, source: Path) -> None:
     message = refused(PROCESS, "--dataset_name", source, "--model_name_or_path", base)
     assert "context of 256 tokens is too small" in message and "512" in message and "--max_summary_tokens" in message
     message = refused(PROCESS, "--dataset_name", source, "--model_name_or_path", base, "--max_length", 300)
-    assert "--max_length 300" in message and "256" in message
+    assert "--max_length" in message and "not 300" in message and "256" in message
 
 
 def test_folder_that_is_no_model(refused, source: Path) -> None:
@@ -88,6 +90,52 @@ def test_the_folders_of_the_scripts_do_not_replace_one_another(refused, fine_tun
     assert "holds something else" in refused(PROCESS, "--output_dir", model)
     assert "holds something else" in refused(TUNE, "--output_dir", data)
     assert (model / "model.safetensors").exists() and (data / "dataset_dict.json").exists()
+
+
+@pytest.mark.parametrize("tokenized", ["data", "data/tokens"])
+def test_one_output_folder_never_lies_in_the_other(refused, source: Path, base: Path, tokenized: str) -> None:
+    flags = [
+        "--dataset_name",
+        source,
+        "--model_name_or_path",
+        base,
+        "--output_dir",
+        "data",
+        "--tokenized_dir",
+        tokenized,
+    ]
+    assert "in one another" in refused(PROCESS, *flags)
+
+
+def test_a_file_of_the_users_in_an_output_folder_is_not_lost(refused, processed: Path, tmp_path: Path) -> None:
+    shutil.copytree(processed / "processed_meta_review", tmp_path / "processed_meta_review")
+    (tmp_path / "processed_meta_review" / "notes.txt").write_text("precious")
+    assert "holds something else" in refused(PROCESS)
+    assert (tmp_path / "processed_meta_review" / "notes.txt").read_text() == "precious"
+
+
+def test_cleaned_data_are_not_cleaned_again(refused, processed: Path, base: Path) -> None:
+    flags = ["--dataset_name", processed / "processed_meta_review", "--model_name_or_path", base]
+    assert "cleaned already" in refused(PROCESS, *flags)
+
+
+def test_every_summary_too_long(refused, source: Path, base: Path) -> None:
+    flags = ["--dataset_name", source, "--model_name_or_path", base, "--max_summary_tokens", 5]
+    assert "no summary of 'train' fits" in refused(PROCESS, *flags)
+
+
+def test_restart_deletes_nothing_before_all_else_is_right(refused, fine_tuned: Path, tmp_path: Path) -> None:
+    shutil.copytree(fine_tuned / "pythia_finetuned", tmp_path / "pythia_finetuned")
+    before = sorted(tmp_path.rglob("*"))
+    refused(TUNE, "--restart", "--model_name_or_path", fine_tuned / "pythia_finetuned", "--dataset_name", "nowhere")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_resuming_something_else_is_refused(refused, fine_tuned: Path, base: Path) -> None:
+    checkpoint = fine_tuned / "pythia_finetuned" / "checkpoint-12"
+    message = refused(TUNE, "--model_name_or_path", base, "--resume_from_checkpoint", checkpoint)
+    assert "--num_train_epochs 2" in message
+    assert "no whole checkpoint" in refused(TUNE, "--resume_from_checkpoint", fine_tuned)
 
 
 def test_a_finished_run_is_not_overwritten_unasked(refused, fine_tuned: Path, base: Path) -> None:
@@ -114,7 +162,7 @@ def test_tokenized_set_alone_of_another_tokenizer(refused, processed: Path, base
     shutil.copytree(base, other)
     make_tokenizer("<end>").save_pretrained(other)
     message = refused(TUNE, "--model_name_or_path", other, *SMALL, "--max_new_tokens", 40)
-    assert "another tokenizer" in message and "processed_meta_review" in message
+    assert "differs in tokenizer" in message and "no 'processed_meta_review' here" in message
 
 
 def test_evaluation_before_training(refused, tmp_path: Path) -> None:
@@ -133,6 +181,8 @@ def test_bad_workbooks(refused, fine_tuned: Path, tmp_path: Path) -> None:
         ("b.xlsx", [["text", "other"], ["a", "b"]], ["'review'", "text, other"]),
         ("c.xlsx", [["review", "reference"]], ["no row with a review"]),
         ("d.xlsx", [], ["'review'", "none"]),
+        ("e.xlsx", [["review", "base"], ["a", "my own remark"]], ["'base'", "rename"]),
+        ("f.xlsx", [["review", "reference"], ["=A1", "b"]], ["row 2", "formula"]),
     ):
         workbook = Workbook()
         for row in rows:

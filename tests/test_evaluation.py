@@ -6,15 +6,20 @@ import pytest
 import torch
 from conftest import make_model, run_script
 from openpyxl import Workbook, load_workbook
+from openpyxl.styles import PatternFill
+from transformers import GenerationConfig
 
+import evaluation
 from evaluation import (
     CELL_LIMIT,
     Output,
     find_columns,
     generate,
+    place_results,
     read_cases,
     save_workbook,
     score,
+    write_results,
     write_text,
 )
 
@@ -161,8 +166,52 @@ def test_rows_of_the_test_split_go_to_a_workbook_of_their_own(evaluated: Path) -
     assert other.returncode == 2 and "holds other test cases" in other.stderr
 
 
-def test_the_base_writes_what_plain_transformers_writes(evaluated: Path, base: Path) -> None:
-    record = (evaluated.parent / "pythia_finetuned" / "training_record.json").read_text()
-    assert str(base) in record
-    first = cells(evaluated)[0]
-    assert first["base"] != first["fine_tuned"]
+def test_what_a_person_made_of_the_sheet_survives(evaluated: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Merged cells, hidden columns, a column without a header, widths, heights and colours; edits made meanwhile too."""
+    path = evaluated.parent / "mine.xlsx"
+    workbook = Workbook()
+    sheet = workbook.active
+    for row in (["note", "review", "reference"], ["see below", "Fine.", "Fine."], ["more", "Bad!", None]):
+        sheet.append(row)
+    sheet["E3"], sheet["A1"].fill = "without a header", PatternFill("solid", fgColor="FF0000")
+    sheet.merge_cells("A2:A3")
+    sheet.column_dimensions["A"].width, sheet.column_dimensions["B"].hidden = 41, True
+    sheet.row_dimensions[2].height = 77
+    workbook.save(path)
+
+    def meanwhile(name: str, cases: list, *_: object) -> list[Output]:
+        edited = load_workbook(path)
+        edited.active["E2"] = f"edited while {name} wrote"
+        edited.save(path)
+        return [Output("text", True, 1)] * len(cases)
+
+    monkeypatch.chdir(evaluated.parent)
+    monkeypatch.setattr(evaluation, "write_summaries", meanwhile)
+    monkeypatch.setattr("sys.argv", ["evaluation.py", "--test_cases", "mine.xlsx"])
+    evaluation.main()
+    assert load_workbook(path).active["E2"].value.startswith("edited while")  # what was saved meanwhile stays
+    (written,) = evaluated.parent.glob("mine_*.xlsx")
+    sheet = load_workbook(written).active
+    assert sheet["E3"].value == "without a header" and sheet["F1"].value == "base" and sheet["F2"].value == "text"
+    assert sheet["A1"].fill.fgColor.rgb.endswith("FF0000") and str(sheet.merged_cells) == "A2:A3"
+    assert sheet.column_dimensions["A"].width == 41 and sheet.column_dimensions["B"].hidden
+    assert sheet.row_dimensions[2].height == 77
+
+
+def test_settings_that_a_model_brings_do_not_change_the_decoding(tokenizer) -> None:
+    model, prompt = make_model("gpt_neox").eval(), tokenizer("the method is convincing").input_ids
+    plain = dict(generate(model, tokenizer, [prompt], 20, batch_size=1))[0]
+    model.generation_config = GenerationConfig(repetition_penalty=5.0, no_repeat_ngram_size=2, eos_token_id=[3, 4, 5])
+    assert dict(generate(model, tokenizer, [prompt], 20, batch_size=1))[0] == plain
+
+
+def test_texts_of_a_case_that_is_gone_go_too(tmp_path: Path) -> None:
+    path = make_workbook(tmp_path / "a.xlsx", ["review"], ["a"], ["b"])
+    sheet = load_workbook(path).active
+    columns = place_results(sheet, "a.xlsx")
+    results = {model: [score(Output("x", True, 1), "") | {"text": "x"}] * 2 for model in ("base", "fine_tuned")}
+    write_results(sheet, columns, read_cases(sheet, "a"), results)
+    sheet["A3"] = None
+    fewer = {model: rows[:1] for model, rows in results.items()}
+    write_results(sheet, place_results(sheet, "a.xlsx"), read_cases(sheet, "a"), fewer)
+    assert sheet["B2"].value == "x" and sheet["B3"].value is None

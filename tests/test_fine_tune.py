@@ -4,6 +4,8 @@ import inspect
 import json
 import math
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -108,8 +110,8 @@ def test_training_made_the_model_better_and_said_so(fine_tuned: Path) -> None:
     assert results["steps"] == 12 and results["epochs"] == 2
     assert results["eval_loss"] < results["eval_loss_before"] - 0.5
     printed = (fine_tuned / "fine_tune_stdout.txt").read_text()
-    assert f"validation loss {results['eval_loss_before']:.4f} before and {results['eval_loss']:.4f} after" in printed
-    assert f"perplexity {math.exp(results['eval_loss']):.2f}" in printed
+    after = f"{results['eval_loss']:.4f} (perplexity {math.exp(results['eval_loss']):.2f}) after"
+    assert f"validation loss {results['eval_loss_before']:.4f} (" in printed and after in printed
     assert "2 epochs, 12 steps" in printed and "Next: python evaluation.py" in printed
 
 
@@ -128,14 +130,66 @@ def test_the_saved_loss_is_that_of_the_saved_model(fine_tuned: Path) -> None:
     assert loss == pytest.approx(recorded, rel=5e-3)  # recorded under bf16 where the hardware has it
 
 
-def test_the_saved_weights_are_the_best_checkpoints_in_fp32(fine_tuned: Path) -> None:
-    folder = fine_tuned / "pythia_finetuned"
-    checkpoints = sorted(folder.glob("checkpoint-*"))
-    state = json.loads((checkpoints[-1] / "trainer_state.json").read_text())
-    saved = load_file(folder / "model.safetensors")
-    best = load_file(Path(fine_tuned, state["best_model_checkpoint"]) / "model.safetensors")
-    assert saved.keys() == best.keys() and "embed_out.weight" in saved
-    assert all(torch.equal(saved[name], best[name]) and saved[name].dtype == torch.float32 for name in saved)
+@pytest.fixture(scope="module")
+def worsening(fine_tuned: Path, base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run whose validation loss is best in the middle: a finished run begun again with a rate far too high."""
+    folder = tmp_path_factory.mktemp("worsening")
+    for name in ("processed_meta_review", "tokenized_meta_review", "pythia_finetuned"):
+        shutil.copytree(fine_tuned / name, folder / name)
+    flags = [
+        "--model_name_or_path",
+        base,
+        "--restart",
+        *FINE_TUNING,
+        "--learning_rate",
+        0.3,
+        "--eval_strategy",
+        "epoch",
+    ]
+    result = run_script("fine_tune.py", *flags, "--lr_scheduler_type", "constant", "--num_train_epochs", 4, cwd=folder)
+    assert result.returncode == 0, result.stderr
+    return folder / "pythia_finetuned"
+
+
+def test_the_saved_weights_are_the_best_checkpoints_in_fp32(worsening: Path) -> None:
+    losses = {}
+    last = max(worsening.glob("checkpoint-*"), key=lambda folder: int(folder.name.split("-")[1]))
+    for entry in json.loads((last / "trainer_state.json").read_text())["log_history"]:
+        if "eval_loss" in entry and entry["step"]:
+            losses[entry["step"]] = entry["eval_loss"]
+    assert list(losses) == [6, 12, 18, 24]  # once an epoch, as asked for
+    best = min(losses, key=losses.get)
+    assert best != 24
+    assert json.loads((worsening / "training_record.json").read_text())["results"]["eval_loss"] == losses[best]
+    saved, kept = (load_file(path / "model.safetensors") for path in (worsening, worsening / f"checkpoint-{best}"))
+    assert saved.keys() == kept.keys() and "embed_out.weight" in saved
+    assert all(torch.equal(saved[name], kept[name]) and saved[name].dtype == torch.float32 for name in saved)
+
+
+def test_beginning_again_replaces_model_and_checkpoints(worsening: Path, fine_tuned: Path) -> None:
+    assert not (worsening / "checkpoint-10").exists()  # of the first run
+    before, after = (load_file(folder / "model.safetensors") for folder in (fine_tuned / "pythia_finetuned", worsening))
+    assert not torch.equal(before["embed_out.weight"], after["embed_out.weight"])
+    assert "0.3, constant schedule" in (worsening / "README.md").read_text()
+
+
+def test_a_chat_model_keeps_its_template_and_the_card_gives_the_right_prompt(
+    processed: Path, base: Path, tmp_path: Path
+) -> None:
+    chat = tmp_path / "chat"
+    shutil.copytree(base, chat)
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    tokenizer.chat_template = "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}{% endfor %}<assistant>"
+    tokenizer.save_pretrained(chat)
+    flags = ["--dataset_name", processed / "processed_meta_review", "--model_name_or_path", chat, *FINE_TUNING]
+    result = run_script("fine_tune.py", *flags, "--max_steps", 1, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    saved = AutoTokenizer.from_pretrained(tmp_path / "pythia_finetuned")
+    assert saved.chat_template == tokenizer.chat_template
+    code = (tmp_path / "pythia_finetuned" / "README.md").read_text().split("```python\n")[1].split("```")[0]
+    monitored = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert monitored.returncode == 0, monitored.stderr
+    assert "### Review:\\nfirst review\\n\\nsecond review\\n\\n### Summary:\\n" in code
 
 
 @pytest.mark.parametrize("architecture", ["gpt_neox", "llama", "gpt2"])
@@ -208,7 +262,7 @@ def test_another_tokenization_is_made_again_and_said(fine_tuned: Path, base: Pat
         "--eval_strategy", "no", "--save_strategy", "no", cwd=tmp_path,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
-    assert "has another max_length" in result.stdout
+    assert "differs in max_length" in result.stdout and "not evaluated after" in result.stdout
     assert json.loads((tmp_path / "pythia_finetuned" / "training_record.json").read_text())["max_length"] == 230
 
 
