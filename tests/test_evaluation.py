@@ -167,7 +167,7 @@ def test_rows_of_the_test_split_go_to_a_workbook_of_their_own(evaluated: Path) -
 
 
 def test_what_a_person_made_of_the_sheet_survives(evaluated: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Merged cells, hidden columns, a column without a header, widths, heights and colours; edits made meanwhile too."""
+    """Merged cells, hidden columns, a column without a header, widths, heights, colours; edits made meanwhile."""
     path = evaluated.parent / "mine.xlsx"
     workbook = Workbook()
     sheet = workbook.active

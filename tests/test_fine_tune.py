@@ -132,21 +132,15 @@ def test_the_saved_loss_is_that_of_the_saved_model(fine_tuned: Path) -> None:
 
 @pytest.fixture(scope="module")
 def worsening(fine_tuned: Path, base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run whose validation loss is best in the middle: a finished run begun again with a rate far too high."""
+    """A finished run begun again with validation summaries unlike all that is trained on: they only get worse."""
     folder = tmp_path_factory.mktemp("worsening")
-    for name in ("processed_meta_review", "tokenized_meta_review", "pythia_finetuned"):
-        shutil.copytree(fine_tuned / name, folder / name)
-    flags = [
-        "--model_name_or_path",
-        base,
-        "--restart",
-        *FINE_TUNING,
-        "--learning_rate",
-        0.3,
-        "--eval_strategy",
-        "epoch",
-    ]
-    result = run_script("fine_tune.py", *flags, "--lr_scheduler_type", "constant", "--num_train_epochs", 4, cwd=folder)
+    shutil.copytree(fine_tuned / "pythia_finetuned", folder / "pythia_finetuned")
+    texts = load_from_disk(str(fine_tuned / "processed_meta_review"))
+    texts["validation"] = texts["validation"].map(lambda row: {"summary": "ZQX7 " * 8 + "JKV9"})
+    texts.save_to_disk(folder / "processed_meta_review")
+    flags = ["--model_name_or_path", base, "--restart", *FINE_TUNING, "--learning_rate", 0.03]
+    flags += ["--eval_strategy", "epoch", "--lr_scheduler_type", "constant", "--num_train_epochs", 4]
+    result = run_script("fine_tune.py", *flags, cwd=folder)
     assert result.returncode == 0, result.stderr
     return folder / "pythia_finetuned"
 
@@ -170,7 +164,7 @@ def test_beginning_again_replaces_model_and_checkpoints(worsening: Path, fine_tu
     assert not (worsening / "checkpoint-10").exists()  # of the first run
     before, after = (load_file(folder / "model.safetensors") for folder in (fine_tuned / "pythia_finetuned", worsening))
     assert not torch.equal(before["embed_out.weight"], after["embed_out.weight"])
-    assert "0.3, constant schedule" in (worsening / "README.md").read_text()
+    assert "0.03, constant schedule" in (worsening / "README.md").read_text()
 
 
 def test_a_chat_model_keeps_its_template_and_the_card_gives_the_right_prompt(
