@@ -297,9 +297,8 @@ def summarize(state: TrainerState, metrics: dict[str, float]) -> dict[str, float
 
 def describe_loss(loss: float | None) -> str:
     """A validation loss in words, with the perplexity."""
-    if loss is None:
-        return "not evaluated"
-    return f"{loss:.4f} (perplexity {math.exp(loss) if loss < 700 else math.inf:.2f})"
+    perplexity = math.inf if loss is None or loss > 700 else math.exp(loss)
+    return "not evaluated" if loss is None else f"{loss:.4f} (perplexity {perplexity:.2f})"
 
 
 def draw_loss_curve(history: list[dict[str, float]], path: Path) -> None:
@@ -378,10 +377,7 @@ print(tokenizer.decode(output[0, inputs["input_ids"].shape[1]:], skip_special_to
 def save_result(
     model: PreTrainedModel, tokenizer: Tokenizer, texts: dict[str, str], history: list, folder: str
 ) -> None:
-    """Write the model with everything needed to use it to a folder beside, then put the files in their place.
-
-    `texts` are further files by name; `history` is the Trainer's, for the loss curve.
-    """
+    """Write the model, further `texts` by file name and the loss curve beside, then put them in their place."""
     new = Path(folder, ".new")
     shutil.rmtree(new, ignore_errors=True)
     model.save_pretrained(new)
@@ -424,7 +420,7 @@ def main() -> None:
         processing_class=tokenizer,
         compute_metrics=mean_over_tokens,
     )
-    if arguments.restart:
+    if arguments.restart and not arguments.resume_from_checkpoint:
         for checkpoint in Path(arguments.output_dir).glob("checkpoint-[0-9]*"):
             shutil.rmtree(checkpoint)
     metrics = trainer.train(resume_from_checkpoint=arguments.resume_from_checkpoint).metrics
@@ -432,8 +428,7 @@ def main() -> None:
     # 3. Save the best model.
     best = trainer.state.best_model_checkpoint
     results = summarize(trainer.state, metrics)
-    if best:
-        model = load_model(best)
+    model = load_model(best) if best else model
     model.config.use_cache = True  # the Trainer turns it off
     record["results"] = results
     texts = {TRAINING_RECORD: json.dumps(record, indent=2) + "\n"}
@@ -445,9 +440,9 @@ def main() -> None:
           f"{metrics['train_samples_per_second']:.2f} examples/s with evaluation")  # fmt: skip
     print(f"Training loss {results['train_loss']:.4f}; validation loss {describe_loss(results['eval_loss_before'])} "
           f"before, {describe_loss(results['eval_loss'])} after")  # fmt: skip
-    folder = arguments.output_dir
-    print(f"Model: {folder} ({f'the best, from {Path(best).name}' if best else 'as it was at the end'})")
-    print("Next: python evaluation.py" + f" --model_name_or_path {folder}" * (folder != OUTPUT_DIR))
+    print(f"Model: {arguments.output_dir} ({f'the best, from {Path(best).name}' if best else 'as it was at the end'})")
+    flag = "" if arguments.output_dir == OUTPUT_DIR else f" --model_name_or_path {arguments.output_dir}"
+    print(f"Next: python evaluation.py{flag}")
 
 
 if __name__ == "__main__":

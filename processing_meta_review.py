@@ -87,7 +87,7 @@ class ProcessingArguments(TokenizationArguments):
     output_dir: str = field(default=PROCESSED_DIR, metadata={"help": "folder of the cleaned data set"})
     review_column: str | None = field(default=REVIEW_COLUMN, metadata={"help": "default: Input or review"})
     summary_column: str | None = field(default=SUMMARY_COLUMN, metadata={"help": "default: Output or summary"})
-    keep: str = field(default=KEEP, metadata={"help": "characters to keep besides whitespace, as in a regex class"})
+    keep: str = field(default=KEEP, metadata={"help": "characters and ranges to keep besides whitespace"})
     review_separator: str = field(default=REVIEW_SEPARATOR, metadata={"help": "stands between two reviews"})
     seed: int = field(default=SEED, metadata={"help": "for dividing a source that has only one split"})
     push_to_hub: bool = field(default=False, metadata={"help": "put both data sets on the Hub, private"})
@@ -171,9 +171,7 @@ def choose_column(available: list[str], flag: str, given: str | None, defaults: 
     names = (given,) if given else defaults
     if found := [name for name in names if name in available]:
         return found[0]
-    raise InputError(
-        f"no column {' or '.join(map(repr, names))}, only {', '.join(available)}; name yours with --{flag}"
-    )
+    raise InputError(f"no column {' or '.join(map(repr, names))}, only {', '.join(available)}; name it with --{flag}")
 
 
 def complete_splits(source: DatasetDict, seed: int = SEED) -> DatasetDict:
@@ -210,10 +208,7 @@ def clean_reviews(text: str | list[str] | None, keep: str = KEEP, separator: str
 
 
 def drop_rows(split: Dataset, later_reviews: set[int]) -> tuple[Dataset, Counter[str]]:
-    """Drop rows with an empty side, exact duplicates, and rows whose review's hash is in `later_reviews`.
-
-    Returns what stays, and how many rows went for which reason.
-    """
+    """Drop rows with an empty side, duplicates, rows whose review's hash is in `later_reviews`; count the reasons."""
     dropped: Counter[str] = Counter()
     rows: list[int] = []
     seen: set[int] = set()
@@ -340,14 +335,11 @@ def load_tokenizer(arguments: TokenizationArguments) -> tuple[Tokenizer, int]:
         tokenizer.chat_template = prompt_as_chat_template(tokenizer, arguments.prompt_template)
     arguments.max_length = arguments.max_length or context
     if arguments.max_length is None or arguments.max_length > (context or arguments.max_length):
-        given = f"not {arguments.max_length}" if arguments.max_length else "so it must be given"
-        raise InputError(f"{name!r} names a context of {context} tokens in its config, {given} (--max_length)")
+        raise InputError(f"--max_length is {arguments.max_length}, but {name!r} names a context of {context} tokens")
     frame = len(encode_prompt("", tokenizer, arguments.prompt_template))
     if arguments.max_length - reserve <= frame:
-        raise InputError(
-            f"a context of {arguments.max_length} tokens is too small: {reserve} are kept for the summary "
-            f"(--max_summary_tokens) and {frame} go to the prompt, so none is left for the reviews"
-        )
+        taken = f"{reserve} are kept for the summary (--max_summary_tokens), {frame} go to the prompt"
+        raise InputError(f"a context of {arguments.max_length} tokens is too small for any review: {taken}")
     return tokenizer, arguments.max_length - reserve
 
 
@@ -367,8 +359,7 @@ def tokenize_splits(
         labels = [IGNORE_INDEX] * len(prompt) + summary
         return {"input_ids": prompt + summary, "labels": labels, "length": len(labels), "cut": cut, "end": len(summary)}
 
-    tokenized: dict[str, Dataset] = {}
-    table: list[list[Any]] = []
+    tokenized, table = DatasetDict(), []
     for name, split in splits.items():
         encoded = split.map(encode, remove_columns=split.column_names, desc=f"Tokenize {name}")
         cut, summary_lengths = np.array(encoded["cut"]), np.array(encoded["end"])
@@ -381,7 +372,7 @@ def tokenize_splits(
         table.append([name, *quantiles, int((cut > 0).sum()), share, len(split) - len(kept)])
         tokenized[name] = encoded.select(kept).select_columns(["input_ids", "labels", "length"])
     print_table(["split", "tokens: median", "95th %", "maximum", "cut to fit", "by", "summary too long"], table)
-    return DatasetDict(tokenized)
+    return tokenized
 
 
 def tokenization_record(splits: DatasetDict, tokenizer: Tokenizer, arguments: TokenizationArguments) -> dict[str, Any]:
