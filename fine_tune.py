@@ -66,6 +66,7 @@ MAX_NEW_TOKENS = 256  # default length of a generated summary, saved with the mo
 OUTPUT_DIR = "pythia_finetuned"  # the fine-tuned model
 SEED = 42  # order of the examples; on a CPU the same seed gives the same weights, bit for bit
 
+SWITCH = {"nargs": "?", "const": True}  # a flag that may stand without a value: --bf16
 TRAINING_RECORD = "training_record.json"  # in the output folder: base model, data, settings, results
 
 
@@ -88,8 +89,8 @@ class FineTuningArguments(TokenizationArguments, TrainingArguments):
         default=CHECKPOINTS_KEPT, metadata={"help": "checkpoints kept, besides the best"}
     )
     seed: int = field(default=SEED, metadata={"help": "order of the examples"})
-    bf16: bool | None = field(default=None, metadata={"help": "default: where the hardware has it"})
-    fp16: bool | None = field(default=None, metadata={"help": "default: on a GPU that has no bf16"})
+    bf16: bool | None = field(default=None, metadata={"help": "default: where the hardware has it"} | SWITCH)
+    fp16: bool | None = field(default=None, metadata={"help": "default: on a GPU that has no bf16"} | SWITCH)
     eval_strategy: str = field(default="steps", metadata={"help": "no, steps or epoch"})
     eval_steps: float | None = field(default=None, metadata={"help": "default: from --evaluations_per_epoch"})
     save_strategy: str | None = field(default=None, metadata={"help": "default: as --eval_strategy"})
@@ -395,8 +396,7 @@ def main() -> None:
     check_output_folder(arguments)
     set_seed(arguments.seed)
 
-    # 1. Load tokenizer, examples and model; a checkpoint too, because the Trainer's own loading loses GPT-NeoX's output
-    #    layer: it is saved as embed_out and held as lm_head, which only from_pretrained knows.
+    # 1. Load tokenizer, examples, model. A checkpoint too: the Trainer's own resuming loses GPT-NeoX's output layer.
     tokenizer, limit = load_tokenizer(arguments)
     examples, record = load_examples(arguments, tokenizer, limit)
     model = load_model(arguments.resume_from_checkpoint or arguments.model_name_or_path)

@@ -23,7 +23,7 @@ from fine_tune import (
     load_model,
     mean_over_tokens,
 )
-from processing_meta_review import encode_prompt
+from processing_meta_review import encode_prompt, parse_flags
 
 LENGTHS = [(30, 10), (5, 3), (60, 25), (17, 1), (41, 12)]  # tokens of prompt and of summary
 
@@ -113,6 +113,17 @@ def test_training_made_the_model_better_and_said_so(fine_tuned: Path) -> None:
     after = f"{results['eval_loss']:.4f} (perplexity {math.exp(results['eval_loss']):.2f}) after"
     assert f"validation loss {results['eval_loss_before']:.4f} (" in printed and after in printed
     assert "2 epochs, 12 steps" in printed and "Next: python evaluation.py" in printed
+
+
+@pytest.mark.parametrize(
+    ("flags", "bf16"), [(["--bf16"], True), (["--bf16", "False"], False), (["--fp16", "0"], False)]
+)
+def test_precision_can_be_chosen_with_the_trainers_flags(
+    flags: list[str], bf16: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["fine_tune.py", "--use_cpu", *flags])
+    arguments = parse_flags(FineTuningArguments, "")
+    assert (arguments.bf16, arguments.fp16, arguments.use_cpu) == (bf16, False, True)
 
 
 def test_the_tokenized_set_is_used_when_it_fits(fine_tuned: Path) -> None:
