@@ -234,10 +234,8 @@ def generate(
         input_ids = torch.tensor([[padding] * (length - len(prompts[i])) + prompts[i] for i in batch])
         mask = torch.tensor([[0] * (length - len(prompts[i])) + [1] * len(prompts[i]) for i in batch])
         with torch.inference_mode():
-            written = model.generate(input_ids.to(model.device), attention_mask=mask.to(model.device))[
-                :, length:
-            ].tolist()
-        for index, tokens in zip(batch, written, strict=True):
+            whole = model.generate(input_ids.to(model.device), attention_mask=mask.to(model.device))
+        for index, tokens in zip(batch, whole[:, length:].tolist(), strict=True):
             stop = tokens.index(end) if end in tokens else None
             text = tokenizer.decode(tokens[:stop], skip_special_tokens=True).strip()
             yield index, Output(text, stop is not None, len(tokens) if stop is None else stop + 1)
@@ -326,6 +324,7 @@ def write_results(
 
 def style(sheet: Worksheet, columns: dict[str, int]) -> None:
     """Make these columns readable: wrapped text, a marked header, and a width and row heights where none is set."""
+    lines: dict[int, int] = {}
     for name, column in columns.items():
         letter = get_column_letter(column)
         ranges = [(width.min or 0, width.max or 0) for width in sheet.column_dimensions.values()]
@@ -334,11 +333,14 @@ def style(sheet: Worksheet, columns: dict[str, int]) -> None:
         for row in range(1, sheet.max_row + 1):
             cell = sheet.cell(row, column)
             cell.alignment = Alignment(wrap_text=True, vertical="top")
-            lines = sum(1 + len(line) // WIDTHS.get(name, 12) for line in str(cell.value or "").split("\n"))
-            if row > 1 and name in WIDTHS and sheet.row_dimensions[row].height is None:
-                sheet.row_dimensions[row].height = min(HIGHEST_ROW, 15 * lines)
+            if row > 1 and name in WIDTHS and cell.value:
+                needed = sum(1 + len(line) // WIDTHS[name] for line in str(cell.value).split("\n"))
+                lines[row] = max(needed, lines.get(row, 1))
         header = sheet.cell(1, column)
         header.font, header.fill = Font(bold=True), PatternFill("solid", fgColor="DDE6F0")
+    for row, needed in lines.items():
+        if sheet.row_dimensions[row].height is None:
+            sheet.row_dimensions[row].height = min(HIGHEST_ROW, 15 * needed)
 
 
 def save_workbook(workbook: Workbook, target: Path) -> None:

@@ -205,6 +205,16 @@ def test_settings_that_a_model_brings_do_not_change_the_decoding(tokenizer) -> N
     assert dict(generate(model, tokenizer, [prompt], 20, batch_size=1))[0] == plain
 
 
+def test_rows_are_as_high_as_the_longest_text_needs(tmp_path: Path) -> None:
+    sheet = load_workbook(make_workbook(tmp_path / "a.xlsx", ["review"], ["a"])).active
+    columns, cases = place_results(sheet, "a.xlsx"), read_cases(sheet, "a")
+    for base, fine_tuned in (("", ""), ("word " * 10, "word " * 60)):  # empty first, as evaluation.py tries it
+        texts = {"base": base, "fine_tuned": fine_tuned}
+        results = {name: [score(Output(text, True, 1), "") | {"text": text}] for name, text in texts.items()}
+        write_results(sheet, columns, cases, results)
+    assert sheet.row_dimensions[2].height == 15 * 6  # 300 characters in a column 60 wide, and one line to spare
+
+
 def test_texts_of_a_case_that_is_gone_go_too(tmp_path: Path) -> None:
     path = make_workbook(tmp_path / "a.xlsx", ["review"], ["a"], ["b"])
     sheet = load_workbook(path).active
