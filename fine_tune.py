@@ -386,7 +386,7 @@ def save_result(
     draw_loss_curve(history, new / "loss_curve.png")
     for name, text in texts.items():
         (new / name).write_text(text)
-    for file in new.iterdir():
+    for file in sorted(new.iterdir(), key=lambda file: file.name == "config.json"):  # last: it marks a finished model
         file.replace(Path(folder, file.name))
     new.rmdir()
 
