@@ -3,7 +3,8 @@
     python evaluation.py                            # the test cases in eval_examples.xlsx; results go into it
     python evaluation.py --output results.xlsx      # results go into a copy
     python evaluation.py --num_examples 100         # random rows of the processed test split, into eval_test.xlsx
-    python evaluation.py --model_name_or_path me/pythia-70m_finetuned --base_model EleutherAI/pythia-70m
+    python evaluation.py --model_name_or_path me/pythia-70m_finetuned   # a model on the Hub
+    HF_TOKEN=... python evaluation.py --push_to_hub                     # also adds the scores to its card there
 
 A test case is a row with a `review` (several reviews of one paper with a line <REVBREAK> between them) and, if there is
 one, a `reference`. Other columns are yours and stay as they are; results go to the right of them.
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import hf_hub_download
+from huggingface_hub import EvalResult, ModelCard, hf_hub_download
 from huggingface_hub.errors import RemoteEntryNotFoundError
 from openpyxl import Workbook, load_workbook
 from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE, Cell
@@ -40,16 +41,19 @@ from processing_meta_review import (
     PROMPT,
     REVIEW_JOINER,
     REVIEW_SEPARATOR,
+    HubArguments,
     InputError,
     TokenizationArguments,
+    check_token,
     clean_reviews,
     clean_text,
-    explain_loading,
+    explain_hub,
     fit_prompt,
+    format_table,
     load_source,
     load_tokenizer,
     parse_flags,
-    print_table,
+    public_name,
     read_record,
     run,
 )
@@ -72,7 +76,7 @@ HIGHEST_ROW = 409  # points, Excel's limit
 
 
 @dataclass
-class EvaluationArguments:
+class EvaluationArguments(HubArguments):
     """Every constant as a flag."""
 
     model_name_or_path: str = field(default=MODEL, metadata={"help": "the fine-tuned model: folder or Hub id"})
@@ -85,6 +89,7 @@ class EvaluationArguments:
     split: str = field(default=SPLIT, metadata={"help": "the split that they are taken from"})
     dataset_name: str = field(default=PROCESSED_DIR, metadata={"help": "cleaned data set: a folder or a Hub id"})
     seed: int = field(default=SEED, metadata={"help": "which rows are taken"})
+    hub_model_id: str | None = field(default=None, metadata={"help": "default: where the model was pushed to"})
 
     def __post_init__(self) -> None:
         for name in ("max_new_tokens", "batch_size", "num_examples"):
@@ -203,7 +208,7 @@ def load_record(name: str) -> dict[str, Any]:
         raise InputError(f"there is no model {name!r} here. First: python fine_tune.py")
     if path.is_dir():
         return read_record(name, TRAINING_RECORD)
-    with explain_loading("model", name):
+    with explain_hub(f"cannot read the model {name!r}"):
         try:
             return json.loads(Path(hf_hub_download(name, TRAINING_RECORD)).read_text())
         except RemoteEntryNotFoundError:
@@ -355,16 +360,59 @@ def modified(path: Path) -> int | None:
     return path.stat().st_mtime_ns if path.exists() else None
 
 
-def print_means(results: dict[str, list[dict[str, Any]]]) -> None:
-    """Print the mean of each score for both models."""
-    table = []
+def tabulate_means(results: dict[str, list[dict[str, Any]]]) -> list[list[Any]]:
+    """A table of the mean of each score for both models."""
+    table: list[list[Any]] = [["model", "cases", "ROUGE-1", "ROUGE-2", "ROUGE-L", "words", "stopped by itself"]]
     for model in MODELS:
         rouge = [[result[metric] for result in results[model] if metric in result] for metric in METRICS]
         words = statistics.mean(result["words"] for result in results[model])
         stopped = statistics.mean(result["stopped"] for result in results[model])
         means = [f"{statistics.mean(values):.4f}" if values else "-" for values in rouge]
         table.append([model, len(results[model]), *means, f"{words:.0f}", f"{stopped:.0%}"])
-    print_table(["", "cases", "ROUGE-1", "ROUGE-2", "ROUGE-L", "words", "stopped by itself"], table)
+    return table
+
+
+def choose_card(arguments: EvaluationArguments, record: dict[str, Any]) -> str:
+    """The Hub id of the model whose card gets the scores. Raises `InputError` where there is none to write to."""
+    here = Path(arguments.model_name_or_path).exists()
+    repo_id = arguments.hub_model_id or (record.get("hub_model_id") if here else arguments.model_name_or_path)
+    if repo_id is None:
+        raise InputError(f"{arguments.model_name_or_path!r} was not pushed; push it, or name it with --hub_model_id")
+    check_token()
+    with explain_hub(f"cannot read the card of {repo_id!r}"):
+        ModelCard.load(repo_id)
+    return repo_id
+
+
+def add_scores(card: ModelCard, arguments: EvaluationArguments, means: list[list[Any]], base: str) -> None:
+    """Put the scores into a model card, in the place of earlier ones on the same data: as text and as metadata."""
+    drawn = arguments.num_examples is not None
+    data = Path(arguments.test_cases).name
+    if drawn:
+        data = read_record(arguments.dataset_name).get("dataset_name") or public_name(arguments.dataset_name)
+    split = arguments.split if drawn else None
+    begin, end = f"<!-- scores: {data} {split or ''} -->", "<!-- end of scores -->"
+    where = f"{means[1][1]} rows of the split `{split}` of `{data}`" if drawn else f"{means[1][1]} cases of `{data}`"
+    before, _, found = card.text.partition(begin)
+    card.text = f"""{before.rstrip()}
+
+{begin}
+## Scores on {where}
+
+{format_table(means)}
+
+Means over the cases; base: `{base}`. ROUGE is F1 with stemming against the reference, both texts cleaned.
+{end}
+{found.partition(end)[2].lstrip()}"""
+    scores = dict(zip(means[0], means[-1], strict=True))
+    new = [
+        EvalResult("summarization", data, data, "rouge", float(scores[name]), dataset_split=split, metric_name=name)
+        for name in scores
+        if name.startswith("ROUGE") and scores[name] != "-"
+    ]
+    old = [result for result in card.data.eval_results or [] if not any(map(result.is_equal_except_value, new))]
+    card.data.eval_results = [*old, *new] or None
+    card.data.model_name = card.data.model_name or Path(arguments.model_name_or_path).name  # needed beside results
 
 
 def main() -> None:
@@ -375,6 +423,7 @@ def main() -> None:
     base_model = arguments.base_model or record.get("base_model")
     if base_model is None:
         raise InputError(f"{arguments.model_name_or_path!r} does not record its base; name it with --base_model")
+    repo_id = choose_card(arguments, record) if arguments.push_to_hub else None
     workbook, target = choose_workbook(arguments, record.get("review_separator", REVIEW_SEPARATOR))
     sheet, cases = workbook.active, read_cases(workbook.active, str(target))
     columns = place_results(sheet, str(target))
@@ -400,8 +449,17 @@ def main() -> None:
         print(f"{target} was changed in the meantime and stays as it is.")
         target = target.with_stem(f"{target.stem}_{time.strftime('%H%M%S')}")
     save_workbook(workbook, target)
-    print_means(results)
+    means = tabulate_means(results)
+    print(format_table(means))
     print(f"Base: {base_model}. Fine-tuned: {arguments.model_name_or_path}. The texts side by side: {target}")
+
+    # 4. Add the means to the model's card on the Hub, if asked.
+    if repo_id:
+        with explain_hub(f"the card of {repo_id} was not pushed", OSError, f". The scores are in {target}"):
+            card = ModelCard.load(repo_id)
+            add_scores(card, arguments, means, public_name(base_model))
+            card.push_to_hub(repo_id, commit_message="Add scores")
+        print(f"Added the scores to the card of {repo_id} on the Hub.")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@
     python fine_tune.py --model_name_or_path EleutherAI/pythia-410m --output_dir pythia-410m_finetuned
     python fine_tune.py --resume_from_checkpoint pythia_finetuned/checkpoint-962     # go on after an interruption
     python fine_tune.py --restart                                   # begin again: deletes the checkpoints there
+    HF_TOKEN=... python fine_tune.py --push_to_hub --hub_strategy checkpoint   # model and checkpoints to the Hub
 
 It reads what processing_meta_review.py wrote and writes `pythia_finetuned/`: model, tokenizer, loss curve, model card.
 Next: python evaluation.py
@@ -13,41 +14,45 @@ Next: python evaluation.py
 import inspect
 import json
 import math
+import os
 import re
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import torch
+import transformers
 from datasets import Dataset, DatasetDict
-from huggingface_hub import ModelCardData
+from httpx2 import TransportError
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, EvalResult, ModelCard, ModelCardData
 from matplotlib.figure import Figure
-from transformers import (
-    AutoModelForCausalLM,
-    GenerationConfig,
-    PreTrainedModel,
-    Trainer,
-    TrainingArguments,
-    set_seed,
-)
+from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel, Trainer, TrainingArguments, set_seed
 from transformers import PreTrainedTokenizerBase as Tokenizer
-from transformers.trainer_callback import TrainerState
-from transformers.trainer_utils import EvalPrediction, SchedulerType
+from transformers.trainer_callback import TrainerCallback, TrainerState
+from transformers.trainer_utils import EvalPrediction
 
 from processing_meta_review import (
+    CARDS,
     IGNORE_INDEX,
     KEEP,
     PROCESSED_DIR,
     PROMPT_MARK,
     REVIEW_SEPARATOR,
+    HubArguments,
     InputError,
     TokenizationArguments,
-    explain_loading,
+    explain_hub,
+    format_table,
     load_source,
     load_tokenizer,
+    open_repository,
     parse_flags,
+    public_name,
     read_record,
     run,
     tokenization_record,
@@ -68,10 +73,13 @@ SEED = 42  # order of the examples; on a CPU the same seed gives the same weight
 
 SWITCH = {"nargs": "?", "const": True}  # a flag that may stand without a value: --bf16
 TRAINING_RECORD = "training_record.json"  # in the output folder: base model, data, settings, results
+RUN_SETTINGS = "run_settings.json"  # in a checkpoint: what the run is that it belongs to
+LARGEST_LOSS = 700  # nats; the exponential of more is infinite
+LAST, BEST = "last-checkpoint", "best-checkpoint"  # folders on the Hub
 
 
 @dataclass
-class FineTuningArguments(TokenizationArguments, TrainingArguments):
+class FineTuningArguments(TokenizationArguments, HubArguments, TrainingArguments):
     """The Trainer's arguments with this project's defaults, and where the data lie."""
 
     model_name_or_path: str = field(default=MODEL, metadata={"help": "Hub id or folder of the model to fine-tune"})
@@ -101,6 +109,8 @@ class FineTuningArguments(TokenizationArguments, TrainingArguments):
     greater_is_better: bool | None = field(default=False, metadata={"help": "of that metric"})
     train_sampling_strategy: str = field(default="group_by_length", metadata={"help": "less padding than random"})
     logging_nan_inf_filter: bool = field(default=False, metadata={"help": "hide a loss that is not a number"})
+    hub_strategy: str = field(default="end", metadata={"help": "end, or checkpoint: each checkpoint too"})
+    hub_model_id: str | None = field(default=None, metadata={"help": "default: the base's name and _finetuned"})
     report_to: str = field(default="none", metadata={"help": "nothing is sent anywhere unless asked for"})
 
     def __post_init__(self) -> None:
@@ -113,8 +123,10 @@ class FineTuningArguments(TokenizationArguments, TrainingArguments):
             raise ValueError(f"--max_new_tokens must be at most --max_summary_tokens ({self.max_summary_tokens})")
         if self.metric_for_best_model != "eval_loss":
             raise ValueError(f"--metric_for_best_model must be eval_loss, got {self.metric_for_best_model}")
-        if self.push_to_hub:
-            raise ValueError("--push_to_hub: push the finished folder instead, with hf upload (see README.md)")
+        if self.hub_strategy not in ("end", "checkpoint"):
+            raise ValueError(f"--hub_strategy must be end or checkpoint, got {self.hub_strategy}")
+        if self.hub_token:  # else it would lie in every checkpoint, which holds these arguments
+            os.environ["HF_TOKEN"], self.hub_token = self.hub_token, None
         device, dtype = choose_device(self.use_cpu)
         self.use_cpu = device == "cpu"
         if self.bf16 is None and self.fp16 is None:
@@ -144,29 +156,71 @@ def choose_device(use_cpu: bool = False) -> tuple[str, torch.dtype]:
 
 def load_model(name: str, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
     """A causal language model from safetensors. Weights that are trained are fp32, whatever they are stored in."""
-    with explain_loading("model", name):
+    with explain_hub(f"cannot read the model {name!r}"):
         return AutoModelForCausalLM.from_pretrained(name, dtype=dtype, use_safetensors=True)
+
+
+def find_revision(name: str) -> str | None:
+    """The commit of a model on the Hub that the cache holds, None for a folder."""
+    if Path(name).exists():
+        return None
+    return Path(huggingface_hub.hf_hub_download(name, "config.json", local_files_only=True)).parent.name
 
 
 def check_output_folder(arguments: FineTuningArguments) -> None:
     """Raise `InputError` where the folder holds something else, or a run that no flag says to continue or replace."""
-    folder, resumed = Path(arguments.output_dir), arguments.resume_from_checkpoint
+    folder = Path(arguments.output_dir)
     names = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
-    others = {name for name in names if not re.fullmatch(r"checkpoint-\d+|\.new", name)}
+    others = {name for name in names if not re.fullmatch(rf"checkpoint-\d+|\.new|\.cache|{LAST}|{BEST}", name)}
     if folder.is_file() or (others and TRAINING_RECORD not in others):
         raise InputError(f"{str(folder)!r} exists and holds something else; nothing was written. Choose another folder")
-    if resumed:
-        state = Path(resumed, "trainer_state.json")
-        if not state.is_file():
-            raise InputError(f"--resume_from_checkpoint {resumed!r} is no whole checkpoint: it has no {state.name}")
-        epochs = json.loads(state.read_text())["num_train_epochs"]
-        if arguments.max_steps <= 0 and epochs != math.ceil(arguments.num_train_epochs):
-            raise InputError(f"{resumed!r} is of a run with another number of epochs; give --num_train_epochs {epochs}")
-    elif names and not arguments.restart:
+    if names - {".new", ".cache", LAST, BEST} and not arguments.resume_from_checkpoint and not arguments.restart:
         whole = [path.parent for path in folder.glob("checkpoint-*/trainer_state.json")]
         last = max(whole, key=lambda path: int(path.name.split("-")[1]), default=None)
         go_on = f"--resume_from_checkpoint {last} to go on, " if last else ""
         raise InputError(f"{str(folder)!r} holds a run: {go_on}--restart to begin again, or another --output_dir")
+
+
+def fetch_checkpoints(repo_id: str, folder: str) -> str | None:
+    """Bring the last and the best checkpoint from the Hub into `folder`; where the last one lies, None if none is."""
+    with explain_hub(f"cannot fetch the checkpoints of {repo_id}", OSError):
+        if f"{LAST}/{RUN_SETTINGS}" not in huggingface_hub.list_repo_files(repo_id):
+            return None
+        huggingface_hub.snapshot_download(repo_id, allow_patterns=[f"{LAST}/*", f"{BEST}/*"], local_dir=folder)
+    return str(Path(folder, LAST))
+
+
+def find_best(state: TrainerState, folder: str) -> Path | None:
+    """The checkpoint with the lowest validation loss: one of this machine, or the one fetched from the Hub."""
+    if state.best_model_checkpoint is None:
+        return None
+    here = Path(folder, Path(state.best_model_checkpoint).name)
+    return here if here.exists() else Path(folder, BEST)
+
+
+def run_settings(arguments: FineTuningArguments, record: dict[str, Any]) -> dict[str, Any]:
+    """What decides the course of a run: a checkpoint of another one must not be continued."""
+    names = ("learning_rate", "lr_scheduler_type", "warmup_steps", "optim", "weight_decay", "max_grad_norm", "seed")
+    settings = {name: getattr(arguments, name) for name in names}
+    settings["base_model"] = Path(arguments.model_name_or_path).name  # the rest of a path may change with the machine
+    settings["examples_per_step"] = (
+        arguments.train_batch_size * arguments.gradient_accumulation_steps * arguments.world_size
+    )
+    return settings | {name: record[name] for name in ("texts", "tokenizer", "prompt_template", "max_length")}
+
+
+def check_checkpoint(arguments: FineTuningArguments, settings: dict[str, Any]) -> None:
+    """Raise `InputError` where the checkpoint to resume from is not whole or is one of another run."""
+    checkpoint = arguments.resume_from_checkpoint
+    if not Path(checkpoint, RUN_SETTINGS).is_file():
+        raise InputError(f"--resume_from_checkpoint {checkpoint!r} is no whole checkpoint: it has no {RUN_SETTINGS}")
+    epochs = json.loads(Path(checkpoint, "trainer_state.json").read_text())["num_train_epochs"]
+    if arguments.max_steps <= 0 and epochs != math.ceil(arguments.num_train_epochs):
+        raise InputError(f"{checkpoint!r} is of a run with another number of epochs; give --num_train_epochs {epochs}")
+    before = json.loads(Path(checkpoint, RUN_SETTINGS).read_text())
+    if differences := [name for name in settings if before.get(name) != settings[name]]:
+        raise InputError(f"{checkpoint!r} is of a run that differs in {', '.join(differences)}; give them again, "
+                         "or begin anew with --restart, or in another --output_dir or --hub_model_id")  # fmt: skip
 
 
 def load_examples(
@@ -187,14 +241,16 @@ def load_examples(
     record = tokenization_record(texts, tokenizer, arguments) | ({} if texts else {"texts": saved.get("texts")})
     differences = ", ".join(key for key, value in record.items() if saved.get(key) != value)
     if saved and not differences:
-        return DatasetDict.load_from_disk(arguments.tokenized_dir), saved
+        return load_source(arguments.tokenized_dir), saved
     if not texts:
         unfit = f", and {arguments.tokenized_dir!r} does not fit: it differs in {differences}" if saved else ""
         raise InputError(f"there is no {name!r} here{unfit}. First: python processing_meta_review.py")
     why = f"{arguments.tokenized_dir} differs in {differences}" if saved else f"there is no {arguments.tokenized_dir}"
     print(f"Tokenizing {name} again: {why}.")
     cleaning = {"dataset_name": name, "keep": KEEP, "review_separator": REVIEW_SEPARATOR} | read_record(name)
-    return tokenize_splits(texts, tokenizer, limit, arguments), cleaning | record
+    tokenized, lengths = tokenize_splits(texts, tokenizer, limit, arguments)
+    print(format_table(lengths))
+    return tokenized, cleaning | record
 
 
 @dataclass
@@ -278,27 +334,63 @@ class SummaryTrainer(Trainer):
         return None, sums, learned.sum(1)
 
 
+class CheckpointKeeper(TrainerCallback):
+    """Notes in each checkpoint what run it is of, and puts it and the best one on the Hub if there is a `repo_id`.
+
+    Both go in one commit, and training waits for it: the Trainer's own pushing leaves checkpoints out while one is on
+    its way, never pushes the best one and swallows errors. A push that fails is told; the next checkpoint comes soon.
+    """
+
+    def __init__(self, settings: dict[str, Any], repo_id: str | None) -> None:
+        self.settings, self.repo_id, self.pushed_step = settings, repo_id, None
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: Any, **_: Any) -> None:
+        last = Path(args.output_dir, f"checkpoint-{state.global_step}")
+        (last / RUN_SETTINGS).write_text(json.dumps(self.settings, indent=2) + "\n")
+        if self.repo_id is None:
+            return
+        folders = {LAST: last, BEST: find_best(state, args.output_dir) or last}
+        files = {f"{name}/{file.name}": file for name, folder in folders.items() for file in folder.iterdir()}
+        try:
+            with explain_hub(f"the checkpoint of step {state.global_step} was not pushed", OSError):
+                there = huggingface_hub.list_repo_files(self.repo_id)
+                stale = [path for path in there if path.startswith((f"{LAST}/", f"{BEST}/")) and path not in files]
+                # training_args.bin is a pickle that nothing reads.
+                operations = [CommitOperationAdd(path, files[path]) for path in files if not path.endswith("args.bin")]
+                operations += [CommitOperationDelete(path) for path in stale]
+                message = f"Checkpoint of step {state.global_step}"
+                huggingface_hub.create_commit(self.repo_id, operations, commit_message=message)
+            self.pushed_step = state.global_step
+        except OSError as error:
+            print(error)
+
+
 def mean_over_tokens(sums_and_counts: EvalPrediction) -> dict[str, float]:
     """The mean loss of a token over all examples, in nats."""
     return {"loss": float(sums_and_counts.predictions.sum() / sums_and_counts.label_ids.sum())}
 
 
-def summarize(state: TrainerState, metrics: dict[str, float]) -> dict[str, float | None]:
-    """Epochs, steps, losses; `eval_loss` is that of the model that is saved, None where it was not evaluated."""
+def summarize(state: TrainerState) -> dict[str, float | None]:
+    """Epochs, steps, losses; `eval_loss` is that of the model that is saved, None where it was not evaluated.
+
+    `train_loss` is the mean over all logged steps, those before an interruption too.
+    """
     losses = {entry["step"]: entry["eval_loss"] for entry in state.log_history if "eval_loss" in entry}
+    logged = [(0, 0.0)] + [(entry["step"], entry["loss"]) for entry in state.log_history if "loss" in entry]
+    weighted = sum((step - before) * loss for (before, _), (step, loss) in pairwise(logged))
     best = state.best_model_checkpoint
     return {
         "epochs": state.epoch,
         "steps": state.global_step,
-        "train_loss": metrics["train_loss"],
+        "train_loss": weighted / logged[-1][0] if logged[-1][0] else None,
         "eval_loss_before": losses.get(0),
         "eval_loss": losses.get(int(best.rpartition("-")[2]) if best else state.global_step),
     }
 
 
 def describe_loss(loss: float | None) -> str:
-    """A validation loss in words, with the perplexity."""
-    perplexity = math.inf if loss is None or loss > 700 else math.exp(loss)
+    """A loss in words, with the perplexity."""
+    perplexity = math.inf if loss is None or loss > LARGEST_LOSS else math.exp(loss)
     return "not evaluated" if loss is None else f"{loss:.4f} (perplexity {perplexity:.2f})"
 
 
@@ -319,66 +411,57 @@ def draw_loss_curve(history: list[dict[str, float]], path: Path) -> None:
     figure.savefig(path, dpi=150)
 
 
-def model_card(arguments: FineTuningArguments, record: dict, results: dict, chat_template: str) -> str:
-    """README.md of the saved model: what it is, how to use it, what it was made with, how it did."""
+def base_license(name: str) -> str | None:
+    """The license that the card of the base names, None where that is not known."""
+    with suppress(OSError, ValueError, TransportError):
+        return ModelCard.load(Path(name, "README.md") if Path(name).exists() else name).data.license
+    return None
+
+
+def model_card(
+    arguments: FineTuningArguments, record: dict[str, Any], settings: dict[str, Any], name: str, message: str
+) -> ModelCard:
+    """README.md of the saved model: what it is, how to use it, what it was made with, how it did.
+
+    `name` is its Hub id or its folder, `message` what a user's message to it looks like.
+    """
     on_hub = not Path(arguments.model_name_or_path).exists()
-    # Where a folder lies on this machine is nobody else's business.
-    names = (arguments.model_name_or_path, record["dataset_name"], arguments.output_dir)
-    base, data, folder = (Path(name).name if Path(name).is_absolute() else name for name in names)
-    message = "first review\n\nsecond review"
-    if not chat_template.startswith(PROMPT_MARK):
-        message = arguments.prompt_template.replace("{review}", message)
+    data, results = record["dataset_name"], record["results"]
+    loss = results["eval_loss"]
+    scores = {} if loss is None or not loss < LARGEST_LOSS else {"loss": loss, "perplexity": math.exp(loss)}
     metadata = ModelCardData(
-        base_model=base if on_hub else None, library_name="transformers", pipeline_tag="text-generation"
+        base_model=arguments.model_name_or_path if on_hub else None,
+        datasets=[data] if data.count("/") == 1 and not Path(data).exists() else None,
+        license=base_license(arguments.model_name_or_path),
+        library_name="transformers",
+        pipeline_tag="text-generation",
+        tags=["meta-review", "peer-review"],
+        model_name=Path(name).name,
+        eval_results=[
+            EvalResult("text-generation", data, data, metric, round(value, 4), dataset_split="validation")
+            for metric, value in scores.items()
+        ],
     )
-    precision = "bf16" if arguments.bf16 else "fp16" if arguments.fp16 else "off"
-    schedule = SchedulerType(arguments.lr_scheduler_type).value
-    settings = {
-        "data": data,
-        "epochs": f"{results['epochs']:g} ({results['steps']} steps)",
-        "learning rate": f"{arguments.learning_rate:g}, {schedule} schedule",
-        "examples per step": arguments.train_batch_size * arguments.gradient_accumulation_steps * arguments.world_size,
-        "context": f"{record['max_length']} tokens, of which {record['max_summary_tokens']} are kept for the summary",
-        "precision": f"weights trained and saved in fp32, autocast {precision}",
-        "seed": arguments.seed,
-        "training loss": f"{results['train_loss']:.4f} (mean over this run)",
-        "validation loss before": describe_loss(results["eval_loss_before"]),
-        "validation loss": describe_loss(results["eval_loss"]),
-    }
-    table = "\n".join(f"| {name} | {value} |" for name, value in settings.items())
-    return f"""---
-{metadata.to_yaml()}
----
-# {Path(arguments.output_dir).name}
-
-Writes a meta-review from the peer reviews of a paper. Fine-tuned from `{base}`.
-What it writes is a draft by a model: it can be wrong about the reviews and about the paper.
-
-```python
-from transformers import AutoModelForCausalLM, AutoTokenizer
-
-tokenizer = AutoTokenizer.from_pretrained("{folder}")
-model = AutoModelForCausalLM.from_pretrained("{folder}")
-message = {message!r}  # reviews cleaned: only the characters {record["keep"]} and whitespace
-inputs = tokenizer.apply_chat_template(
-    [{{"role": "user", "content": message}}], add_generation_prompt=True, return_tensors="pt", return_dict=True
-)
-output = model.generate(**inputs)
-print(tokenizer.decode(output[0, inputs["input_ids"].shape[1]:], skip_special_tokens=True))
-```
-
-| | |
-|---|---|
-{table}
-
-![loss curve](loss_curve.png)
-"""
+    return ModelCard.from_template(
+        metadata,
+        str(CARDS / "model.md"),
+        title=Path(name).name,
+        base=public_name(arguments.model_name_or_path),
+        load_from=public_name(name),
+        message=repr(message),
+        record=record,
+        settings=settings,
+        losses={key: describe_loss(value) for key, value in results.items() if "loss" in key},
+        precision="bf16" if arguments.bf16 else "fp16" if arguments.fp16 else "off",
+        transformers=transformers.__version__,
+        torch=torch.__version__.split("+")[0],
+    )
 
 
 def save_result(
     model: PreTrainedModel, tokenizer: Tokenizer, texts: dict[str, str], history: list, folder: str
-) -> None:
-    """Write the model, further `texts` by file name and the loss curve beside, then put them in their place."""
+) -> list[str]:
+    """Write the model, further `texts` by file name and the loss curve beside, then put them in their place; names."""
     new = Path(folder, ".new")
     shutil.rmtree(new, ignore_errors=True)
     model.save_pretrained(new)
@@ -386,31 +469,60 @@ def save_result(
     draw_loss_curve(history, new / "loss_curve.png")
     for name, text in texts.items():
         (new / name).write_text(text)
-    for file in sorted(new.iterdir(), key=lambda file: file.name == "config.json"):  # last: it marks a finished model
-        file.replace(Path(folder, file.name))
+    names = sorted((file.name for file in new.iterdir()), key=lambda name: name == "config.json")
+    for name in names:  # config.json last: it marks a finished model
+        (new / name).replace(Path(folder, name))
     new.rmdir()
+    return names
+
+
+def push_model(names: list[str], folder: str, repo_id: str, private: bool) -> None:
+    """Put these files of a folder on the Hub in one commit."""
+    later = (f". The model is safe in {folder}; to push it later: hf upload {repo_id} {folder} . "
+             f'--exclude "*-checkpoint*" --exclude "checkpoint-*"{" --private" if private else ""}')  # fmt: skip
+    other_weights = ["model*.safetensors*", "adapter_*"]  # of an earlier model, in other shards
+    files = {"folder_path": folder, "allow_patterns": names, "delete_patterns": other_weights}
+    with explain_hub(f"the model was not pushed to {repo_id}", OSError, later):
+        huggingface_hub.upload_folder(repo_id=repo_id, **files, commit_message="Add the fine-tuned model")
 
 
 def main() -> None:
     arguments: FineTuningArguments = parse_flags(FineTuningArguments, __doc__)
     check_output_folder(arguments)
     set_seed(arguments.seed)
+    push, arguments.push_to_hub = arguments.push_to_hub, False  # not by the Trainer: see CheckpointKeeper
 
-    # 1. Load tokenizer, examples, model. A checkpoint too: the Trainer's own resuming loses GPT-NeoX's output layer.
+    # 1. Load tokenizer and examples.
     tokenizer, limit = load_tokenizer(arguments)
     examples, record = load_examples(arguments, tokenizer, limit)
-    model = load_model(arguments.resume_from_checkpoint or arguments.model_name_or_path)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token  # only fills; whether a token is learned is up to the labels
     tokenizer.padding_side = "left"
-    ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
-    model.generation_config = GenerationConfig(**ends, max_new_tokens=arguments.max_new_tokens)
-    record |= {"base_model": arguments.model_name_or_path, "base_revision": getattr(model.config, "_commit_hash", None)}
 
-    # 2. Train.
+    # 2. Find out where to begin, and load the model.
+    name = arguments.hub_model_id or f"{Path(arguments.model_name_or_path).resolve().name}_finetuned"
+    repo_id = open_repository(arguments, name, "model") if push else None
+    checkpoints_to = repo_id if arguments.hub_strategy == "checkpoint" else None
+    if checkpoints_to and not arguments.resume_from_checkpoint and not arguments.restart:
+        arguments.resume_from_checkpoint = fetch_checkpoints(repo_id, arguments.output_dir)
+    settings = run_settings(arguments, record)
+    if arguments.resume_from_checkpoint:
+        check_checkpoint(arguments, settings)
+        arguments.eval_on_start = False
+        step = json.loads(Path(arguments.resume_from_checkpoint, "trainer_state.json").read_text())["global_step"]
+        print(f"Going on from step {step}: {arguments.resume_from_checkpoint}")
+    # A checkpoint too is loaded here: the Trainer's own resuming loses GPT-NeoX's output layer.
+    model = load_model(arguments.resume_from_checkpoint or arguments.model_name_or_path)
+    ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+    # Said outright that it does not sample: where a model leaves that open, pipelines do.
+    model.generation_config = GenerationConfig(**ends, max_new_tokens=arguments.max_new_tokens, do_sample=False)
+    record |= {"base_model": arguments.model_name_or_path, "base_revision": find_revision(arguments.model_name_or_path)}
+
+    # 3. Train.
     forward_arguments = frozenset(inspect.signature(model.forward).parameters)
     if "logits_to_keep" not in forward_arguments:
         print(f"{type(model).__name__} takes no logits_to_keep: so logits are computed for the reviews too (slow).")
+    keeper = CheckpointKeeper(settings, checkpoints_to)
     trainer = SummaryTrainer(
         model=model,
         args=arguments,
@@ -419,28 +531,38 @@ def main() -> None:
         eval_dataset=examples["validation"],
         processing_class=tokenizer,
         compute_metrics=mean_over_tokens,
+        callbacks=[keeper],
     )
     if arguments.restart and not arguments.resume_from_checkpoint:
         for checkpoint in Path(arguments.output_dir).glob("checkpoint-[0-9]*"):
             shutil.rmtree(checkpoint)
     metrics = trainer.train(resume_from_checkpoint=arguments.resume_from_checkpoint).metrics
 
-    # 3. Save the best model.
-    best = trainer.state.best_model_checkpoint
-    results = summarize(trainer.state, metrics)
-    model = load_model(best) if best else model
+    # 4. Save the best model.
+    best = find_best(trainer.state, arguments.output_dir)
+    model = load_model(str(best)) if best else model
     model.config.use_cache = True  # the Trainer turns it off
-    record["results"] = results
-    texts = {TRAINING_RECORD: json.dumps(record, indent=2) + "\n"}
-    texts["README.md"] = model_card(arguments, record, results, tokenizer.chat_template)
-    save_result(model, tokenizer, texts, trainer.state.log_history, arguments.output_dir)
+    record |= {"hub_model_id": repo_id, "results": summarize(trainer.state)}
+    results = record["results"]
+    message = "first review\n\nsecond review"
+    if not tokenizer.chat_template.startswith(PROMPT_MARK):
+        message = arguments.prompt_template.replace("{review}", message)
+    card = model_card(arguments, record, settings, repo_id or arguments.output_dir, message)
+    texts = {TRAINING_RECORD: json.dumps(record, indent=2) + "\n", "README.md": str(card)}
+    names = save_result(model, tokenizer, texts, trainer.state.log_history, arguments.output_dir)
 
-    # 4. Say what came out.
-    print(f"{results['epochs']:g} epochs, {results['steps']} steps, "
-          f"{metrics['train_samples_per_second']:.2f} examples/s with evaluation")  # fmt: skip
-    print(f"Training loss {results['train_loss']:.4f}; validation loss {describe_loss(results['eval_loss_before'])} "
-          f"before, {describe_loss(results['eval_loss'])} after")  # fmt: skip
-    print(f"Model: {arguments.output_dir} ({f'the best, from {Path(best).name}' if best else 'as it was at the end'})")
+    # 5. Say what came out, and push it if asked.
+    before, after = describe_loss(results["eval_loss_before"]), describe_loss(results["eval_loss"])
+    speed = metrics["train_samples_per_second"]
+    print(f"{results['epochs']:g} epochs, {results['steps']} steps, {speed:.2f} examples/s with evaluation")
+    print(f"Training loss {describe_loss(results['train_loss'])}; validation loss {before} before, {after} after")
+    print(f"Model: {arguments.output_dir} ({f'the best, from {best.name}' if best else 'as it was at the end'})")
+    if repo_id:
+        if checkpoints_to:
+            there = f"step {keeper.pushed_step}, and the best" if keeper.pushed_step else "none of those saved now"
+            print(f"Checkpoints in {repo_id} on the Hub: {there}; the last one is of step {results['steps']}")
+        push_model(names, arguments.output_dir, repo_id, bool(arguments.hub_private_repo))
+        print(f"Pushed {repo_id} to the Hub: model, tokenizer, card, curve")
     flag = "" if arguments.output_dir == OUTPUT_DIR else f" --model_name_or_path {arguments.output_dir}"
     print(f"Next: python evaluation.py{flag}")
 

@@ -3,7 +3,7 @@
     python processing_meta_review.py                                  # zqz979/meta-review from the Hub
     python processing_meta_review.py --dataset_name my_reviews.csv    # a file or folder: CSV, JSON, JSON Lines, Parquet
     python processing_meta_review.py --model_name_or_path EleutherAI/pythia-410m   # another tokenizer and context
-    HF_TOKEN=... python processing_meta_review.py --push_to_hub       # also put both data sets on the Hub, private
+    HF_TOKEN=... python processing_meta_review.py --push_to_hub       # both data sets to the Hub too, private
 
 It writes `processed_meta_review/` (columns review, summary) and `tokenized_meta_review/` (input_ids, labels, length).
 Next: python fine_tune.py
@@ -16,12 +16,12 @@ import shutil
 import sys
 import unicodedata
 from argparse import ArgumentError
-from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import permutations
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import datasets
@@ -29,6 +29,8 @@ import huggingface_hub
 import numpy as np
 from datasets import Dataset, DatasetDict
 from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError, DatasetsError
+from httpx2 import TransportError  # what huggingface_hub talks to the Hub with
+from huggingface_hub import DatasetCard, DatasetCardData
 from huggingface_hub import errors as hub_errors
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoTokenizer, HfArgumentParser
@@ -52,11 +54,13 @@ REVIEW_JOINER = "\n\n"  # between the cleaned reviews of one paper
 IGNORE_INDEX = -100  # label of a token that is read but not learned
 SPLITS = ("train", "validation", "test")
 SPLIT_ALIASES = {"val": "validation", "valid": "validation", "dev": "validation"}
-UNKNOWN_ON_HUB = (hub_errors.RepositoryNotFoundError, hub_errors.HFValidationError, DatasetNotFoundError)
-HUB_OUT_OF_REACH = (ConnectionError, hub_errors.LocalEntryNotFoundError)
+NOT_ON_HUB = (hub_errors.RepositoryNotFoundError, hub_errors.HFValidationError, DatasetNotFoundError)
+HUB_OUT_OF_REACH = (ConnectionError, TransportError, hub_errors.LocalEntryNotFoundError)
+CARDS = Path(__file__).resolve().parent / "assets" / "cards"  # templates of what describes data and model on the Hub
 DROP_REASONS = ("empty", "duplicate", "in a later split")
 FILE_FORMATS = {".csv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
 RECORD = "processing_record.json"  # in both folders: what they were made with
+SHOWN = {"input_ids": slice(20), "labels": slice(-20, None), "review": slice(300), "summary": slice(300)}  # in a card
 
 
 class InputError(Exception):
@@ -82,7 +86,16 @@ class TokenizationArguments:
 
 
 @dataclass
-class ProcessingArguments(TokenizationArguments):
+class HubArguments:
+    """What is pushed and to whom; the same in all three scripts."""
+
+    push_to_hub: bool = field(default=False, metadata={"help": "put what is made on the Hub; needs HF_TOKEN"})
+    hub_user: str | None = field(default=None, metadata={"help": "owner on the Hub; default: the token's user"})
+    hub_private_repo: bool | None = field(default=True, metadata={"help": "reviews are other people's texts"})
+
+
+@dataclass
+class ProcessingArguments(TokenizationArguments, HubArguments):
     dataset_name: str = field(default=DATASET, metadata={"help": "Hub id, folder or file to read"})
     output_dir: str = field(default=PROCESSED_DIR, metadata={"help": "folder of the cleaned data set"})
     review_column: str | None = field(default=REVIEW_COLUMN, metadata={"help": "default: Input or review"})
@@ -90,8 +103,8 @@ class ProcessingArguments(TokenizationArguments):
     keep: str = field(default=KEEP, metadata={"help": "characters and ranges to keep besides whitespace"})
     review_separator: str = field(default=REVIEW_SEPARATOR, metadata={"help": "stands between two reviews"})
     seed: int = field(default=SEED, metadata={"help": "for dividing a source that has only one split"})
-    push_to_hub: bool = field(default=False, metadata={"help": "put both data sets on the Hub, private"})
-    hub_user: str | None = field(default=None, metadata={"help": "owner on the Hub; default: the token's user"})
+    hub_dataset_id: str = field(default=PROCESSED_DIR, metadata={"help": "name on the Hub, with or without owner"})
+    hub_tokenized_id: str = field(default=TOKENIZED_DIR, metadata={"help": "the same for the tokenized data set"})
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -121,36 +134,71 @@ def run(main: Callable[[], None]) -> None:
         main()
     except (InputError, OSError, KeyboardInterrupt) as error:
         wrong_input = isinstance(error, InputError)
-        print(f"{'error' if wrong_input else 'failed'}: {str(error) or 'interrupted'}", file=sys.stderr)
+        message = re.sub(r"hf_[\w.-]+", "hf_...", str(error) or "interrupted")  # a token on the command line
+        print(f"{'error' if wrong_input else 'failed'}: {message}", file=sys.stderr)
         sys.exit(2 if wrong_input else 1)
 
 
-def print_table(header: list[str], rows: list[list[Any]]) -> None:
-    """Print rows under a header, numbers to the right."""
-    texts = [header] + [[f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row] for row in rows]
+def format_table(table: list[list[Any]]) -> str:
+    """Rows, the first of which is the header, as a Markdown table that is also easy to read as it is."""
+    texts = [[f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row] for row in table]
     widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
-    for first, *others in texts:
-        print(first.ljust(widths[0]), *map(str.rjust, others, widths[1:]), sep="  ")
+    texts.insert(1, ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])])
+    lines = [[first.ljust(widths[0]), *map(str.rjust, others, widths[1:])] for first, *others in texts]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 @contextmanager
-def explain_loading(kind: str, name: str) -> Iterator[None]:
-    """Turn what the Hub's clients raise while they load `name` (a "model" or "data set") into an `InputError`."""
+def explain_hub(attempt: str, failure: type[Exception] = InputError, advice: str = "") -> Iterator[None]:
+    """Turn what the Hub's clients raise into `failure`: what was attempted, why it did not work, what to do.
+
+    The Hub's own troubles become an `OSError` whatever `failure` is: another argument would not help.
+    """
     try:
         yield
-    except (OSError, ValueError, DatasetsError, SafetensorError) as error:
+    except (OSError, ValueError, RuntimeError, TransportError, DatasetsError, SafetensorError) as error:
         causes: list[BaseException] = [error]
         while cause := causes[-1].__cause__ or causes[-1].__context__:
             causes.append(cause)
+        answers = [cause for cause in causes if isinstance(cause, hub_errors.HfHubHTTPError)]
+        status = answers[0].response.status_code if answers else 0
         hub = f"the Hub ({huggingface_hub.constants.ENDPOINT})"
-        if any(isinstance(cause, UNKNOWN_ON_HUB) for cause in causes):
-            problem = f"is neither here nor a {kind} that you may read on {hub}; a private or gated one needs HF_TOKEN"
+        if any(isinstance(cause, NOT_ON_HUB) for cause in causes):
+            reason = f"it is neither here nor for you to use on {hub}; a private or gated one needs HF_TOKEN"
+        elif answers:
+            what_to_do = "try again later" if status >= 429 else "check the token in HF_TOKEN and what it may do"
+            reason = f"{hub} answers {status} ({answers[0].server_message or 'without a reason'}); {what_to_do}"
         elif any(isinstance(cause, HUB_OUT_OF_REACH) for cause in causes):
-            problem = f"is not here, and {hub} is out of reach; set HF_ENDPOINT to a mirror or try: make demo"
+            reason = f"{hub} is out of reach; check the network, set HF_ENDPOINT to a mirror, or try: make demo"
         else:
             telling = causes[isinstance(error, DatasetGenerationError)]  # that one only says that something went wrong
-            problem = f"cannot be read: {' '.join(str(telling).split())[:200]}"
-        raise InputError(f"the {kind} {name!r} {problem}") from error
+            reason = " ".join(str(telling).split())[:200]
+        raise (OSError if status >= 429 else failure)(f"{attempt}: {reason}{advice}") from error
+
+
+def check_token() -> str:
+    """The name of the user whose token is set. Raises `InputError` where there is none that may write."""
+    if huggingface_hub.get_token() is None:
+        raise InputError("--push_to_hub needs a token that may write; set HF_TOKEN or run: hf auth login")
+    with explain_hub("--push_to_hub cannot begin"):
+        user = huggingface_hub.whoami()
+    if user["auth"].get("accessToken", {}).get("role") == "read":
+        raise InputError(f"the token of {user['name']} may only read; --push_to_hub needs one that may write")
+    return user["name"]
+
+
+def open_repository(arguments: HubArguments, name: str, repo_type: str) -> str:
+    """The id of the repository to push to, made where there is none; `name` may lack its owner.
+
+    To be called before the work, so that a refused token does not come to light after it. Raises `InputError`.
+    """
+    user = check_token()
+    repo_id, private = name if "/" in name else f"{arguments.hub_user or user}/{name}", arguments.hub_private_repo
+    with explain_hub(f"cannot push to {repo_id}"):
+        huggingface_hub.create_repo(repo_id, repo_type=repo_type, private=private, exist_ok=True)
+        if private and not huggingface_hub.repo_info(repo_id, repo_type=repo_type).private:
+            raise InputError(f"{repo_id} is public: make it private in its settings, or give --hub_private_repo False")
+    return repo_id
 
 
 def load_source(name: str) -> DatasetDict:
@@ -158,7 +206,7 @@ def load_source(name: str) -> DatasetDict:
     path = Path(name)
     if path.is_file() and path.suffix.lower() not in FILE_FORMATS:
         raise InputError(f"the file {name!r} must end in one of {', '.join(FILE_FORMATS)}")
-    with explain_loading("data set", name):
+    with explain_hub(f"cannot read the data set {name!r}"):
         if path.is_file():
             return datasets.load_dataset(FILE_FORMATS[path.suffix.lower()], data_files=str(path))
         if (path / "dataset_dict.json").is_file():
@@ -207,27 +255,21 @@ def clean_reviews(text: str | list[str] | None, keep: str = KEEP, separator: str
     return REVIEW_JOINER.join(filter(None, (clean_text(review, keep) for review in reviews)))
 
 
-def drop_rows(split: Dataset, later_reviews: set[int]) -> tuple[Dataset, Counter[str]]:
-    """Drop rows with an empty side, duplicates, rows whose review's hash is in `later_reviews`; count the reasons."""
-    dropped: Counter[str] = Counter()
-    rows: list[int] = []
-    seen: set[int] = set()
-    for index, row in enumerate(split):
-        pair = hash((row["review"], row["summary"]))
-        if not row["review"] or not row["summary"]:
-            dropped["empty"] += 1
-        elif pair in seen:
-            dropped["duplicate"] += 1
-        elif hash(row["review"]) in later_reviews:
-            dropped["in a later split"] += 1
-        else:
-            rows.append(index)
-        seen.add(pair)
-    return split.select(rows), dropped
+def drop_rows(split: Dataset, later_reviews: set[str]) -> tuple[Dataset, list[int]]:
+    """Rows with both sides, once each, whose review is not in `later_reviews`; how many go for each DROP_REASON."""
+    rows = split.to_pandas()
+    reasons = [(rows == "").any(axis=1), rows.duplicated(), rows["review"].isin(later_reviews)]
+    kept, dropped = np.full(len(rows), True), []
+    for reason in reasons:
+        dropped.append(int((kept & reason).sum()))
+        kept &= ~reason
+    return split.select(np.flatnonzero(kept)), dropped
 
 
-def clean_splits(splits: DatasetDict, review: str, summary: str, keep: str, separator: str) -> DatasetDict:
-    """Splits with the columns review and summary (so named in the source), cleaned; prints which rows went and why."""
+def clean_splits(
+    splits: DatasetDict, review: str, summary: str, keep: str, separator: str
+) -> tuple[DatasetDict, list[list[Any]]]:
+    """Splits with the columns review and summary (so named in the source), cleaned; a table of what went and why."""
 
     def clean_row(row: dict[str, Any]) -> dict[str, Any]:
         before = sum(len(str(row[column] or "")) for column in (review, summary))
@@ -235,18 +277,17 @@ def clean_splits(splits: DatasetDict, review: str, summary: str, keep: str, sepa
         return texts | {"before": before, "after": sum(map(len, texts.values()))}
 
     cleaned: dict[str, Dataset] = {}
-    table: list[list[Any]] = []
-    later_reviews: set[int] = set()
+    table: list[list[Any]] = [["split", "rows read", "kept", *DROP_REASONS, "characters removed"]]
+    later_reviews: set[str] = set()
     for name in reversed(SPLITS):  # the later ones first: what stands in two splits stays in the later one
         split = splits[name].map(clean_row, remove_columns=splits[name].column_names, desc=f"Clean {name}")
         cleaned[name], dropped = drop_rows(split.select_columns(["review", "summary"]), later_reviews)
         if len(cleaned[name]) == 0:
             raise InputError(f"no row of the split {name!r} has both a review and a summary left after cleaning")
-        later_reviews.update(map(hash, cleaned[name]["review"]))
+        later_reviews.update(cleaned[name]["review"])
         removed = f"{1 - sum(split['after']) / max(1, sum(split['before'])):.1%}"
-        table.insert(0, [name, len(split), len(cleaned[name]), *(dropped[reason] for reason in DROP_REASONS), removed])
-    print_table(["split", "rows read", "kept", *DROP_REASONS, "characters removed"], table)
-    return DatasetDict({name: cleaned[name] for name in SPLITS})
+        table.insert(1, [name, len(split), len(cleaned[name]), *dropped, removed])
+    return DatasetDict({name: cleaned[name] for name in SPLITS}), table
 
 
 def prompt_as_chat_template(tokenizer: Tokenizer, prompt: str = PROMPT) -> str:
@@ -326,7 +367,7 @@ def load_tokenizer(arguments: TokenizationArguments) -> tuple[Tokenizer, int]:
     `InputError` for a tokenizer without end-of-text token or offsets, and for a context too small for any review.
     """
     name, reserve = arguments.model_name_or_path, arguments.max_summary_tokens
-    with explain_loading("model", name):
+    with explain_hub(f"cannot read the model {name!r}"):
         context = getattr(AutoConfig.from_pretrained(name), "max_position_embeddings", None)
         tokenizer = AutoTokenizer.from_pretrained(name)
     if tokenizer.eos_token_id is None or not tokenizer.is_fast:
@@ -345,8 +386,8 @@ def load_tokenizer(arguments: TokenizationArguments) -> tuple[Tokenizer, int]:
 
 def tokenize_splits(
     splits: DatasetDict, tokenizer: Tokenizer, limit: int, arguments: TokenizationArguments
-) -> DatasetDict:
-    """Splits with `input_ids`, `labels` (-100 on the prompt) and `length`; prints lengths and what was cut to fit.
+) -> tuple[DatasetDict, list[list[Any]]]:
+    """Splits with `input_ids`, `labels` (-100 on the prompt) and `length`; a table of lengths and what was cut to fit.
 
     A prompt has at most `limit` tokens. The summary ends with the end-of-text token, which is learned: so the model
     learns to stop. A longer one than `max_summary_tokens` is left out: cut in the middle it would teach to break off.
@@ -359,7 +400,8 @@ def tokenize_splits(
         labels = [IGNORE_INDEX] * len(prompt) + summary
         return {"input_ids": prompt + summary, "labels": labels, "length": len(labels), "cut": cut, "end": len(summary)}
 
-    tokenized, table = DatasetDict(), []
+    tokenized = DatasetDict()
+    table = [["split", "tokens: median", "95th %", "maximum", "cut to fit", "by", "summary too long"]]
     for name, split in splits.items():
         encoded = split.map(encode, remove_columns=split.column_names, desc=f"Tokenize {name}")
         cut, summary_lengths = np.array(encoded["cut"]), np.array(encoded["end"])
@@ -371,8 +413,7 @@ def tokenize_splits(
         share = f"{cut.sum() / max(1, uncut[cut > 0].sum()):.0%}"
         table.append([name, *quantiles, int((cut > 0).sum()), share, len(split) - len(kept)])
         tokenized[name] = encoded.select(kept).select_columns(["input_ids", "labels", "length"])
-    print_table(["split", "tokens: median", "95th %", "maximum", "cut to fit", "by", "summary too long"], table)
-    return tokenized
+    return tokenized, table
 
 
 def tokenization_record(splits: DatasetDict, tokenizer: Tokenizer, arguments: TokenizationArguments) -> dict[str, Any]:
@@ -385,9 +426,13 @@ def tokenization_record(splits: DatasetDict, tokenizer: Tokenizer, arguments: To
     return settings | {"texts": texts.hexdigest(), "tokenizer": hashlib.sha256(vocabulary.encode()).hexdigest()}
 
 
-def read_record(folder: str, name: str = RECORD) -> dict[str, Any]:
-    """What a folder written by these scripts was made with; empty where it holds no record."""
-    return json.loads(path.read_text()) if (path := Path(folder, name)).is_file() else {}
+def read_record(source: str, name: str = RECORD) -> dict[str, Any]:
+    """What a folder, or a data set on the Hub, was made with by these scripts; empty where it holds no record."""
+    path = Path(source, name)
+    if not Path(source).exists() and source.count("/") == 1:
+        with explain_hub(f"cannot read the data set {source!r}"), suppress(hub_errors.EntryNotFoundError):
+            path = Path(huggingface_hub.hf_hub_download(source, name, repo_type="dataset"))
+    return json.loads(path.read_text()) if path.is_file() else {}
 
 
 def check_output_folders(*folders: str) -> None:
@@ -412,38 +457,66 @@ def save_splits(splits: DatasetDict, record: dict[str, Any], folder: str) -> Non
     new.rename(target)
 
 
+def public_name(name: str) -> str:
+    """What a card calls a Hub id or a path: of an absolute one only the end, the rest is nobody else's business."""
+    return Path(name).name if Path(name).is_absolute() else name
+
+
+def push_splits(splits: DatasetDict, record: dict[str, Any], model: str | None, tables: Any, repo_id: str) -> None:
+    """Put splits, record and card on the Hub in one commit; `model` is whose token ids they are, None for texts."""
+    later = ". Both are saved here; the same command pushes them later"
+    with TemporaryDirectory() as folder, explain_hub(f"{repo_id} was not pushed", OSError, later):
+        data_files = [{"split": name, "path": f"data/{name}.parquet"} for name in splits]
+        for file in data_files:
+            splits[file["split"]].to_parquet(Path(folder, file["path"]))
+        configs = [{"config_name": "default", "data_files": data_files}]
+        metadata = DatasetCardData(task_categories=["summarization"], tags=["peer-review"], configs=configs)
+        row = splits["train"][0].items()
+        example = {column: value[SHOWN[column]] if column in SHOWN else value for column, value in row}
+        texts = {"title": repo_id, "model": model, "example": json.dumps(example), **tables, **record}
+        DatasetCard.from_template(metadata, CARDS / "dataset.md", **texts).save(Path(folder, "README.md"))
+        Path(folder, RECORD).write_text(json.dumps(record, indent=2) + "\n")
+        whole = {"repo_id": repo_id, "repo_type": "dataset", "folder_path": folder, "delete_patterns": "data/*"}
+        huggingface_hub.upload_folder(**whole, commit_message="Add data and card")
+    print(f"Pushed {repo_id} to the Hub.")
+
+
 def main() -> None:
     arguments: ProcessingArguments = parse_flags(ProcessingArguments, __doc__)
     check_output_folders(arguments.output_dir, arguments.tokenized_dir)
-    if read_record(arguments.dataset_name):
-        raise InputError(f"{arguments.dataset_name!r} is cleaned already; give the data that it was made from")
-    if arguments.push_to_hub:
-        arguments.hub_user = arguments.hub_user or huggingface_hub.whoami()["name"]
 
     # 1. Read the tokenizer and the source.
     tokenizer, limit = load_tokenizer(arguments)
+    if read_record(arguments.dataset_name):
+        raise InputError(f"{arguments.dataset_name!r} is cleaned already; give the data that it was made from")
     source = load_source(arguments.dataset_name)
     available = sorted(set.intersection(*map(set, source.column_names.values())))
     review = choose_column(available, "review_column", arguments.review_column, ("Input", "review"))
     summary = choose_column(available, "summary_column", arguments.summary_column, ("Output", "summary"))
+    if arguments.push_to_hub:
+        names = arguments.hub_dataset_id, arguments.hub_tokenized_id
+        processed_id, tokenized_id = (open_repository(arguments, name, "dataset") for name in names)
 
     # 2. Clean the texts, drop what cannot be used.
     splits = complete_splits(source, arguments.seed)
-    processed = clean_splits(splits, review, summary, arguments.keep, arguments.review_separator)
+    processed, cleaning = clean_splits(splits, review, summary, arguments.keep, arguments.review_separator)
+    print(format_table(cleaning))
 
     # 3. Tokenize, fitting the reviews into the context, and save both.
-    tokenized = tokenize_splits(processed, tokenizer, limit, arguments)
-    made_with = {name: getattr(arguments, name) for name in ("dataset_name", "keep", "review_separator")}
+    tokenized, lengths = tokenize_splits(processed, tokenizer, limit, arguments)
+    print(format_table(lengths))
+    made_with = {name: getattr(arguments, name) for name in ("keep", "review_separator")}
+    made_with["dataset_name"] = public_name(arguments.dataset_name)
     save_splits(processed, made_with, arguments.output_dir)
-    record = tokenization_record(processed, tokenizer, arguments)
-    save_splits(tokenized, made_with | record, arguments.tokenized_dir)
+    record = made_with | tokenization_record(processed, tokenizer, arguments)
+    save_splits(tokenized, record, arguments.tokenized_dir)
     print(f"Saved {arguments.output_dir} (texts) and {arguments.tokenized_dir} (token ids). Next: python fine_tune.py")
 
     # 4. Push both, if asked.
     if arguments.push_to_hub:
-        for name, data in (("processed_meta_review", processed), ("tokenized_meta_review", tokenized)):
-            data.push_to_hub(f"{arguments.hub_user}/{name}", private=True)
-            print(f"Pushed {arguments.hub_user}/{name} to the Hub.")
+        tables = {"cleaning": format_table(cleaning), "lengths": format_table(lengths)}
+        push_splits(processed, made_with, None, tables, processed_id)
+        push_splits(tokenized, record, public_name(arguments.model_name_or_path), tables, tokenized_id)
 
 
 if __name__ == "__main__":

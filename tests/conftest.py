@@ -1,15 +1,18 @@
 """What the tests share: a tiny tokenizer, tiny models, reviews that are made on the spot, and a way to run a script."""
 
 import csv
+import json
 import os
 import random
 import runpy
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import torch
+from hub import Hub
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     GPT2Config,
@@ -22,6 +25,7 @@ from transformers import (
 )
 
 ROOT = Path(__file__).resolve().parent.parent
+SCRIPTS = ("processing_meta_review.py", "fine_tune.py", "evaluation.py")
 TOPICS = ["sorting", "translation", "folding", "routing", "speech", "vision", "planning", "parsing"]
 JUDGEMENTS = ["is convincing", "lacks a baseline", "is hard to follow", "was tested with care", "repeats known work"]
 PARTS = ["the method", "the proof", "the evaluation", "section 3", "the main table", "the appendix"]
@@ -108,6 +112,27 @@ def run_script(script: str, *flags: object, cwd: Path, **environment: str) -> su
         text=True,
         timeout=240,
     )
+
+
+def hub_with_the_defaults(tokens: dict[str, tuple[str, str]] | None = None) -> Hub:
+    """A Hub with the data set and the model that the constants name: the data written by us, the weights random."""
+    hub, rows = Hub(tokens), make_rows(60)
+    splits = {"train": rows[:40], "validation": rows[40:50], "test": rows[50:]}
+    data = {f"{name}.json": json.dumps(part).encode() for name, part in splits.items()}
+    hub.add_repo("dataset", "zqz979/meta-review", data)
+    with TemporaryDirectory() as folder:
+        make_model("gpt_neox", context=1024).half().save_pretrained(folder)
+        make_tokenizer().save_pretrained(folder)
+        files = {file.name: file.read_bytes() for file in Path(folder).iterdir()}
+    card = b"---\nlicense: apache-2.0\n---\n# A base\n"
+    hub.add_repo("model", "EleutherAI/pythia-70m", {**files, "README.md": card})
+    return hub
+
+
+def hub_environment(hub: Hub, cache: Path, token: str = "") -> dict[str, str]:
+    """What makes the clients of a new process talk to this Hub. On the real one, uploads go through Xet."""
+    settings = {"HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1", "HF_HOME": str(cache)}
+    return settings | {"HF_TOKEN": token}
 
 
 @pytest.fixture

@@ -71,7 +71,7 @@ def test_context_too_small(refused, base: Path, source: Path) -> None:
 
 
 def test_folder_that_is_no_model(refused, source: Path) -> None:
-    assert "cannot be read" in refused(PROCESS, "--dataset_name", source, "--model_name_or_path", source)
+    assert "cannot read the model" in refused(PROCESS, "--dataset_name", source, "--model_name_or_path", source)
 
 
 @pytest.mark.parametrize("flag", ["--output_dir", "--tokenized_dir"])
@@ -230,10 +230,10 @@ def test_unknown_model_and_data_set(empty_hub: str, base: Path, tmp_path: Path) 
     environment = {"HF_ENDPOINT": empty_hub, "HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path / "cache")}
     result = run_script(PROCESS, cwd=tmp_path, **environment)
     assert result.returncode == 2 and "Traceback" not in result.stderr
-    assert "the model 'EleutherAI/pythia-70m' is neither here nor a model that you may read" in result.stderr
+    assert "the model 'EleutherAI/pythia-70m': it is neither here nor for you to use on the Hub" in result.stderr
     result = run_script(PROCESS, "--model_name_or_path", base, *SMALL, cwd=tmp_path, **environment)
     assert result.returncode == 2 and "Traceback" not in result.stderr
-    assert "the data set 'zqz979/meta-review' is neither here nor a data set that you may read" in result.stderr
+    assert "the data set 'zqz979/meta-review': it is neither here nor for you to use on the Hub" in result.stderr
     assert empty_hub in result.stderr and "HF_TOKEN" in result.stderr
 
 

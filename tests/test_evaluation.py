@@ -135,7 +135,7 @@ def test_results_stand_beside_the_users_columns(evaluated: Path) -> None:
     assert "the reviews of 1 of 2 cases are cut to fit" in printed
     rouge = load_workbook(evaluated).active
     column = find_columns(rouge)["fine_tuned_rougel"]
-    line = next(line for line in printed.splitlines() if line.startswith("fine_tuned "))
+    line = next(line for line in printed.splitlines() if line.startswith("| fine_tuned "))
     assert f"{rouge.cell(2, column).value:.4f}" in line  # the mean over the one case that has a reference
 
 

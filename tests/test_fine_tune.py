@@ -175,7 +175,7 @@ def test_beginning_again_replaces_model_and_checkpoints(worsening: Path, fine_tu
     assert not (worsening / "checkpoint-10").exists()  # of the first run
     before, after = (load_file(folder / "model.safetensors") for folder in (fine_tuned / "pythia_finetuned", worsening))
     assert not torch.equal(before["embed_out.weight"], after["embed_out.weight"])
-    assert "0.03, constant schedule" in (worsening / "README.md").read_text()
+    assert "0.03, schedule constant" in (worsening / "README.md").read_text()
 
 
 def test_a_chat_model_keeps_its_template_and_the_card_gives_the_right_prompt(
@@ -223,7 +223,7 @@ def test_the_folder_explains_itself_to_plain_transformers(fine_tuned: Path, base
     assert written.shape[1] - inputs["input_ids"].shape[1] <= 40
     card = (folder / "README.md").read_text()
     assert base.name in card and str(base) not in card  # a folder of the user's is nobody else's business
-    assert "saved in fp32" in card and "loss_curve.png" in card and "0.005, linear schedule" in card
+    assert "weights in fp32" in card and "loss_curve.png" in card and "0.005, schedule linear" in card
 
 
 def test_same_seed_same_weights_bit_for_bit(fine_tuned: Path, base: Path, tmp_path: Path) -> None:

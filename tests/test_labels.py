@@ -26,7 +26,8 @@ def prompted():
 
 def test_labels_are_the_summary_with_its_end_and_nothing_else(prompted) -> None:
     split = Dataset.from_dict({"review": ["a b\n\nc"], "summary": ["good work"]})
-    row = tokenize_splits(DatasetDict(train=split), prompted, 150, TokenizationArguments(max_length=200))["train"][0]
+    tokenized, _ = tokenize_splits(DatasetDict(train=split), prompted, 150, TokenizationArguments(max_length=200))
+    row = tokenized["train"][0]
     learned = [token for token, label in zip(row["input_ids"], row["labels"], strict=True) if label != -100]
     read = [token for token, label in zip(row["input_ids"], row["labels"], strict=True) if label == -100]
     assert prompted.decode(read) == PROMPT.format(review="a b\n\nc")
