@@ -21,7 +21,7 @@ demo: .venv/installed
 	@echo "Look at: $(DEMO)/eval_test.xlsx  $(DEMO)/demo_finetuned/loss_curve.png  $(DEMO)/demo_finetuned/README.md"
 
 test: .venv/installed-tests
-	$(BIN)/python -m pytest tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -n 2 --dist loadfile  # one thread each: two would be in each other's way
 
 lint: .venv/installed-tests
 	$(BIN)/ruff check .

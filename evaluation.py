@@ -384,26 +384,29 @@ def choose_card(arguments: EvaluationArguments, record: dict[str, Any]) -> str:
     return repo_id
 
 
-def add_scores(card: ModelCard, arguments: EvaluationArguments, means: list[list[Any]], base: str) -> None:
+def name_data(arguments: EvaluationArguments) -> tuple[str, str | None]:
+    """Name and split of what the models are tested on: the source of a data set, or the workbook (no split)."""
+    if arguments.num_examples is None:
+        return Path(arguments.test_cases).name, None
+    record = read_record(arguments.dataset_name)
+    return record.get("dataset_name") or public_name(arguments.dataset_name), arguments.split
+
+
+def add_scores(card: ModelCard, data: str, split: str | None, means: list[list[Any]], base: str) -> None:
     """Put the scores into a model card, in the place of earlier ones on the same data: as text and as metadata."""
-    drawn = arguments.num_examples is not None
-    data = Path(arguments.test_cases).name
-    if drawn:
-        data = read_record(arguments.dataset_name).get("dataset_name") or public_name(arguments.dataset_name)
-    split = arguments.split if drawn else None
-    begin, end = f"<!-- scores: {data} {split or ''} -->", "<!-- end of scores -->"
-    where = f"{means[1][1]} rows of the split `{split}` of `{data}`" if drawn else f"{means[1][1]} cases of `{data}`"
-    before, _, found = card.text.partition(begin)
+    where = f"the split `{split}` of `{data}`" if split else f"`{data}`"
+    begin, end = f"<!-- scores on {where} -->", "<!-- end of scores -->"
+    before, _, earlier = card.text.partition(begin)
     card.text = f"""{before.rstrip()}
 
 {begin}
-## Scores on {where}
+## Scores on {means[1][1]} cases of {where}
 
 {format_table(means)}
 
 Means over the cases; base: `{base}`. ROUGE is F1 with stemming against the reference, both texts cleaned.
 {end}
-{found.partition(end)[2].lstrip()}"""
+{earlier.partition(end)[2].lstrip()}"""
     scores = dict(zip(means[0], means[-1], strict=True))
     new = [
         EvalResult("summarization", data, data, "rouge", float(scores[name]), dataset_split=split, metric_name=name)
@@ -412,7 +415,7 @@ Means over the cases; base: `{base}`. ROUGE is F1 with stemming against the refe
     ]
     old = [result for result in card.data.eval_results or [] if not any(map(result.is_equal_except_value, new))]
     card.data.eval_results = [*old, *new] or None
-    card.data.model_name = card.data.model_name or Path(arguments.model_name_or_path).name  # needed beside results
+    card.data.model_name = card.data.model_name or "fine-tuned model"  # results need one
 
 
 def main() -> None:
@@ -457,7 +460,7 @@ def main() -> None:
     if repo_id:
         with explain_hub(f"the card of {repo_id} was not pushed", OSError, f". The scores are in {target}"):
             card = ModelCard.load(repo_id)
-            add_scores(card, arguments, means, public_name(base_model))
+            add_scores(card, *name_data(arguments), means, public_name(base_model))
             card.push_to_hub(repo_id, commit_message="Add scores")
         print(f"Added the scores to the card of {repo_id} on the Hub.")
 

@@ -114,6 +114,34 @@ def run_script(script: str, *flags: object, cwd: Path, **environment: str) -> su
     )
 
 
+IN_TURN = """
+import contextlib, io, json, os, runpy, sys
+for script, flags, token in json.loads(sys.argv[1]):
+    sys.argv, os.environ["HF_TOKEN"], status, said = [script, *flags], token, 0, io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        try:
+            runpy.run_path(script, run_name="__main__")
+        except SystemExit as stop:
+            status = stop.code
+    print(json.dumps([status, said.getvalue()]))
+"""
+
+
+def run_in_turn(commands: list[tuple[str, list[str], str]], cwd: Path, environment: dict[str, str]) -> list[list]:
+    """Run scripts (script, flags, token) one after the other in one process; the exit status and output of each."""
+    calls = json.dumps([[str(ROOT / script), flags, token] for script, flags, token in commands])
+    result = subprocess.run(
+        [sys.executable, "-c", IN_TURN, calls],
+        cwd=cwd,
+        env={**os.environ, **environment, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert result.returncode == 0, result.stderr
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
 def hub_with_the_defaults(tokens: dict[str, tuple[str, str]] | None = None) -> Hub:
     """A Hub with the data set and the model that the constants name: the data written by us, the weights random."""
     hub, rows = Hub(tokens), make_rows(60)

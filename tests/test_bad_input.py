@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import make_rows, make_tokenizer, run_script, write_csv
+from conftest import FINE_TUNING, make_rows, make_tokenizer, run_script, write_csv
 from openpyxl import Workbook
 
 SMALL = ["--max_summary_tokens", 100]  # what the tiny context of the tests' model has room for
@@ -60,7 +60,10 @@ def test_file_of_another_kind_and_broken_file(refused, base: Path, tmp_path: Pat
     (tmp_path / "a.docx").write_text("x")
     assert ".csv, .json" in refused(PROCESS, "--dataset_name", "a.docx", "--model_name_or_path", base, *SMALL)
     (tmp_path / "b.json").write_text("{ this is not JSON")
-    assert "b.json" in refused(PROCESS, "--dataset_name", "b.json", "--model_name_or_path", base, *SMALL)
+    flags = ["--dataset_name", "b.json", "--model_name_or_path", base, *SMALL]
+    result = run_script(PROCESS, *flags, cwd=tmp_path)
+    assert result.returncode == 2 and "Traceback" not in result.stderr
+    assert "error: cannot read the data set 'b.json': JSON parse error" in result.stderr
 
 
 def test_context_too_small(refused, base: Path, source: Path) -> None:
@@ -115,7 +118,7 @@ def test_a_file_of_the_users_in_an_output_folder_is_not_lost(refused, processed:
 
 
 def test_cleaned_data_are_not_cleaned_again(refused, processed: Path, base: Path) -> None:
-    flags = ["--dataset_name", processed / "processed_meta_review", "--model_name_or_path", base]
+    flags = ["--dataset_name", processed / "processed_meta_review", "--model_name_or_path", base, *SMALL]
     assert "cleaned already" in refused(PROCESS, *flags)
 
 
@@ -133,9 +136,13 @@ def test_restart_deletes_nothing_before_all_else_is_right(refused, fine_tuned: P
 
 def test_resuming_something_else_is_refused(refused, fine_tuned: Path, base: Path) -> None:
     checkpoint = fine_tuned / "pythia_finetuned" / "checkpoint-12"
-    message = refused(TUNE, "--model_name_or_path", base, "--resume_from_checkpoint", checkpoint)
+    data = ["--dataset_name", fine_tuned / "processed_meta_review", "--model_name_or_path", base, *FINE_TUNING[:-2]]
+    message = refused(TUNE, *data, "--resume_from_checkpoint", checkpoint)
     assert "--num_train_epochs 2" in message
-    assert "no whole checkpoint" in refused(TUNE, "--resume_from_checkpoint", fine_tuned)
+    flags = [*data, "--num_train_epochs", 2, "--learning_rate", 1e-4, "--seed", 1]
+    message = refused(TUNE, *flags, "--resume_from_checkpoint", checkpoint)
+    assert "differs in learning_rate, seed;" in message and "--restart" in message
+    assert "no whole checkpoint" in refused(TUNE, *data, "--resume_from_checkpoint", fine_tuned)
 
 
 def test_a_finished_run_is_not_overwritten_unasked(refused, fine_tuned: Path, base: Path) -> None:

@@ -162,8 +162,18 @@ def test_rows_of_the_test_split_go_to_a_workbook_of_their_own(evaluated: Path) -
     assert run_script("evaluation.py", *flags, cwd=folder).returncode == 0
     again = load_workbook(folder / "eval_test.xlsx").active  # the same rows: taken on, with the remark
     assert "a remark of mine" in [cell.value for cell in again[2]]
-    other = run_script("evaluation.py", "--num_examples", 2, cwd=folder)  # other rows: refused
-    assert other.returncode == 2 and "holds other test cases" in other.stderr
+
+
+def test_a_workbook_with_other_rows_is_left_alone(refused, evaluated: Path) -> None:
+    workbook = Workbook()
+    workbook.active.append(["review"])
+    workbook.active.append(["mine"])
+    workbook.save(evaluated.parent / "other.xlsx")
+    before = (evaluated.parent / "other.xlsx").read_bytes()
+    folder = evaluated.parent
+    flags = ["--model_name_or_path", folder / "pythia_finetuned", "--dataset_name", folder / "processed_meta_review"]
+    message = refused("evaluation.py", *flags, "--num_examples", 2, "--output", folder / "other.xlsx")
+    assert "holds other test cases" in message and (folder / "other.xlsx").read_bytes() == before
 
 
 def test_what_a_person_made_of_the_sheet_survives(evaluated: Path, monkeypatch: pytest.MonkeyPatch) -> None:

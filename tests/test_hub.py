@@ -21,6 +21,8 @@ from huggingface_hub import DatasetCard, ModelCard
 from openpyxl import load_workbook
 from safetensors.torch import load_file
 
+from evaluation import add_scores
+
 TOKEN = "hf_SecretOfTheWriter"
 PROCESSED, TOKENIZED = ("dataset", "reader/processed_meta_review"), ("dataset", "reader/tokenized_meta_review")
 MODEL = ("model", "reader/pythia-70m_finetuned")
@@ -180,17 +182,17 @@ def test_the_model_card_has_metadata_results_and_scores(published: Published) ->
 
 
 def test_scores_replace_those_on_the_same_data_alone(published: Published) -> None:
-    environment = hub_environment(published.hub, published.folder / "cache", TOKEN)
-    for number in (3, 4):
-        flags = ["--num_examples", number, "--output", f"test{number}.xlsx", "--max_new_tokens", 5]
-        result = run_script("evaluation.py", "--push_to_hub", *flags, cwd=published.folder, **environment)
-        assert result.returncode == 0, result.stderr
     card = ModelCard(published.hub.repos[MODEL].files()["README.md"].decode())
+    for rouge in ("0.1", "0.2"):
+        means = [["model", "cases", "ROUGE-L"], ["base", 4, "0.0"], ["fine_tuned", 4, rouge]]
+        add_scores(card, "me/data", "test", means, "base")
+        card = ModelCard(str(card))
     assert re.findall("## Scores on .*", card.text) == [
         "## Scores on 20 cases of `eval_examples.xlsx`",
-        "## Scores on 4 rows of the split `test` of `zqz979/meta-review`",
+        "## Scores on 4 cases of the split `test` of `me/data`",
     ]
-    assert len(card.data.eval_results) == 2 + 3 + 3
+    results = {(result.dataset_name, result.metric_name): result.metric_value for result in card.data.eval_results}
+    assert results["me/data", "ROUGE-L"] == 0.2 and len(card.data.eval_results) == 2 + 3 + 1
     assert card.text.index("## How it was made") < card.text.index("## Scores")
 
 
@@ -276,8 +278,6 @@ def test_killed_on_one_machine_and_finished_on_another(published: Published, tmp
         assert checkpoints(hub)[0] == 30 and "Checkpoints in reader/lost" not in second.stdout
         third = run_script("fine_tune.py", *flags, *push[:-1], "elsewhere", cwd=tmp_path, **environment)
         assert third.returncode == 0, third.stderr  # finished already: only fetched
-        other = run_script("fine_tune.py", *flags[:2], *push[:-1], "other", cwd=tmp_path, **environment)
-        assert other.returncode == 2 and "learning_rate" in other.stderr
     unbroken = run_script("fine_tune.py", *flags, cwd=tmp_path, **hub_environment(published.hub, tmp_path / "cache2"))
     assert unbroken.returncode == 0, unbroken.stderr
     weights = [load_file(tmp_path / name / "model.safetensors") for name in ("pythia_finetuned", "lost", "elsewhere")]
