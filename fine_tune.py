@@ -29,7 +29,7 @@ import torch
 import transformers
 from datasets import Dataset, DatasetDict
 from httpx2 import TransportError
-from huggingface_hub import CommitOperationAdd, CommitOperationDelete, EvalResult, ModelCard, ModelCardData
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, ModelCard, ModelCardData
 from matplotlib.figure import Figure
 from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel, Trainer, TrainingArguments, set_seed
 from transformers import PreTrainedTokenizerBase as Tokenizer
@@ -194,8 +194,7 @@ def find_best(state: TrainerState, folder: str) -> Path | None:
     """The checkpoint with the lowest validation loss: one of this machine, or the one fetched from the Hub."""
     if state.best_model_checkpoint is None:
         return None
-    here = Path(folder, Path(state.best_model_checkpoint).name)
-    return here if here.exists() else Path(folder, BEST)
+    return best if (best := Path(state.best_model_checkpoint)).exists() else Path(folder, BEST)
 
 
 def run_settings(arguments: FineTuningArguments, record: dict[str, Any]) -> dict[str, Any]:
@@ -425,36 +424,24 @@ def model_card(
 
     `name` is its Hub id or its folder, `message` what a user's message to it looks like.
     """
-    on_hub = not Path(arguments.model_name_or_path).exists()
-    data, results = record["dataset_name"], record["results"]
+    base, data, results = arguments.model_name_or_path, record["dataset_name"], record["results"]
     loss = results["eval_loss"]
-    scores = {} if loss is None or not loss < LARGEST_LOSS else {"loss": loss, "perplexity": math.exp(loss)}
-    metadata = ModelCardData(
-        base_model=arguments.model_name_or_path if on_hub else None,
-        datasets=[data] if data.count("/") == 1 and not Path(data).exists() else None,
-        license=base_license(arguments.model_name_or_path),
-        library_name="transformers",
-        pipeline_tag="text-generation",
-        tags=["meta-review", "peer-review"],
-        model_name=Path(name).name,
-        eval_results=[
-            EvalResult("text-generation", data, data, metric, round(value, 4), dataset_split="validation")
-            for metric, value in scores.items()
-        ],
-    )
     return ModelCard.from_template(
-        metadata,
+        ModelCardData(),  # the template has the metadata
         str(CARDS / "model.md"),
         title=Path(name).name,
-        base=public_name(arguments.model_name_or_path),
         load_from=public_name(name),
         message=repr(message),
+        base=public_name(base),
+        base_on_hub=not Path(base).exists(),
+        data_on_hub=data.count("/") == 1 and not Path(data).exists(),
+        license=base_license(base),
+        losses={key: describe_loss(value) for key, value in results.items() if "loss" in key},
+        perplexity=math.exp(loss) if loss is not None and loss < LARGEST_LOSS else None,
+        arguments=arguments,
         record=record,
         settings=settings,
-        losses={key: describe_loss(value) for key, value in results.items() if "loss" in key},
-        precision="bf16" if arguments.bf16 else "fp16" if arguments.fp16 else "off",
-        transformers=transformers.__version__,
-        torch=torch.__version__.split("+")[0],
+        versions={"transformers": transformers.__version__, "torch": torch.__version__},
     )
 
 
@@ -476,13 +463,14 @@ def save_result(
     return names
 
 
-def push_model(names: list[str], folder: str, repo_id: str, private: bool) -> None:
-    """Put these files of a folder on the Hub in one commit."""
-    later = (f". The model is safe in {folder}; to push it later: hf upload {repo_id} {folder} . "
-             f'--exclude "*-checkpoint*" --exclude "checkpoint-*"{" --private" if private else ""}')  # fmt: skip
-    other_weights = ["model*.safetensors*", "adapter_*"]  # of an earlier model, in other shards
-    files = {"folder_path": folder, "allow_patterns": names, "delete_patterns": other_weights}
-    with explain_hub(f"the model was not pushed to {repo_id}", OSError, later):
+def push_model(names: list[str], folder: str, repo_id: str, private: bool | None) -> None:
+    """Put these files of a folder on the Hub in one commit. Raises `OSError` with the command that does it later."""
+    later = f'hf upload {repo_id} {folder} . --exclude "checkpoint-*" --exclude "*-checkpoint/*"'
+    later += " --private" if private else ""
+    others = ["model*.safetensors*", "adapter_*"]  # weights of an earlier model, in other shards
+    files = {"folder_path": folder, "allow_patterns": names, "delete_patterns": others}
+    advice = f". The model is safe in {folder}; to push it later: {later}"
+    with explain_hub(f"the model was not pushed to {repo_id}", OSError, advice):
         huggingface_hub.upload_folder(repo_id=repo_id, **files, commit_message="Add the fine-tuned model")
 
 
@@ -561,7 +549,7 @@ def main() -> None:
         if checkpoints_to:
             there = f"step {keeper.pushed_step}, and the best" if keeper.pushed_step else "none of those saved now"
             print(f"Checkpoints in {repo_id} on the Hub: {there}; the last one is of step {results['steps']}")
-        push_model(names, arguments.output_dir, repo_id, bool(arguments.hub_private_repo))
+        push_model(names, arguments.output_dir, repo_id, arguments.hub_private_repo)
         print(f"Pushed {repo_id} to the Hub: model, tokenizer, card, curve")
     flag = "" if arguments.output_dir == OUTPUT_DIR else f" --model_name_or_path {arguments.output_dir}"
     print(f"Next: python evaluation.py{flag}")

@@ -466,15 +466,13 @@ def push_splits(splits: DatasetDict, record: dict[str, Any], model: str | None, 
     """Put splits, record and card on the Hub in one commit; `model` is whose token ids they are, None for texts."""
     later = ". Both are saved here; the same command pushes them later"
     with TemporaryDirectory() as folder, explain_hub(f"{repo_id} was not pushed", OSError, later):
-        data_files = [{"split": name, "path": f"data/{name}.parquet"} for name in splits]
-        for file in data_files:
-            splits[file["split"]].to_parquet(Path(folder, file["path"]))
-        configs = [{"config_name": "default", "data_files": data_files}]
-        metadata = DatasetCardData(task_categories=["summarization"], tags=["peer-review"], configs=configs)
+        for name, split in splits.items():
+            split.to_parquet(Path(folder, "data", f"{name}.parquet"))
         row = splits["train"][0].items()
         example = {column: value[SHOWN[column]] if column in SHOWN else value for column, value in row}
         texts = {"title": repo_id, "model": model, "example": json.dumps(example), **tables, **record}
-        DatasetCard.from_template(metadata, CARDS / "dataset.md", **texts).save(Path(folder, "README.md"))
+        card = DatasetCard.from_template(DatasetCardData(), CARDS / "dataset.md", **texts)  # metadata: in the template
+        card.save(Path(folder, "README.md"))
         Path(folder, RECORD).write_text(json.dumps(record, indent=2) + "\n")
         whole = {"repo_id": repo_id, "repo_type": "dataset", "folder_path": folder, "delete_patterns": "data/*"}
         huggingface_hub.upload_folder(**whole, commit_message="Add data and card")
