@@ -48,7 +48,7 @@ from processing_meta_review import (
     clean_reviews,
     clean_text,
     explain_hub,
-    fit_prompt,
+    fit_prompts,
     format_table,
     load_source,
     load_tokenizer,
@@ -263,10 +263,9 @@ def write_summaries(
     tokenizer, limit = load_tokenizer(settings)
     cleaning = record.get("keep", KEEP), record.get("review_separator", REVIEW_SEPARATOR)
     reviews = [clean_reviews(case.review, *cleaning) for case in cases]
-    fitted = [fit_prompt(review, tokenizer, limit, settings.prompt_template) for review in reviews]
-    prompts, cut = [prompt for prompt, _ in fitted], [tokens for _, tokens in fitted if tokens]
-    if cut:
-        print(f"{label}: the reviews of {len(cut)} of {len(cases)} cases are cut to fit into {limit:,} tokens.")
+    prompts, cut = fit_prompts(reviews, tokenizer, limit, settings.prompt_template)
+    if cut_cases := sum(map(bool, cut)):
+        print(f"{label}: the reviews of {cut_cases} of {len(cases)} cases are cut to fit into {limit:,} tokens.")
     device, dtype = choose_device()
     model = load_model(name, dtype).to(device).eval()
     outputs: dict[int, Output] = {}

@@ -66,6 +66,7 @@ BATCH_SIZE = 4  # examples per step and device
 ACCUMULATION_STEPS = 1  # steps whose gradients are added up: BATCH_SIZE 1 and 4 of these train the same in less memory
 EVALUATION_BATCH_SIZE = 8  # examples at a time on validation; changes memory and speed, not the loss
 EVALUATIONS_PER_EPOCH = 4  # how often validation is evaluated and a checkpoint saved
+VALIDATION_EXAMPLES = 500  # at most so many, always the same random ones: so evaluating takes a tenth of the time
 CHECKPOINTS_KEPT = 2  # the newest ones; the best one always stays
 MAX_NEW_TOKENS = 256  # default length of a generated summary, saved with the model
 OUTPUT_DIR = "pythia_finetuned"  # the fine-tuned model
@@ -87,6 +88,7 @@ class FineTuningArguments(TokenizationArguments, HubArguments, TrainingArguments
     output_dir: str = field(default=OUTPUT_DIR, metadata={"help": "folder of the fine-tuned model"})
     restart: bool = field(default=False, metadata={"help": "delete the checkpoints in output_dir and begin again"})
     evaluations_per_epoch: int = field(default=EVALUATIONS_PER_EPOCH, metadata={"help": "unless --eval_steps is given"})
+    validation_examples: int = field(default=VALIDATION_EXAMPLES, metadata={"help": "at most so many are evaluated"})
     max_new_tokens: int = field(default=MAX_NEW_TOKENS, metadata={"help": "default length of a generated summary"})
     num_train_epochs: float = field(default=EPOCHS, metadata={"help": "passes over the training examples"})
     learning_rate: float = field(default=LEARNING_RATE, metadata={"help": "at the start; falls linearly to zero"})
@@ -116,7 +118,8 @@ class FineTuningArguments(TokenizationArguments, HubArguments, TrainingArguments
     def __post_init__(self) -> None:
         TokenizationArguments.__post_init__(self)
         for name in ("learning_rate", "num_train_epochs", "per_device_train_batch_size", "per_device_eval_batch_size",
-                     "gradient_accumulation_steps", "evaluations_per_epoch", "max_new_tokens"):  # fmt: skip
+                     "gradient_accumulation_steps", "evaluations_per_epoch", "validation_examples",
+                     "max_new_tokens"):  # fmt: skip
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"--{name} must be greater than 0 and finite, got {getattr(self, name)}")
         if self.max_new_tokens > self.max_summary_tokens:
@@ -199,7 +202,8 @@ def find_best(state: TrainerState, folder: str) -> Path | None:
 
 def run_settings(arguments: FineTuningArguments, record: dict[str, Any]) -> dict[str, Any]:
     """What decides the course of a run: a checkpoint of another one must not be continued."""
-    names = ("learning_rate", "lr_scheduler_type", "warmup_steps", "optim", "weight_decay", "max_grad_norm", "seed")
+    names = ("learning_rate", "lr_scheduler_type", "warmup_steps", "optim", "weight_decay", "max_grad_norm", "seed",
+             "validation_examples")  # fmt: skip
     settings = {name: getattr(arguments, name) for name in names}
     settings["base_model"] = Path(arguments.model_name_or_path).name  # the rest of a path may change with the machine
     settings["examples_per_step"] = (
@@ -254,34 +258,28 @@ def load_examples(
 
 @dataclass
 class SummaryCollator:
-    """Pads examples on the left, so that all summaries end in the last column, and asks for logits only there.
+    """Pads examples on the right and asks for logits only from the first label on.
 
     The prompt has no labels, and the output layer over its tokens would cost a small model most of its time and memory.
-    `labels`, of shape (batch, logits_to_keep), has only the last columns: the longest summary and one before it, which
-    predicts its first token. All others have the shape (batch, length).
+    A causal model does not see what comes after a token: so padding on the right needs no attention mask, and attention
+    without a mask is faster. Examples of about one length have their summaries in about the same columns.
+    `input_ids` has the shape (batch, length); `labels`, (batch, logits_to_keep), has only the last columns: those from
+    the one before the first label, which predicts it.
     """
 
     pad_token_id: int
-    forward_arguments: frozenset[str]  # what the model's forward takes; without logits_to_keep all logits are computed
+    keeps_logits: bool  # whether the model takes logits_to_keep; if not, it computes all logits
 
     def __call__(self, examples: list[dict[str, list[int]]]) -> dict[str, Any]:
-        length = max(len(example["input_ids"]) for example in examples)
+        def pad(name: str, padding: int) -> torch.Tensor:
+            rows = [torch.tensor(example[name]) for example in examples]
+            return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=padding)
 
-        def pad(values: list[int], padding: int) -> list[int]:
-            return [padding] * (length - len(values)) + list(values)
-
-        mask = torch.tensor([pad([1] * len(example["input_ids"]), 0) for example in examples])
-        batch = {
-            "input_ids": torch.tensor([pad(example["input_ids"], self.pad_token_id) for example in examples]),
-            "attention_mask": mask,
-            "labels": torch.tensor([pad(example["labels"], IGNORE_INDEX) for example in examples]),
-        }
-        if "position_ids" in self.forward_arguments:  # GPT-2 would count the padding otherwise
-            batch["position_ids"] = (mask.cumsum(-1) - 1).clamp(min=0)
-        if "logits_to_keep" in self.forward_arguments:
-            first_label = int((batch["labels"] != IGNORE_INDEX).any(0).nonzero()[0])
-            batch["logits_to_keep"] = length - first_label + 1
-            batch["labels"] = batch["labels"][:, first_label - 1 :]
+        batch = {"input_ids": pad("input_ids", self.pad_token_id), "labels": pad("labels", IGNORE_INDEX)}
+        if self.keeps_logits:
+            first = int((batch["labels"][:, 1:] != IGNORE_INDEX).any(0).nonzero()[0])
+            batch["labels"] = batch["labels"][:, first:]
+            batch["logits_to_keep"] = batch["labels"].shape[1]
         return batch
 
 
@@ -367,6 +365,30 @@ class CheckpointKeeper(TrainerCallback):
 def mean_over_tokens(sums_and_counts: EvalPrediction) -> dict[str, float]:
     """The mean loss of a token over all examples, in nats."""
     return {"loss": float(sums_and_counts.predictions.sum() / sums_and_counts.label_ids.sum())}
+
+
+def build_trainer(
+    model: PreTrainedModel,
+    arguments: FineTuningArguments,
+    tokenizer: Tokenizer,
+    examples: DatasetDict,
+    callbacks: list[TrainerCallback],
+) -> SummaryTrainer:
+    """The Trainer for tokenized splits, with at most `arguments.validation_examples` of validation."""
+    keeps_logits = "logits_to_keep" in inspect.signature(model.forward).parameters
+    if not keeps_logits:
+        print(f"{type(model).__name__} takes no logits_to_keep: so logits are computed for the reviews too (slow).")
+    validation = examples["validation"].shuffle(SEED)  # not the run's seed: so that runs can be compared
+    return SummaryTrainer(
+        model=model,
+        args=arguments,
+        data_collator=SummaryCollator(tokenizer.pad_token_id, keeps_logits),
+        train_dataset=examples["train"],
+        eval_dataset=validation.select(range(min(len(validation), arguments.validation_examples))),
+        processing_class=tokenizer,
+        compute_metrics=mean_over_tokens,
+        callbacks=callbacks,
+    )
 
 
 def summarize(state: TrainerState) -> dict[str, float | None]:
@@ -507,20 +529,8 @@ def main() -> None:
     record |= {"base_model": arguments.model_name_or_path, "base_revision": find_revision(arguments.model_name_or_path)}
 
     # 3. Train.
-    forward_arguments = frozenset(inspect.signature(model.forward).parameters)
-    if "logits_to_keep" not in forward_arguments:
-        print(f"{type(model).__name__} takes no logits_to_keep: so logits are computed for the reviews too (slow).")
     keeper = CheckpointKeeper(settings, checkpoints_to)
-    trainer = SummaryTrainer(
-        model=model,
-        args=arguments,
-        data_collator=SummaryCollator(tokenizer.pad_token_id, forward_arguments),
-        train_dataset=examples["train"],
-        eval_dataset=examples["validation"],
-        processing_class=tokenizer,
-        compute_metrics=mean_over_tokens,
-        callbacks=[keeper],
-    )
+    trainer = build_trainer(model, arguments, tokenizer, examples, [keeper])
     if arguments.restart and not arguments.resume_from_checkpoint:
         for checkpoint in Path(arguments.output_dir).glob("checkpoint-[0-9]*"):
             shutil.rmtree(checkpoint)

@@ -11,8 +11,8 @@ from processing_meta_review import (
     InputError,
     TokenizationArguments,
     cut_at_word,
-    encode_prompt,
-    fit_prompt,
+    encode_prompts,
+    fit_prompts,
     prompt_as_chat_template,
     share_budget,
     tokenize_splits,
@@ -20,7 +20,7 @@ from processing_meta_review import (
 
 TOKENIZER = make_tokenizer()
 TOKENIZER.chat_template = prompt_as_chat_template(TOKENIZER)
-FRAME = len(encode_prompt("", TOKENIZER))
+FRAME = len(encode_prompts([""], TOKENIZER)[0])
 WORD = st.text(alphabet="abcdefghXYZ019", min_size=1, max_size=8)
 WORDS = st.builds(
     lambda words, times: " ".join(words * times), st.lists(WORD, min_size=1, max_size=9), st.integers(1, 9)
@@ -65,8 +65,8 @@ def test_cut_ends_at_a_word_and_keeps_what_fits(text: str, allowance: int) -> No
 @given(REVIEWS, st.integers(0, 200))
 def test_a_prompt_never_exceeds_its_limit_and_keeps_its_frame(reviews: list[str], room: int) -> None:
     review, limit = "\n\n".join(reviews), FRAME + 20 + room
-    whole = encode_prompt(review, TOKENIZER)
-    input_ids, lost = fit_prompt(review, TOKENIZER, limit)
+    whole = encode_prompts([review], TOKENIZER)[0]
+    [input_ids], [lost] = fit_prompts([review], TOKENIZER, limit)
     assert len(input_ids) <= limit
     assert lost == len(whole) - len(input_ids)
     if len(whole) <= limit:
@@ -83,8 +83,8 @@ def test_a_prompt_never_exceeds_its_limit_and_keeps_its_frame(reviews: list[str]
 @given(REVIEWS, st.integers(0, 40))
 def test_cut_reviews_are_cut_to_about_the_same_length(reviews: list[str], room: int) -> None:
     limit = FRAME + 9 * len(reviews) + room
-    assume(len(encode_prompt("\n\n".join(reviews), TOKENIZER)) > limit)
-    input_ids, _ = fit_prompt("\n\n".join(reviews), TOKENIZER, limit)
+    assume(len(encode_prompts(["\n\n".join(reviews)], TOKENIZER)[0]) > limit)
+    [input_ids], _ = fit_prompts(["\n\n".join(reviews)], TOKENIZER, limit)
     before, after = PROMPT.split("{review}")
     kept = TOKENIZER.decode(input_ids).removeprefix(before).removesuffix(after).split("\n\n")
     lengths = [len(TOKENIZER(part).input_ids) for part in kept]
@@ -96,7 +96,7 @@ def test_cut_reviews_are_cut_to_about_the_same_length(reviews: list[str], room: 
 
 def test_too_many_reviews_for_the_context_are_refused() -> None:
     with pytest.raises(InputError, match="40 reviews"):
-        fit_prompt("\n\n".join(["word"] * 40), TOKENIZER, FRAME + 10)
+        fit_prompts(["\n\n".join(["word"] * 40)], TOKENIZER, FRAME + 10)
 
 
 def tokenize(rows: list[tuple[str, str]]) -> tuple[Dataset, dict[str, object]]:
@@ -110,7 +110,7 @@ def test_the_reserve_is_the_same_whatever_the_summary() -> None:
     review = "word " * 500
     tokenized, _ = tokenize([(review.strip(), "short"), (review.strip(), "longer " * 8)])
     prompts = [[t for t, label in zip(r["input_ids"], r["labels"], strict=True) if label == -100] for r in tokenized]
-    assert prompts[0] == prompts[1] == fit_prompt(review.strip(), TOKENIZER, 140)[0]
+    assert prompts[0] == prompts[1] == fit_prompts([review.strip()], TOKENIZER, 140)[0][0]
     assert 130 < len(prompts[0]) <= 140
 
 

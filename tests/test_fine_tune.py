@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import FINE_TUNING, make_model, run_script
-from datasets import Dataset, load_from_disk
+from conftest import FINE_TUNING, make_model, make_tokenizer, run_script
+from datasets import Dataset, DatasetDict, load_from_disk
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
@@ -19,23 +21,28 @@ from fine_tune import (
     FineTuningArguments,
     LengthGroupedOrder,
     SummaryCollator,
-    SummaryTrainer,
+    build_trainer,
     load_model,
-    mean_over_tokens,
 )
-from processing_meta_review import encode_prompt, parse_flags
+from processing_meta_review import encode_prompts, parse_flags
 
+TOKENIZER = make_tokenizer()
+TOKENIZER.pad_token = TOKENIZER.eos_token
 LENGTHS = [(30, 10), (5, 3), (60, 25), (17, 1), (41, 12)]  # tokens of prompt and of summary
+
+
+def make_examples(lengths: list[tuple[int, int]]) -> list[dict[str, list[int]]]:
+    generator = torch.Generator().manual_seed(0)
+    made = []
+    for prompt, summary in lengths:
+        ids = torch.randint(1, 400, (prompt + summary,), generator=generator).tolist()
+        made.append({"input_ids": ids, "labels": [-100] * prompt + ids[prompt:], "length": len(ids)})
+    return made
 
 
 @pytest.fixture(scope="module")
 def examples() -> list[dict[str, list[int]]]:
-    generator = torch.Generator().manual_seed(0)
-    made = []
-    for prompt, summary in LENGTHS:
-        ids = torch.randint(1, 400, (prompt + summary,), generator=generator).tolist()
-        made.append({"input_ids": ids, "labels": [-100] * prompt + ids[prompt:], "length": len(ids)})
-    return made
+    return make_examples(LENGTHS)
 
 
 def plain_losses(model: torch.nn.Module, examples: list[dict[str, list[int]]]) -> list[torch.Tensor]:
@@ -51,28 +58,80 @@ def plain_losses(model: torch.nn.Module, examples: list[dict[str, list[int]]]) -
 
 @pytest.mark.parametrize("architecture", ["gpt_neox", "llama", "gpt2"])
 @pytest.mark.parametrize("keeps_logits", [True, False])
-def test_loss_and_gradients_are_those_of_the_plain_model(architecture: str, keeps_logits: bool, examples: list) -> None:
-    model = make_model(architecture)
-    tokens = sum(summary for _, summary in LENGTHS)
-    torch.cat(plain_losses(model, examples)).sum().div(tokens).backward()
+@settings(max_examples=15, deadline=None)
+@given(
+    lengths=st.lists(st.tuples(st.integers(1, 60), st.integers(1, 25)), min_size=1, max_size=6), batch=st.integers(1, 6)
+)
+def test_loss_and_gradients_are_those_of_the_plain_model(
+    architecture: str, keeps_logits: bool, lengths: list[tuple[int, int]], batch: int
+) -> None:
+    """Over lengths, batch sizes and accumulation: batches that are added up give what all examples alone give."""
+    model, examples = make_model(architecture), make_examples(lengths)
+    losses = torch.cat(plain_losses(model, examples))
+    losses.mean().backward()
     expected = {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
-    expected_loss = torch.cat(plain_losses(model, examples)).mean()
     model.zero_grad()
-    arguments = frozenset(inspect.signature(model.forward).parameters)
-    collate = SummaryCollator(0, arguments if keeps_logits else arguments - {"logits_to_keep"})
-    batch = collate(examples)
-    assert ("logits_to_keep" in batch) == keeps_logits
-    loss = model(**batch, num_items_in_batch=tokens).loss
-    loss.backward()
-    assert loss.item() == pytest.approx(expected_loss.item(), rel=1e-5)
+    assert "logits_to_keep" in inspect.signature(model.forward).parameters
+    collate, loss = SummaryCollator(0, keeps_logits), 0.0
+    for start in range(0, len(examples), batch):
+        inputs = collate(examples[start : start + batch])
+        assert ("logits_to_keep" in inputs) == keeps_logits
+        part = model(**inputs, num_items_in_batch=len(losses)).loss
+        part.backward()
+        loss += part.item()
+    assert loss == pytest.approx(losses.mean().item(), rel=1e-5)
     for name, parameter in model.named_parameters():
         assert torch.allclose(parameter.grad, expected[name], atol=1e-6), name
 
 
+@pytest.mark.parametrize(("batch", "accumulation"), [(1, 5), (2, 3), (5, 1)])
+def test_a_step_of_the_trainer_is_that_of_the_plain_model(
+    batch: int, accumulation: int, examples: list, tmp_path: Path
+) -> None:
+    """Batch size and accumulation change memory and speed, not what is learned."""
+    model, plain = make_model("gpt_neox"), make_model("gpt_neox")
+    torch.cat(plain_losses(plain, examples)).mean().backward()
+    flags = {"optim": "sgd", "learning_rate": 0.1, "max_grad_norm": 0, "max_steps": 1, "eval_strategy": "no"}
+    sizes = {"per_device_train_batch_size": batch, "gradient_accumulation_steps": accumulation}
+    arguments = FineTuningArguments(
+        output_dir=str(tmp_path), save_strategy="no", use_cpu=True, bf16=False, eval_on_start=False, **flags, **sizes
+    )
+    data = DatasetDict({split: Dataset.from_list(examples) for split in ("train", "validation")})
+    build_trainer(model, arguments, TOKENIZER, data, []).train()
+    for (name, parameter), before in zip(model.named_parameters(), plain.parameters(), strict=True):
+        assert torch.allclose(parameter, before - 0.1 * before.grad, atol=1e-6), name
+
+
+def test_bf16_is_really_used_and_weights_stay_fp32(examples: list, tmp_path: Path) -> None:
+    """Who calls a part of the model instead of its forward gets no autocast, and trains in fp32 without noticing."""
+    model, seen = make_model("gpt_neox"), set()
+    model.get_output_embeddings().register_forward_hook(lambda module, inputs, output: seen.add(output.dtype))
+    arguments = FineTuningArguments(
+        output_dir=str(tmp_path), max_steps=1, use_cpu=True, bf16=True, eval_strategy="steps", save_strategy="no"
+    )
+    data = DatasetDict({split: Dataset.from_list(examples) for split in ("train", "validation")})
+    build_trainer(model, arguments, TOKENIZER, data, []).train()
+    assert seen == {torch.bfloat16}
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+
+
 def test_logits_are_asked_for_only_where_there_are_labels(examples: list) -> None:
-    batch = SummaryCollator(0, frozenset({"logits_to_keep"}))(examples)
-    assert batch["input_ids"].shape == (5, 85)
-    assert batch["logits_to_keep"] == 26 and batch["labels"].shape == (5, 26)  # the longest summary and one before
+    batch = SummaryCollator(0, True)(sorted(examples, key=lambda example: example["length"])[-2:])
+    assert batch["input_ids"].shape == (2, 85)
+    # Summaries in columns 41 to 52 and 60 to 84: from 41 on, and the one before.
+    assert batch["logits_to_keep"] == 45 and batch["labels"].shape == (2, 45)
+    assert batch["labels"][0, 0] == -100 and batch["labels"][0, 1] != -100
+
+
+def test_validation_is_a_sample_that_does_not_depend_on_the_seed(examples: list, tmp_path: Path) -> None:
+    data = DatasetDict({split: Dataset.from_list(examples * 4) for split in ("train", "validation")})
+    samples = []
+    for seed in (1, 2):
+        arguments = FineTuningArguments(output_dir=str(tmp_path), seed=seed, validation_examples=7, use_cpu=True)
+        trainer = build_trainer(make_model("gpt_neox"), arguments, TOKENIZER, data, [])
+        samples.append(trainer.eval_dataset.to_list())
+    assert len(samples[0]) == 7 and samples[0] == samples[1]
+    assert trainer.train_dataset.to_list() == data["train"].to_list()
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 5])
@@ -84,9 +143,8 @@ def test_eval_loss_is_the_mean_over_tokens_whatever_the_batch_size(
     arguments = FineTuningArguments(
         output_dir=str(tmp_path), per_device_eval_batch_size=batch_size, bf16=False, use_cpu=True
     )
-    collator = SummaryCollator(0, frozenset(inspect.signature(model.forward).parameters))
-    data = Dataset.from_list(examples)
-    trainer = SummaryTrainer(model, arguments, collator, data, data, compute_metrics=mean_over_tokens)
+    data = DatasetDict({split: Dataset.from_list(examples) for split in ("train", "validation")})
+    trainer = build_trainer(model, arguments, TOKENIZER, data, [])
     assert trainer.evaluate()["eval_loss"] == pytest.approx(expected, rel=1e-6)
 
 
@@ -215,7 +273,7 @@ def test_the_folder_explains_itself_to_plain_transformers(fine_tuned: Path, base
     review = load_from_disk(str(fine_tuned / "processed_meta_review"))["test"][0]["review"]
     messages = [{"role": "user", "content": review}]
     inputs = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", return_dict=True)
-    assert inputs["input_ids"][0].tolist() == encode_prompt(review, tokenizer)
+    assert inputs["input_ids"][0].tolist() == encode_prompts([review], tokenizer)[0]
     settings = GenerationConfig.from_pretrained(folder)
     assert settings.eos_token_id == tokenizer.eos_token_id and settings.max_new_tokens == 40
     assert model.config.use_cache

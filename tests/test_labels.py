@@ -9,7 +9,7 @@ from transformers import AutoTokenizer
 from processing_meta_review import (
     PROMPT,
     TokenizationArguments,
-    encode_prompt,
+    encode_prompts,
     prompt_as_chat_template,
     tokenize_splits,
 )
@@ -43,7 +43,7 @@ def test_the_saved_tokenizer_gives_the_prompt_without_this_project(prompted, tmp
     messages = [{"role": "user", "content": "a b\n\nc"}]
     assert loaded.apply_chat_template(messages, tokenize=False) == PROMPT.format(review="a b\n\nc")
     ids = loaded.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)["input_ids"]
-    assert ids == encode_prompt("a b\n\nc", prompted)
+    assert ids == encode_prompts(["a b\n\nc"], prompted)[0]
     answered = [*messages, {"role": "assistant", "content": "good work"}]
     assert (
         loaded.apply_chat_template(answered, tokenize=False)
@@ -54,7 +54,7 @@ def test_the_saved_tokenizer_gives_the_prompt_without_this_project(prompted, tmp
 def test_a_chat_template_of_the_models_own_is_kept_and_the_prompt_is_the_message() -> None:
     tokenizer = make_tokenizer()
     tokenizer.chat_template = CHAT_TEMPLATE
-    text = tokenizer.decode(encode_prompt("a b", tokenizer))
+    text = tokenizer.decode(encode_prompts(["a b"], tokenizer)[0])
     assert text == f"<user>{PROMPT.format(review='a b')}</s><assistant>"
 
 
@@ -63,6 +63,6 @@ def test_a_tokenizer_that_begins_texts_with_a_token_does_so_once() -> None:
     starting = TemplateProcessing(single="<|endoftext|> $A", special_tokens=[("<|endoftext|>", 0)])
     tokenizer.backend_tokenizer.post_processor = starting
     tokenizer.chat_template = prompt_as_chat_template(tokenizer)
-    ids = encode_prompt("a b", tokenizer)
+    ids = encode_prompts(["a b"], tokenizer)[0]
     assert ids[0] == 0 and ids.count(0) == 1
     assert tokenizer.decode(ids, skip_special_tokens=True) == PROMPT.format(review="a b")
