@@ -11,13 +11,14 @@ It reads what processing_meta_review.py wrote and writes `pythia_finetuned/`: mo
 Next: python evaluation.py
 """
 
+import functools
 import inspect
 import json
 import math
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -35,6 +36,7 @@ from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 from transformers.trainer_callback import TrainerCallback, TrainerState
 from transformers.trainer_utils import EvalPrediction
+from transformers.utils import ModelOutput
 
 from processing_meta_review import (
     CARDS,
@@ -66,7 +68,7 @@ BATCH_SIZE = 4  # examples per step and device
 ACCUMULATION_STEPS = 1  # steps whose gradients are added up: BATCH_SIZE 1 and 4 of these train the same in less memory
 EVALUATION_BATCH_SIZE = 8  # examples at a time on validation; changes memory and speed, not the loss
 EVALUATIONS_PER_EPOCH = 4  # how often validation is evaluated and a checkpoint saved
-VALIDATION_EXAMPLES = 500  # at most so many, always the same random ones: so evaluating takes a tenth of the time
+VALIDATION_EXAMPLES = 300  # at most so many, always the same random ones: so evaluating takes a tenth of the time
 CHECKPOINTS_KEPT = 2  # the newest ones; the best one always stays
 MAX_NEW_TOKENS = 256  # default length of a generated summary, saved with the model
 OUTPUT_DIR = "pythia_finetuned"  # the fine-tuned model
@@ -317,6 +319,9 @@ class SummaryTrainer(Trainer):
         step_size = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
         return LengthGroupedOrder(self.train_dataset["length"][:], step_size, self.args.seed)
 
+    def _get_eval_sampler(self, eval_dataset: Dataset) -> torch.utils.data.Sampler[int]:
+        return torch.utils.data.SequentialSampler(eval_dataset)  # sorted by length; the stock one mixes small sets
+
     def prediction_step(
         self, model: torch.nn.Module, inputs: dict[str, Any], prediction_loss_only: bool, ignore_keys: Any = None
     ) -> tuple[None, torch.Tensor, torch.Tensor]:
@@ -367,6 +372,20 @@ def mean_over_tokens(sums_and_counts: EvalPrediction) -> dict[str, float]:
     return {"loss": float(sums_and_counts.predictions.sum() / sums_and_counts.label_ids.sum())}
 
 
+def without_logits(forward: Callable[..., ModelOutput]) -> Callable[..., ModelOutput]:
+    """A model's forward that returns its loss alone where it has labels.
+
+    The logits have done their work then, and `accelerate`, which runs forward in autocast, would copy them to fp32.
+    """
+
+    @functools.wraps(forward)
+    def loss_alone(*args: Any, **inputs: Any) -> ModelOutput:
+        output = forward(*args, **inputs)
+        return output if inputs.get("labels") is None else type(output)(loss=output.loss)
+
+    return loss_alone
+
+
 def build_trainer(
     model: PreTrainedModel,
     arguments: FineTuningArguments,
@@ -378,13 +397,15 @@ def build_trainer(
     keeps_logits = "logits_to_keep" in inspect.signature(model.forward).parameters
     if not keeps_logits:
         print(f"{type(model).__name__} takes no logits_to_keep: so logits are computed for the reviews too (slow).")
+    model.forward = without_logits(model.forward)
     validation = examples["validation"].shuffle(SEED)  # not the run's seed: so that runs can be compared
+    validation = validation.take(min(len(validation), arguments.validation_examples)).sort("length", reverse=True)
     return SummaryTrainer(
         model=model,
         args=arguments,
         data_collator=SummaryCollator(tokenizer.pad_token_id, keeps_logits),
         train_dataset=examples["train"],
-        eval_dataset=validation.select(range(min(len(validation), arguments.validation_examples))),
+        eval_dataset=validation,
         processing_class=tokenizer,
         compute_metrics=mean_over_tokens,
         callbacks=callbacks,

@@ -10,18 +10,8 @@ from openpyxl.styles import PatternFill
 from transformers import GenerationConfig
 
 import evaluation
-from evaluation import (
-    CELL_LIMIT,
-    Output,
-    find_columns,
-    generate,
-    place_results,
-    read_cases,
-    save_workbook,
-    score,
-    write_results,
-    write_text,
-)
+from evaluation import Output, generate, score
+from workbook import CELL_LIMIT, find_columns, place_results, read_cases, save_workbook, write_results, write_text
 
 
 def make_workbook(path: Path, *rows: list) -> Path:

@@ -1,0 +1,92 @@
+"""Time writing meta-reviews: one prompt at a time in fp32, as before, and evaluation.py, in turn on the same prompts.
+
+    python benchmarks/generation.py                    # Pythia-70m's shape, 24 prompts of tokenized_meta_review/
+    python benchmarks/generation.py --contestants old ours fp32 --batch_size 16
+
+The models are random and never stop, so each prompt gets NEW_TOKENS tokens from every contestant.
+"""
+
+import argparse
+import json
+import sys
+
+import torch
+from measuring import (
+    PYTHIA,
+    draw_rows,
+    make_pythia,
+    make_tokenizer,
+    median,
+    peak_memory,
+    print_ratios,
+    save_results,
+    seconds,
+    take_turns,
+)
+
+from evaluation import BATCH_SIZE, generate
+from fine_tune import MAX_NEW_TOKENS, choose_device
+from processing_meta_review import IGNORE_INDEX, TOKENIZED_DIR, run
+
+NEW_TOKENS = MAX_NEW_TOKENS
+
+
+def one_by_one(model: torch.nn.Module, prompts: list[list[int]], _: int) -> int:
+    """The old loop: greedy decoding of a single prompt; the number of tokens."""
+    written = 0
+    for prompt in prompts:
+        input_ids = torch.tensor([prompt], device=model.device)
+        whole = model.generate(
+            input_ids, attention_mask=torch.ones_like(input_ids), max_new_tokens=NEW_TOKENS, do_sample=False
+        )
+        written += whole.shape[1] - len(prompt)
+    return written
+
+
+def batched(model: torch.nn.Module, prompts: list[list[int]], batch_size: int) -> int:
+    """What evaluation.py does; the number of tokens."""
+    return sum(output.tokens for _, output in generate(model, make_tokenizer(), prompts, NEW_TOKENS, batch_size))
+
+
+CONTESTANTS = {"old": (one_by_one, False), "ours": (batched, True), "fp32": (batched, False)}  # bf16 where real?
+
+
+def measure(arguments: argparse.Namespace) -> dict[str, float]:
+    device, dtype = choose_device()
+    write, fast = CONTESTANTS[arguments.contestant]
+    model = make_pythia(arguments.size).to(device, dtype if fast else torch.float32).eval()
+    model.generation_config.pad_token_id = 0
+    rows = draw_rows(arguments.tokenized_dir, "test", arguments.rows)
+    prompts = [
+        [token for token, label in zip(row["input_ids"], row["labels"], strict=True) if label == IGNORE_INDEX]
+        for row in rows
+    ]
+    write(model, prompts[:2], 2)  # warm-up
+    written: list[int] = []
+    time = seconds(lambda: written.append(write(model, prompts, arguments.batch_size)))
+    if written[0] < 0.99 * NEW_TOKENS * len(prompts):
+        sys.exit(f"{arguments.contestant} wrote only {written[0]} tokens: the comparison would not be one")
+    return {"cases/s": len(prompts) / time, "tokens/s": written[0] / time, "GB": peak_memory() / 1e9}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--size", default="70m", choices=PYTHIA, help="shape of the model")
+    parser.add_argument("--tokenized_dir", default=TOKENIZED_DIR)
+    parser.add_argument("--rows", type=int, default=24)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--batch_size", type=int, default=BATCH_SIZE)
+    parser.add_argument("--contestants", nargs="+", default=["old", "ours"], choices=CONTESTANTS)
+    parser.add_argument("--contestant", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.contestant:
+        print(json.dumps(measure(arguments)))
+        return
+    runs = take_turns(__file__, arguments, {})
+    results = {name: {key: median(runs[name], key) for key in runs[name][0]} for name in runs}
+    print_ratios(results, runs, {"cases/s": ".3f", "tokens/s": ".0f", "GB": ".2f"}, "tokens/s")
+    save_results("generation", {"medians": results, "rounds": runs})
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,110 @@
+"""Time and memory of a training step against input length, batch size and model size, and what share of the machine's
+measured matrix-multiply peak it reaches.
+
+    python benchmarks/scaling.py                                  # lengths, batches and sizes, one after the other
+    python benchmarks/scaling.py --contestants 410m-4-1024        # size-batch-length
+
+A step is that of fine_tune.py: batch, forward, backward, clipping, AdamW. A seventh of the tokens are the summary.
+"""
+
+import argparse
+import json
+
+import torch
+from matplotlib.figure import Figure
+from measuring import (
+    PYTHIA,
+    RESULTS,
+    SEED,
+    make_pythia,
+    matmul_peak,
+    median,
+    peak_memory,
+    print_ratios,
+    save_results,
+    seconds,
+    take_turns,
+)
+from torch.utils.flop_counter import FlopCounterMode
+
+from fine_tune import SummaryCollator, choose_device
+from processing_meta_review import IGNORE_INDEX, run
+
+SUMMARY_SHARE = 7
+GRIDS = {
+    "input length": [f"70m-4-{length}" for length in (256, 512, 1024, 2048)],
+    "batch size": [f"70m-{batch}-1024" for batch in (1, 2, 4, 8)],
+    "model size": [f"{size}-4-1024" for size in ("14m", "31m", "70m", "160m", "410m")],
+}
+if torch.cuda.is_available():
+    GRIDS["model size"] += [f"{size}-4-1024" for size in ("1b", "1.4b", "2.8b", "6.9b")]
+
+
+def measure(arguments: argparse.Namespace) -> dict[str, float]:
+    """Seconds of a step (the best of three after a warm-up), examples/s, GB, and the share of the peak."""
+    size, batch, length = arguments.contestant.split("-")
+    device, dtype = choose_device()
+    model = make_pythia(size).to(device)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, fused=True)
+    ids = torch.randint(1, 50_000, (int(batch), int(length)), generator=torch.Generator().manual_seed(SEED))
+    labels = ids.clone()
+    labels[:, : -int(length) // SUMMARY_SHARE] = IGNORE_INDEX
+    rows = [{"input_ids": row, "labels": label} for row, label in zip(ids.tolist(), labels.tolist(), strict=True)]
+    inputs = {
+        key: value.to(device) if torch.is_tensor(value) else value
+        for key, value in SummaryCollator(0, True)(rows).items()
+    }
+
+    def step() -> None:
+        with torch.autocast(device, dtype, enabled=dtype != torch.float32):
+            loss = model(**inputs).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+
+    with FlopCounterMode(display=False) as counter:  # the warm-up
+        step()
+    time = min(seconds(step) for _ in range(3))
+    memory, peak = peak_memory(), matmul_peak(dtype)
+    flops = counter.get_total_flops()
+    figures = {"seconds": time, "examples/s": int(batch) / time, "tokens/s": int(batch) * int(length) / time}
+    return figures | {"GB": memory / 1e9, "TFLOP": flops / 1e12, "of peak": flops / time / peak}
+
+
+def draw(results: dict[str, dict[str, float]]) -> None:
+    """Seconds per step against each of the three, on logarithmic axes."""
+    figure = Figure(figsize=(10, 3.2), layout="constrained")
+    for axes, (title, names) in zip(figure.subplots(1, 3, sharey=True), GRIDS.items(), strict=True):
+        names = [name for name in names if name in results]
+        part = list(GRIDS).index(title)
+        ticks = [name.split("-")[(2, 1, 0)[part]] for name in names]
+        axes.semilogy(ticks, [results[name]["seconds"] for name in names], "o-")
+        axes.set_xlabel(title)
+        axes.grid(alpha=0.3)
+    figure.axes[0].set_ylabel("seconds per step")
+    figure.savefig(RESULTS / "scaling.png", dpi=150)
+
+
+def main() -> None:
+    known = list(dict.fromkeys(name for names in GRIDS.values() for name in names))
+    parser = argparse.ArgumentParser(description="Time and memory of a training step against what it depends on.")
+    parser.add_argument(
+        "--contestants", nargs="+", default=known, help=f"size-batch-length; sizes: {', '.join(PYTHIA)}"
+    )
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--contestant", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.contestant:
+        print(json.dumps(measure(arguments)))
+        return
+    runs = take_turns(__file__, arguments, {})
+    results = {name: {key: median(runs[name], key) for key in runs[name][0]} for name in runs}
+    formats = {"seconds": ".2f", "examples/s": ".2f", "tokens/s": ",.0f", "GB": ".2f", "of peak": ".0%"}
+    print_ratios(results, runs, formats, "seconds")
+    save_results("scaling", {"medians": results, "rounds": runs})
+    draw(results)
+
+
+if __name__ == "__main__":
+    run(main)
