@@ -22,6 +22,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from processing_meta_review import (
     DATASET,
     KEEP,
+    MAX_SUMMARY_TOKENS,
     MODEL,
     REVIEW_SEPARATOR,
     SPLITS,
@@ -66,9 +67,9 @@ def old_loop(source: DatasetDict, review: str, summary: str, name: str, folder: 
     tokenized.save_to_disk(Path(folder, "tokenized"))
 
 
-def ours(source: DatasetDict, review: str, summary: str, name: str, folder: str) -> None:
+def ours(source: DatasetDict, review: str, summary: str, name: str, folder: str, reserve: int) -> None:
     """What processing_meta_review.py does between reading the source and saying so."""
-    arguments = TokenizationArguments(model_name_or_path=name)
+    arguments = TokenizationArguments(model_name_or_path=name, max_summary_tokens=reserve)
     tokenizer, limit = load_tokenizer(arguments)
     processed, _ = clean_splits(source, review, summary, KEEP, REVIEW_SEPARATOR)
     tokenized, _ = tokenize_splits(processed, tokenizer, limit, arguments)
@@ -106,6 +107,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, float]:
     summary = choose_column(available, "summary_column", None, ("Output", "summary"))
     name, _, times = arguments.contestant.partition("_x")
     work = partial(CONTESTANTS[name], review=review, summary=summary, name=arguments.tokenizer)
+    work = partial(work, reserve=arguments.max_summary_tokens) if name == "ours" else work
     with TemporaryDirectory() as folder:
         few = DatasetDict({split: data.select(range(min(20, len(data)))) for split, data in source.items()})
         work(source=few, folder=f"{folder}/warm_up")
@@ -119,6 +121,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--dataset_name", default=DATASET, help="raw reviews: Hub id, folder or file")
     parser.add_argument("--tokenizer", default=MODEL, help="Hub id or folder of the model whose tokenizer is used")
+    parser.add_argument("--max_summary_tokens", type=int, default=MAX_SUMMARY_TOKENS)
     parser.add_argument("--times", type=int, nargs="+", default=[1, 10])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--contestant", help=argparse.SUPPRESS)
