@@ -68,7 +68,7 @@ BATCH_SIZE = 4  # examples per step and device
 ACCUMULATION_STEPS = 1  # steps whose gradients are added up: BATCH_SIZE 1 and 4 of these train the same in less memory
 EVALUATION_BATCH_SIZE = 8  # examples at a time on validation; changes memory and speed, not the loss
 EVALUATIONS_PER_EPOCH = 4  # how often validation is evaluated and a checkpoint saved
-VALIDATION_EXAMPLES = 300  # at most so many, always the same random ones: so evaluating takes a tenth of the time
+VALIDATION_EXAMPLES = 300  # at most so many, always the same random ones: evaluating takes time from training
 CHECKPOINTS_KEPT = 2  # the newest ones; the best one always stays
 MAX_NEW_TOKENS = 256  # default length of a generated summary, saved with the model
 OUTPUT_DIR = "pythia_finetuned"  # the fine-tuned model
@@ -399,13 +399,14 @@ def build_trainer(
         print(f"{type(model).__name__} takes no logits_to_keep: so logits are computed for the reviews too (slow).")
     model.forward = without_logits(model.forward)
     validation = examples["validation"].shuffle(SEED)  # not the run's seed: so that runs can be compared
-    validation = validation.take(min(len(validation), arguments.validation_examples)).sort("length", reverse=True)
+    validation = validation.take(min(len(validation), arguments.validation_examples))
+    longest_first = torch.tensor(validation["length"][:]).argsort(descending=True, stable=True)
     return SummaryTrainer(
         model=model,
         args=arguments,
         data_collator=SummaryCollator(tokenizer.pad_token_id, keeps_logits),
         train_dataset=examples["train"],
-        eval_dataset=validation,
+        eval_dataset=validation.select(longest_first.tolist()),
         processing_class=tokenizer,
         compute_metrics=mean_over_tokens,
         callbacks=callbacks,

@@ -171,10 +171,8 @@ def extrapolate(runs: list[dict[str, float]], evaluated: int) -> dict[str, float
     result = {key: median(runs, key) for key in runs[0]}
     if "evaluated/s" in result:
         training, evaluation = TRAIN_EXAMPLES / result["examples/s"], evaluated / result["evaluated/s"]
-        result["epoch hours"], result["evaluating"] = (
-            (training + evaluation) / 3600,
-            evaluation / (training + evaluation),
-        )
+        epoch = training + evaluation
+        result |= {"epoch hours": epoch / 3600, "evaluating": evaluation / epoch}
     return result
 
 

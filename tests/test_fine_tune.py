@@ -131,6 +131,28 @@ def test_validation_is_a_sample_that_does_not_depend_on_the_seed(examples: list,
         trainer = build_trainer(make_model("gpt_neox"), arguments, TOKENIZER, data, [])
         samples.append(trainer.eval_dataset.to_list())
     assert len(samples[0]) == 7 and samples[0] == samples[1]
+    lengths = [row["length"] for row in samples[0]]
+    assert lengths == sorted(lengths, reverse=True)
+    assert trainer.get_eval_dataloader().dataset["input_ids"][0] == samples[0][0]["input_ids"]
+    batches = [batch["input_ids"].shape[1] for batch in trainer.get_eval_dataloader()]
+    assert batches[0] == lengths[0]  # nothing shuffles them again
+
+
+def test_the_loss_comes_without_logits_and_logits_come_without_labels(examples: list, tmp_path: Path) -> None:
+    data = DatasetDict({split: Dataset.from_list(examples) for split in ("train", "validation")})
+    trainer = build_trainer(
+        make_model("gpt_neox"), FineTuningArguments(output_dir=str(tmp_path), use_cpu=True), TOKENIZER, data, []
+    )
+    inputs = SummaryCollator(0, True)(examples)
+    assert trainer.model(**inputs).logits is None
+    labels = inputs.pop("labels")
+    assert trainer.model(**inputs).logits.shape[:2] == labels.shape
+
+
+def test_the_training_set_is_whole(examples: list, tmp_path: Path) -> None:
+    data = DatasetDict({split: Dataset.from_list(examples * 4) for split in ("train", "validation")})
+    arguments = FineTuningArguments(output_dir=str(tmp_path), validation_examples=7, use_cpu=True)
+    trainer = build_trainer(make_model("gpt_neox"), arguments, TOKENIZER, data, [])
     assert trainer.train_dataset.to_list() == data["train"].to_list()
 
 
