@@ -7,7 +7,6 @@ The models are random and never stop, so each prompt gets NEW_TOKENS tokens from
 """
 
 import argparse
-import json
 import sys
 
 import torch
@@ -16,7 +15,8 @@ from measuring import (
     draw_rows,
     make_pythia,
     make_tokenizer,
-    median,
+    medians,
+    parse,
     peak_memory,
     print_ratios,
     save_results,
@@ -74,16 +74,11 @@ def main() -> None:
     parser.add_argument("--size", default="70m", choices=PYTHIA, help="shape of the model")
     parser.add_argument("--tokenized_dir", default=TOKENIZED_DIR)
     parser.add_argument("--rows", type=int, default=24)
-    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--batch_size", type=int, default=BATCH_SIZE)
     parser.add_argument("--contestants", nargs="+", default=["old", "ours"], choices=CONTESTANTS)
-    parser.add_argument("--contestant", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.contestant:
-        print(json.dumps(measure(arguments)))
-        return
+    arguments = parse(parser, measure)
     runs = take_turns(__file__, arguments, {})
-    results = {name: {key: median(runs[name], key) for key in runs[name][0]} for name in runs}
+    results = {name: medians(runs[name]) for name in runs}
     print_ratios(results, runs, {"cases/s": ".3f", "tokens/s": ".0f", "GB": ".2f"}, "tokens/s")
     save_results("generation", {"medians": results, "rounds": runs})
 

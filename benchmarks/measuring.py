@@ -117,7 +117,10 @@ def matmul_peak(dtype: torch.dtype, size: int = 4096) -> float:
 
 
 def describe_machine() -> dict[str, Any]:
-    """What a figure depends on: processor or GPU, cores, measured matrix-multiply peaks, versions, the day."""
+    """What a figure depends on: processor or GPU, cores, measured matrix-multiply peaks, versions, the day.
+
+    The peak in a precision that the processor only emulates is left out: it means nothing, and takes minutes.
+    """
     if torch.cuda.is_available():
         name = torch.cuda.get_device_name()
     else:
@@ -132,10 +135,35 @@ def describe_machine() -> dict[str, Any]:
         "features": features,
         "matmul TFLOP/s": {
             str(dtype).removeprefix("torch."): round(matmul_peak(dtype) / 1e12, 2)
-            for dtype in (torch.float32, torch.bfloat16)
+            for dtype in dict.fromkeys((torch.float32, choose_device()[1]))
         },
         "versions": {name: version(name) for name in ("torch", "transformers", "trl", "tokenizers")},
     }
+
+
+def train_step(model: torch.nn.Module, optimizer: torch.optim.Optimizer, batch: dict[str, Any]) -> None:
+    """A step as fine_tune.py makes it, without the Trainer."""
+    device, dtype = choose_device()
+    inputs = {key: value.to(device) if torch.is_tensor(value) else value for key, value in batch.items()}
+    with torch.autocast(device, dtype, enabled=dtype != torch.float32):
+        loss = model(**inputs).loss
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()
+    optimizer.zero_grad()
+
+
+def parse(
+    parser: argparse.ArgumentParser, measure: Callable[[argparse.Namespace], dict[str, float]], rounds: int = 3
+) -> argparse.Namespace:
+    """The flags of a run. In the process of a contestant: measure it, print its figures as JSON, and end."""
+    parser.add_argument("--rounds", type=int, default=rounds)
+    parser.add_argument("--contestant", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.contestant:
+        print(json.dumps(measure(arguments)))
+        sys.exit()
+    return arguments
 
 
 def take_turns(
@@ -158,8 +186,9 @@ def take_turns(
     return runs
 
 
-def median(runs: list[dict[str, float]], key: str) -> float:
-    return statistics.median(run[key] for run in runs)
+def medians(runs: list[dict[str, float]]) -> dict[str, float]:
+    """Of each figure over the rounds."""
+    return {key: statistics.median(run[key] for run in runs) for key in runs[0]}
 
 
 def print_ratios(

@@ -7,7 +7,6 @@ Repeated rows get a number, so that they are not dropped as duplicates. Each con
 """
 
 import argparse
-import json
 import re
 from functools import partial
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 
 import datasets
 from datasets import Dataset, DatasetDict
-from measuring import median, peak_memory, print_ratios, save_results, seconds, take_turns
+from measuring import medians, parse, peak_memory, print_ratios, save_results, seconds, take_turns
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from processing_meta_review import (
@@ -123,15 +122,10 @@ def main() -> None:
     parser.add_argument("--tokenizer", default=MODEL, help="Hub id or folder of the model whose tokenizer is used")
     parser.add_argument("--max_summary_tokens", type=int, default=MAX_SUMMARY_TOKENS)
     parser.add_argument("--times", type=int, nargs="+", default=[1, 10])
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--contestant", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.contestant:
-        print(json.dumps(measure(arguments)))
-        return
+    arguments = parse(parser, measure)
     arguments.contestants = [f"{name}_x{times}" for times in arguments.times for name in CONTESTANTS]
     runs = take_turns(__file__, arguments, {})
-    results = {name: {key: median(runs[name], key) for key in runs[name][0]} for name in runs}
+    results = {name: medians(runs[name]) for name in runs}
     formats = {"rows": ",.0f", "rows/s": ".0f", "seconds": ".1f", "GB": ".2f"}
     for times in arguments.times:
         group = {name: results[name] for name in results if name.endswith(f"_x{times}")}

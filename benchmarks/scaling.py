@@ -8,7 +8,7 @@ A step is that of fine_tune.py: batch, forward, backward, clipping, AdamW. A sev
 """
 
 import argparse
-import json
+from functools import partial
 
 import torch
 from matplotlib.figure import Figure
@@ -18,12 +18,14 @@ from measuring import (
     SEED,
     make_pythia,
     matmul_peak,
-    median,
+    medians,
+    parse,
     peak_memory,
     print_ratios,
     save_results,
     seconds,
     take_turns,
+    train_step,
 )
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -50,19 +52,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, float]:
     labels = ids.clone()
     labels[:, : -int(length) // SUMMARY_SHARE] = IGNORE_INDEX
     rows = [{"input_ids": row, "labels": label} for row, label in zip(ids.tolist(), labels.tolist(), strict=True)]
-    inputs = {
-        key: value.to(device) if torch.is_tensor(value) else value
-        for key, value in SummaryCollator(0, True)(rows).items()
-    }
-
-    def step() -> None:
-        with torch.autocast(device, dtype, enabled=dtype != torch.float32):
-            loss = model(**inputs).loss
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-
+    step = partial(train_step, model, optimizer, SummaryCollator(0, True)(rows))
     with FlopCounterMode(display=False) as counter:  # the warm-up
         step()
     time = min(seconds(step) for _ in range(3))
@@ -92,14 +82,9 @@ def main() -> None:
     parser.add_argument(
         "--contestants", nargs="+", default=known, help=f"size-batch-length; sizes: {', '.join(PYTHIA)}"
     )
-    parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--contestant", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.contestant:
-        print(json.dumps(measure(arguments)))
-        return
+    arguments = parse(parser, measure, rounds=1)
     runs = take_turns(__file__, arguments, {})
-    results = {name: {key: median(runs[name], key) for key in runs[name][0]} for name in runs}
+    results = {name: medians(runs[name]) for name in runs}
     formats = {"seconds": ".2f", "examples/s": ".2f", "tokens/s": ",.0f", "GB": ".2f", "of peak": ".0%"}
     print_ratios(results, runs, formats, "seconds")
     save_results("scaling", {"medians": results, "rounds": runs})

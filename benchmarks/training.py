@@ -8,7 +8,6 @@ Every contestant sees each row once, four to an optimizer step, after a warm-up 
 """
 
 import argparse
-import json
 from collections.abc import Callable
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -23,12 +22,14 @@ from measuring import (
     draw_steps,
     make_pythia,
     make_tokenizer,
-    median,
+    medians,
+    parse,
     peak_memory,
     print_ratios,
     save_results,
     seconds,
     take_turns,
+    train_step,
 )
 from transformers import Trainer, TrainingArguments, set_seed
 from trl import SFTConfig, SFTTrainer
@@ -110,8 +111,7 @@ class Bare:
     """The model, the optimizer and the batches of fine_tune.py, without a Trainer: what its loop costs."""
 
     def __init__(self, model: torch.nn.Module, rows: DatasetDict, folder: str) -> None:
-        device, self.dtype = choose_device()
-        self.model, self.device, collate = model.to(device), device, SummaryCollator(0, True)
+        self.model, collate = model.to(choose_device()[0]), SummaryCollator(0, True)
         order = list(LengthGroupedOrder(rows["train"]["length"][:], STEP, SEED))
         examples = rows["train"].remove_columns("length").to_list()
         self.batches = [collate([examples[i] for i in order[k : k + STEP]]) for k in range(0, len(order), STEP)]
@@ -120,13 +120,7 @@ class Bare:
         optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-5, fused=True)
         self.model.train()
         for batch in self.batches:
-            inputs = {key: value.to(self.device) if torch.is_tensor(value) else value for key, value in batch.items()}
-            with torch.autocast(self.device, self.dtype, enabled=self.dtype != torch.float32):
-                loss = self.model(**inputs).loss
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-            optimizer.step()
-            optimizer.zero_grad()
+            train_step(self.model, optimizer, batch)
 
 
 CONTESTANTS: dict[str, Callable[..., Any]] = {
@@ -168,7 +162,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, float]:
 
 def extrapolate(runs: list[dict[str, float]], evaluated: int) -> dict[str, float]:
     """Medians over the rounds, and the whole epoch in hours with `evaluated` validation examples in it."""
-    result = {key: median(runs, key) for key in runs[0]}
+    result = medians(runs)
     if "evaluated/s" in result:
         training, evaluation = TRAIN_EXAMPLES / result["examples/s"], evaluated / result["evaluated/s"]
         epoch = training + evaluation
@@ -193,13 +187,8 @@ def main() -> None:
     parser.add_argument("--size", default="70m", choices=PYTHIA, help="shape of the model")
     parser.add_argument("--tokenized_dir", default=TOKENIZED_DIR)
     parser.add_argument("--rows", type=int, default=48)
-    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--contestants", nargs="+", default=["old", "trl", "ours", "bare"], choices=CONTESTANTS)
-    parser.add_argument("--contestant", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.contestant:
-        print(json.dumps(measure(arguments)))
-        return
+    arguments = parse(parser, measure)
     runs = take_turns(__file__, arguments, ENVIRONMENTS)
     few = (EVALUATIONS_PER_EPOCH + 1) * min(VALIDATION_ALL, VALIDATION_EXAMPLES)
     often = TRAIN_EXAMPLES // STEP // OLD_EVALUATION_STEPS * VALIDATION_ALL
