@@ -144,11 +144,9 @@ def measure(arguments: argparse.Namespace) -> dict[str, float]:
     """Train and evaluate one contestant: examples/s, tokens/s, bytes."""
     set_seed(SEED)
     model, make = make_pythia(arguments.size), CONTESTANTS[arguments.contestant]
-    rows, warm_up = DatasetDict(), DatasetDict()
-    for split, size in (("train", STEP), ("validation", EVALUATION_BATCH_SIZE)):
-        # Rows of train for evaluation too: few rows of validation would be grouped worse than hundreds.
-        drawn = draw_steps(arguments.tokenized_dir, "train", arguments.rows + WARM_UP, size)
-        rows[split], warm_up[split] = drawn.skip(WARM_UP), drawn.take(WARM_UP)
+    drawn = draw_steps(arguments.tokenized_dir, "train", arguments.rows + WARM_UP, STEP)
+    # Evaluated on what it trains on: rows of another length would make evaluation look dearer or cheaper than it is.
+    rows, warm_up = (DatasetDict(train=part, validation=part) for part in (drawn.skip(WARM_UP), drawn.take(WARM_UP)))
     with TemporaryDirectory() as folder:
         make(model, warm_up, folder).train()
         trainer = make(model, rows, folder)
