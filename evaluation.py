@@ -3,37 +3,44 @@
     python evaluation.py                            # the test cases in eval_examples.xlsx; results go into it
     python evaluation.py --output results.xlsx      # results go into a copy
     python evaluation.py --num_examples 100         # random rows of the processed test split, into eval_test.xlsx
+    python evaluation.py --blind                    # also a copy that does not say which model wrote what, to judge in
+    python evaluation.py --unblind                  # the judgements of that copy, under the models' names
     python evaluation.py --model_name_or_path me/pythia-70m_finetuned   # a model on the Hub
     HF_TOKEN=... python evaluation.py --push_to_hub                     # also adds the scores to its card there
 
 A test case is a row with a `review` (several reviews of one paper with a line <REVBREAK> between them) and, if there is
-one, a `reference`. Other columns are yours and stay as they are; results go to the right of them.
+one, a `reference`. Other columns are yours and stay as they are; results go to the right of them. Every text also goes
+into a .jsonl file beside the workbook as soon as it is written: an interrupted run takes from there what it has.
 """
 
+import hashlib
 import json
+import os
 import random
-import statistics
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from huggingface_hub import EvalResult, ModelCard, hf_hub_download
 from huggingface_hub.errors import RemoteEntryNotFoundError
 from openpyxl import Workbook
-from openpyxl.worksheet.properties import PageSetupProperties
 from rouge_score.rouge_scorer import RougeScorer
 from tqdm import tqdm
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from fine_tune import MAX_NEW_TOKENS, OUTPUT_DIR, SEED, TRAINING_RECORD, choose_device, load_model
+from fine_tune import MAX_NEW_TOKENS, OUTPUT_DIR, SEED, TRAINING_RECORD, choose_device, find_revision, load_model
 from processing_meta_review import (
     KEEP,
     MAX_SUMMARY_TOKENS,
     PROCESSED_DIR,
     PROMPT,
+    PROMPTS,
     REVIEW_JOINER,
     REVIEW_SEPARATOR,
     HubArguments,
@@ -51,19 +58,25 @@ from processing_meta_review import (
     public_name,
     read_record,
     run,
+    share_budget,
 )
 from workbook import (
-    METRICS,
     MODELS,
-    Case,
+    PREFERENCES,
+    append_run,
+    blind_paths,
+    case_sheet,
+    check_target,
+    make_blind,
     modified,
+    new_workbook,
     open_workbook,
     place_results,
     read_cases,
     save_workbook,
-    style,
+    take_judgements,
     write_results,
-    write_text,
+    write_summary,
 )
 
 MODEL = OUTPUT_DIR  # the fine-tuned model: a folder or a Hub id
@@ -73,6 +86,27 @@ OUTPUT = None  # workbook for the results; None: the test cases' own, or eval_te
 NUM_EXAMPLES = None  # take so many random rows of the processed data set instead of the workbook's test cases
 SPLIT = "test"  # the split that they are taken from
 BATCH_SIZE = 8  # meta-reviews written at the same time; changes memory and speed, not the texts in fp32
+
+SYSTEMS = (*MODELS, "lead")  # lead: the opening words of each review, what a summary must beat to be worth anything
+METRICS = {  # of a text: title and format
+    "rouge1": ("ROUGE-1", ".3f"),
+    "rouge2": ("ROUGE-2", ".3f"),
+    "rougeL": ("ROUGE-L", ".3f"),
+    "words": ("words", ".0f"),
+    "length_ratio": ("words / words of the reference", ".2f"),
+    "stopped": ("stopped by itself", ".0%"),
+    "repetition": ("4-grams that repeat an earlier one", ".0%"),
+    "copied": ("words copied from the reviews, 4 or more in a row", ".0%"),
+    "longest_copy": ("longest copy, words", ".1f"),
+}
+ROUGE = ("rouge1", "rouge2", "rougeL")
+NGRAM = 4  # words: of a repetition, and the shortest fragment that counts as copied
+RESAMPLES = 2_000  # of the bootstrap
+FEWEST_CASES = 10  # with fewer, an interval means nothing
+NOTES = (
+    "from, to: the 95 % interval over cases; another training run would differ too, which it does not show.",
+    "lead: the opening words of each review in equal parts, as many as the reference has; it thinks nothing.",
+)
 
 
 @dataclass
@@ -89,6 +123,9 @@ class EvaluationArguments(HubArguments):
     split: str = field(default=SPLIT, metadata={"help": "the split that they are taken from"})
     dataset_name: str = field(default=PROCESSED_DIR, metadata={"help": "cleaned data set: a folder or a Hub id"})
     seed: int = field(default=SEED, metadata={"help": "which rows are taken"})
+    prompt: str | None = field(default=None, metadata={"help": f"{', '.join(PROMPTS)}; default: that of the training"})
+    blind: bool = field(default=False, metadata={"help": "also write a copy that hides who wrote what, and its key"})
+    unblind: bool = field(default=False, metadata={"help": "write no texts; take the judgements from that copy"})
     hub_model_id: str | None = field(default=None, metadata={"help": "default: where the model was pushed to"})
 
     def __post_init__(self) -> None:
@@ -117,17 +154,9 @@ def draw_examples(arguments: EvaluationArguments, separator: str) -> Workbook:
     if arguments.num_examples > len(split):
         print(f"The split {arguments.split!r} has only {len(split):,} rows; all are taken.")
     rows = sorted(random.Random(arguments.seed).sample(range(len(split)), min(arguments.num_examples, len(split))))
-    workbook = Workbook()
-    sheet = workbook.active
-    sheet.append(["row", "review", "reference"])
-    for number, row in enumerate(rows, start=2):
-        sheet.cell(number, 1, row)
-        write_text(sheet.cell(number, 2), split[row]["review"].replace(REVIEW_JOINER, f"\n{separator}\n"))
-        write_text(sheet.cell(number, 3), split[row]["summary"])
-    style(sheet, {"row": 1, "review": 2, "reference": 3})
-    sheet.freeze_panes, sheet.page_setup.orientation, sheet.page_setup.fitToHeight = "A2", "landscape", 0
-    sheet.sheet_properties.pageSetUpPr = PageSetupProperties(fitToPage=True)  # printed as wide as one page
-    return workbook
+    return new_workbook([
+        {"row": row, "review": split[row]["review"].replace(REVIEW_JOINER, f"\n{separator}\n"),
+         "reference": split[row]["summary"]} for row in rows])  # fmt: skip
 
 
 def choose_workbook(arguments: EvaluationArguments, separator: str) -> tuple[Workbook, Path]:
@@ -140,15 +169,12 @@ def choose_workbook(arguments: EvaluationArguments, separator: str) -> tuple[Wor
     target = Path(output or ("eval_test.xlsx" if arguments.num_examples else source))
     if arguments.num_examples and target.resolve() == source.resolve():
         raise InputError(f"--num_examples never writes to the test cases {str(source)!r}; name another --output")
-    if target.suffix.lower() != ".xlsx" or not target.absolute().parent.is_dir():
-        raise InputError(
-            f"results cannot go to {str(target)!r}: --output must be an .xlsx file in a folder that exists"
-        )
+    check_target(target)
     workbook = draw_examples(arguments, separator) if arguments.num_examples else open_workbook(str(source))
     if target.exists() and target.resolve() != source.resolve():
-        wanted = [case.review for case in read_cases(workbook.active, str(source))]
+        wanted = [case.review for case in read_cases(case_sheet(workbook, str(source)), str(source))]
         workbook = open_workbook(str(target))
-        if [case.review for case in read_cases(workbook.active, str(target))] != wanted:
+        if [case.review for case in read_cases(case_sheet(workbook, str(target)), str(target))] != wanted:
             raise InputError(f"{str(target)!r} exists and holds other test cases; name another file with --output")
     return workbook, target
 
@@ -200,60 +226,173 @@ def generate(
             yield index, Output(text, stop is not None, len(tokens) if stop is None else stop + 1)
 
 
-def write_summaries(
-    name: str, cases: list[Case], arguments: EvaluationArguments, record: dict[str, Any], label: str
-) -> list[Output]:
-    """Let a model write a meta-review for each case, its reviews cleaned, cut and prompted as for training."""
+def identify(name: str) -> dict[str, Any]:
+    """What tells the weights of a model from others: its commit on the Hub, or the files in a folder."""
+    files = sorted(Path(name).glob("*.safetensors")) if Path(name).exists() else []
+    weights = [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files]
+    return {"model": name, "revision": find_revision(name), "weights": weights}
+
+
+def read_outputs(path: Path) -> dict[str, Output]:
+    """The outputs that earlier runs put into the .jsonl file, by their keys; a line that was cut off is passed over."""
+    outputs = {}
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        with suppress(ValueError, KeyError, TypeError):
+            row = json.loads(line)
+            outputs[row["key"]] = Output(row["text"], row["stopped"], row["tokens"])
+    return outputs
+
+
+def choose_settings(name: str, arguments: EvaluationArguments, record: dict[str, Any]) -> TokenizationArguments:
+    """How a model is prompted: as in its training, unless a flag says otherwise."""
     settings = TokenizationArguments(
         model_name_or_path=name,
-        prompt_template=record.get("prompt_template", PROMPT),
+        prompt=arguments.prompt or record.get("prompt_template", PROMPT),
         max_length=record.get("max_length"),
         max_summary_tokens=record.get("max_summary_tokens", MAX_SUMMARY_TOKENS),
     )
     reserve = settings.max_summary_tokens
     if (arguments.max_new_tokens or 0) > reserve:
         raise InputError(f"--max_new_tokens must be at most {reserve}, the room for the summary in the model's context")
-    max_new_tokens = arguments.max_new_tokens or min(MAX_NEW_TOKENS, reserve)
+    arguments.max_new_tokens = arguments.max_new_tokens or min(MAX_NEW_TOKENS, reserve)
+    return settings
+
+
+def write_summaries(
+    label: str, settings: TokenizationArguments, reviews: list[str], arguments: EvaluationArguments, log: Path
+) -> list[Output]:
+    """Let a model write a meta-review for the cleaned reviews of each case, cut and prompted as for training.
+
+    Each output goes into the file `log` as it is written; one that stands there already is not written again.
+    """
+    name = settings.model_name_or_path
     tokenizer, limit = load_tokenizer(settings)
-    cleaning = record.get("keep", KEEP), record.get("review_separator", REVIEW_SEPARATOR)
-    reviews = [clean_reviews(case.review, *cleaning) for case in cases]
     prompts, cut = fit_prompts(reviews, tokenizer, limit, settings.prompt_template)
     if cut_cases := sum(map(bool, cut)):
-        print(f"{label}: the reviews of {cut_cases} of {len(cases)} cases are cut to fit into {limit:,} tokens.")
+        print(f"{label}: the reviews of {cut_cases} of {len(reviews)} cases are cut to fit into {limit:,} tokens.")
     device, dtype = choose_device()
+    decoding = identify(name) | {"max_new_tokens": arguments.max_new_tokens, "dtype": str(dtype)}
+    keys = [hashlib.sha256(json.dumps([decoding, prompt]).encode()).hexdigest() for prompt in prompts]
+    there = read_outputs(log)
+    outputs = {index: there[key] for index, key in enumerate(keys) if key in there}
+    if outputs:
+        print(f"{label}: {len(outputs)} of {len(keys)} texts stand in {log} already.")
+    missing = [index for index in range(len(keys)) if index not in outputs]
+    if not missing:
+        return [outputs[index] for index in range(len(keys))]
     model = load_model(name, dtype).to(device).eval()
-    outputs: dict[int, Output] = {}
     started, tokens = time.perf_counter(), 0
-    with tqdm(total=len(cases), desc=label, unit=" cases") as progress:
-        for index, output in generate(model, tokenizer, prompts, max_new_tokens, arguments.batch_size):
-            outputs[index] = output
+    lines = [prompts[index] for index in missing]
+    if log.exists():  # the last line of an interrupted run may lack its end
+        os.truncate(log, log.read_bytes().rfind(b"\n") + 1)
+    with log.open("a", encoding="utf-8") as file, tqdm(total=len(missing), desc=label, unit=" cases") as progress:
+        for place, output in generate(model, tokenizer, lines, arguments.max_new_tokens, arguments.batch_size):
+            outputs[missing[place]] = output
+            row = {"case": missing[place], "system": label, "model": name} | asdict(output)
+            print(json.dumps(row | {"key": keys[missing[place]]}, ensure_ascii=False), file=file, flush=True)
             tokens += output.tokens
             progress.set_postfix_str(f"{tokens / (time.perf_counter() - started):.0f} tokens/s", refresh=False)
             progress.update()
-    return [outputs[index] for index in range(len(cases))]
+    return [outputs[index] for index in range(len(keys))]
 
 
-def score(output: Output, reference: str, keep: str = KEEP) -> dict[str, float | int | bool]:
-    """ROUGE-1/2/L F1 with stemming (Lin 2004, the rouge-score package), words, and whether the text stopped by itself.
+def lead(review: str, words: int) -> str:
+    """The baseline: the opening words of each of the cleaned reviews in equal parts, so many words together."""
+    reviews = [text.split() for text in review.split(REVIEW_JOINER)]
+    shares = share_budget([len(text) for text in reviews], words)
+    return "\n".join(" ".join(text[:share]) for text, share in zip(reviews, shares, strict=True) if share)
 
-    Both texts are cleaned alike first, since the model learned from cleaned ones. No ROUGE without a reference.
+
+def repetition(words: list[str]) -> float:
+    """Share of the 4-grams that repeat an earlier one of the same text (seq-rep-4, Welleck et al. 2020)."""
+    ngrams = [tuple(words[start : start + NGRAM]) for start in range(len(words) - NGRAM + 1)]
+    return 1 - len(set(ngrams)) / len(ngrams) if ngrams else 0.0
+
+
+def copied_fragments(words: list[str], reviews: list[list[str]]) -> tuple[float, int]:
+    """Share of the words inside fragments of 4 or more words that stand in one of the reviews, and the longest one.
+
+    The coverage by extractive fragments of Grusky et al. 2018 without the shorter ones, which any two texts share.
+    Every fragment counts, where their greedy search would step over one that begins inside a shorter match.
     """
-    scores: dict[str, float | int | bool] = {}
+    there = {tuple(review[i : i + NGRAM]) for review in reviews for i in range(len(review) - NGRAM + 1)}
+    starts = [i for i in range(len(words) - NGRAM + 1) if tuple(words[i : i + NGRAM]) in there]
+    share = len({start + offset for start in starts for offset in range(NGRAM)}) / max(1, len(words))
+    matchers = (SequenceMatcher(None, words, review, autojunk=False) for review in reviews)
+    longest = max((matcher.find_longest_match().size for matcher in matchers), default=0)
+    return share, longest if starts else 0
+
+
+def score(text: str, stopped: bool | None, review: str, reference: str) -> dict[str, float | bool | None]:
+    """All METRICS of a text, None where one cannot be told; `review` and `reference` are cleaned, and so should it be.
+
+    ROUGE-1/2/L is F1 with stemming (Lin 2004, the rouge-score package), the variant that papers report.
+    """
+    words, reviews = text.lower().split(), [one.lower().split() for one in review.split(REVIEW_JOINER)]
+    share, longest = copied_fragments(words, reviews)
+    scores: dict[str, float | bool | None] = dict.fromkeys(METRICS)
+    scores |= {"words": len(words), "stopped": stopped, "repetition": repetition(words)}
+    scores |= {"copied": share, "longest_copy": longest}
     if reference:
-        rouge = RougeScorer(METRICS, use_stemmer=True).score(clean_text(reference, keep), clean_text(output.text, keep))
-        scores = {metric: round(rouge[metric].fmeasure, 4) for metric in METRICS}
-    return scores | {"words": len(output.text.split()), "stopped": output.stopped}
+        rouge = RougeScorer(ROUGE, use_stemmer=True).score(reference, text)
+        scores |= {metric: rouge[metric].fmeasure for metric in ROUGE}
+        scores["length_ratio"] = len(words) / len(reference.split())
+    return scores
 
 
-def tabulate_means(results: dict[str, list[dict[str, Any]]]) -> list[list[Any]]:
-    """A table of the mean of each score for both models."""
-    table: list[list[Any]] = [["model", "cases", "ROUGE-1", "ROUGE-2", "ROUGE-L", "words", "stopped by itself"]]
-    for model in MODELS:
-        rouge = [[result[metric] for result in results[model] if metric in result] for metric in METRICS]
-        words = statistics.mean(result["words"] for result in results[model])
-        stopped = statistics.mean(result["stopped"] for result in results[model])
-        means = [f"{statistics.mean(values):.4f}" if values else "-" for values in rouge]
-        table.append([model, len(results[model]), *means, f"{words:.0f}", f"{stopped:.0%}"])
+def score_systems(
+    outputs: dict[str, list[Output]], reviews: list[str], references: list[str], keep: str
+) -> dict[str, list[dict[str, Any]]]:
+    """For base, fine_tuned and lead: text and scores of each case; lead only writes where there is a reference."""
+    results: dict[str, list[dict[str, Any]]] = {system: [] for system in SYSTEMS}
+    for index, (review, reference) in enumerate(zip(reviews, references, strict=True)):
+        for model in MODELS:
+            output = outputs[model][index]
+            scores = score(clean_text(output.text, keep), output.stopped, review, reference)
+            results[model].append({"text": output.text} | scores)
+        text = lead(review, len(reference.split()))
+        scores = score(text, None, review, reference) if reference else dict.fromkeys(METRICS)
+        results["lead"].append({"text": text} | scores)
+    return results
+
+
+def estimate(values: list[float]) -> tuple[float, float, float]:
+    """Mean and its 95 % interval: the percentile bootstrap (Efron 1979) over the values, always with the same draws."""
+    array = np.asarray(values, dtype=float)
+    draws = np.random.default_rng(SEED).integers(len(array), size=(RESAMPLES, len(array)))
+    return float(array.mean()), *np.percentile(array[draws].mean(axis=1), [2.5, 97.5]).tolist()
+
+
+def compare(results: dict[str, list[dict[str, Any]]], other: str) -> str:
+    """In a sentence, whether fine_tuned is better than `other`: the differences in ROUGE-L, case by case."""
+    pairs = zip(results["fine_tuned"], results[other], strict=True)
+    differences = [mine["rougeL"] - theirs["rougeL"] for mine, theirs in pairs if mine["rougeL"] is not None]
+    if len(differences) < FEWEST_CASES:
+        number = f"{len(differences)} cases with a reference are too few"
+        return (
+            f"Whether fine_tuned is better than {other} cannot be told: {number} ({FEWEST_CASES} or more are needed)."
+        )
+    mean, low, high = estimate(differences)
+    verdict = "better than" if low > 0 else "worse than" if high < 0 else "not better than"
+    interval = f"ROUGE-L {mean:+.3f}, 95 % interval {low:+.3f} to {high:+.3f}, {len(differences)} cases"
+    return f"fine_tuned is {verdict} {other}: {interval}."
+
+
+def summarize(results: dict[str, list[dict[str, Any]]]) -> dict[str, dict[str, tuple[float, float, float]]]:
+    """Mean and interval of each of METRICS for each system, where there are cases that have it."""
+    summary: dict[str, dict[str, tuple[float, float, float]]] = {}
+    for system, cases in results.items():
+        values = {name: [case[name] for case in cases if case[name] is not None] for name in METRICS}
+        summary[system] = {name: estimate(numbers) for name, numbers in values.items() if numbers}
+    return summary
+
+
+def tabulate(summary: dict[str, dict[str, tuple[float, float, float]]]) -> list[list[str]]:
+    """The means and intervals as text: a row for each metric, a column for each system."""
+    table = [["", *summary]]
+    for name, (title, form) in METRICS.items():
+        numbers = [[format(value, form) for value in metrics.get(name, ())] for metrics in summary.values()]
+        table.append([title, *(f"{each[0]} ({each[1]} to {each[2]})" if each else "-" for each in numbers)])
     return table
 
 
@@ -277,30 +416,73 @@ def name_data(arguments: EvaluationArguments) -> tuple[str, str | None]:
     return record.get("dataset_name") or public_name(arguments.dataset_name), arguments.split
 
 
-def add_scores(card: ModelCard, data: str, split: str | None, means: list[list[Any]], base: str) -> None:
-    """Put the scores into a model card, in the place of earlier ones on the same data: as text and as metadata."""
+def add_scores(card: ModelCard, run: dict[str, Any], summary: dict[str, Any], verdicts: list[str]) -> None:
+    """Put the scores of a run into a model card, in the place of those on the same data: as text and as metadata."""
+    data, split = run["data"], run["split"]
     where = f"the split `{split}` of `{data}`" if split else f"`{data}`"
     begin, end = f"<!-- scores on {where} -->", "<!-- end of scores -->"
     before, _, earlier = card.text.partition(begin)
     card.text = f"""{before.rstrip()}
 
 {begin}
-## Scores on {means[1][1]} cases of {where}
+## Scores on {run["cases"]} cases of {where}
 
-{format_table(means)}
+{format_table(tabulate(summary))}
 
-Means over the cases; base: `{base}`. ROUGE is F1 with stemming against the reference, both texts cleaned.
+{" ".join(verdicts)}
+
+Means and 95 % intervals over the cases; base: `{run["base"]}`; lead: the opening words of each review. ROUGE is F1 with
+stemming against the reference, both texts cleaned.
 {end}
 {earlier.partition(end)[2].lstrip()}"""
-    scores = dict(zip(means[0], means[-1], strict=True))
     new = [
-        EvalResult("summarization", data, data, "rouge", float(scores[name]), dataset_split=split, metric_name=name)
-        for name in scores
-        if name.startswith("ROUGE") and scores[name] != "-"
+        EvalResult(
+            "summarization", data, data, "rouge", round(value[0], 4), dataset_split=split, metric_name=METRICS[name][0]
+        )
+        for name, value in summary["fine_tuned"].items()
+        if name in ROUGE
     ]
     old = [result for result in card.data.eval_results or [] if not any(map(result.is_equal_except_value, new))]
     card.data.eval_results = [*old, *new] or None
     card.data.model_name = card.data.model_name or "fine-tuned model"  # results need one
+
+
+def describe_run(
+    arguments: EvaluationArguments, settings: list[TokenizationArguments], summary: dict[str, Any], cases: int
+) -> dict[str, Any]:
+    """A line of the sheet `runs`: models, prompt, decoding, data and the mean of each metric of each system."""
+    run = {"date": time.strftime("%Y-%m-%d %H:%M:%S")}
+    for system, each in zip(MODELS, settings, strict=True):
+        name = each.model_name_or_path
+        run |= {system: public_name(name), f"{system}_revision": find_revision(name)}
+    templates = {template: name for name, template in PROMPTS.items()}
+    data, split = name_data(arguments)
+    run |= {
+        "prompt": templates.get(settings[-1].prompt_template, settings[-1].prompt_template),
+        "decoding": f"greedy, {arguments.max_new_tokens} tokens, {str(choose_device()[1]).removeprefix('torch.')}",
+        "data": data,
+        "split": split,
+        "seed": arguments.seed if split else None,
+        "cases": cases,
+    }
+    figures = [(f"{system} {name}", values) for system, metrics in summary.items() for name, values in metrics.items()]
+    return run | {title: values[0] for title, values in figures}
+
+
+def unblind(workbook: Workbook, target: Path) -> None:
+    """Put the judgements of the blind copy into the workbook, under the models' names, and count them."""
+    copy, key = blind_paths(target)
+    if not copy.is_file() or not key.is_file():
+        raise InputError(f"there is no {str(copy)!r} with its key {key.name!r}. First: python evaluation.py --blind")
+    sheet, blind = case_sheet(workbook, str(target)), open_workbook(str(copy))
+    columns = place_results(sheet, str(target))
+    judgements = case_sheet(blind, str(copy)), json.loads(key.read_text())
+    tally, left = take_judgements(sheet, columns, read_cases(sheet, str(target)), *judgements)
+    save_workbook(workbook, target)
+    print("Preferred: " + ", ".join(f"{name} {tally[name]}" for name in PREFERENCES))
+    if left:
+        print(f"{left} judgements were not taken: their case is gone from {target} or has a judgement already.")
+    print(f"The judgements stand in {target}. {copy} and {key} can go.")
 
 
 def main() -> None:
@@ -312,40 +494,58 @@ def main() -> None:
     if base_model is None:
         raise InputError(f"{arguments.model_name_or_path!r} does not record its base; name it with --base_model")
     repo_id = choose_card(arguments, record) if arguments.push_to_hub else None
-    workbook, target = choose_workbook(arguments, record.get("review_separator", REVIEW_SEPARATOR))
-    sheet, cases = workbook.active, read_cases(workbook.active, str(target))
-    columns = place_results(sheet, str(target))
-    # Write and save once without texts: what can fail fails now rather than after the generation.
-    nothing = [{"text": "", "words": 0, "stopped": False}] * len(cases)
-    write_results(sheet, columns, cases, dict.fromkeys(MODELS, nothing))
+    keep, separator = record.get("keep", KEEP), record.get("review_separator", REVIEW_SEPARATOR)
+    workbook, target = choose_workbook(arguments, separator)
+    if arguments.unblind:
+        unblind(workbook, target)
+        return
+    copy, key = blind_paths(target)
+    if arguments.blind and copy.exists():
+        raise InputError(f"{str(copy)!r} is there already: take its judgements with --unblind, then move it away")
+    sheet = case_sheet(workbook, str(target))
+    cases, columns = read_cases(sheet, str(target)), place_results(sheet, str(target))
+    reviews = [clean_reviews(case.review, keep, separator) for case in cases]
+    references = [clean_text(case.reference, keep) for case in cases]
+    settings = [choose_settings(name, arguments, record) for name in (base_model, arguments.model_name_or_path)]
+    # Save it once as it is: what can fail fails now rather than after the generation.
     save_workbook(workbook, trial := target.with_name(f".{target.name}.try"))
     trial.unlink()
     seen = modified(target)
 
     # 2. Let both models write, with the same prompts and the same decoding, and score what they wrote.
-    results = {}
-    for label, name in zip(MODELS, (base_model, arguments.model_name_or_path), strict=True):
-        outputs = write_summaries(name, cases, arguments, record, label)
-        pairs = zip(outputs, cases, strict=True)
-        results[label] = [
-            {"text": out.text} | score(out, case.reference, record.get("keep", KEEP)) for out, case in pairs
-        ]
+    log = target.with_suffix(".jsonl")
+    outputs = {
+        label: write_summaries(label, setting, reviews, arguments, log)
+        for label, setting in zip(MODELS, settings, strict=True)
+    }
+    results = score_systems(outputs, reviews, references, keep)
+    summary = summarize(results)
+    verdicts = [compare(results, "base"), compare(results, "lead")]
 
-    # 3. Write the workbook and print the means.
-    write_results(sheet, columns, cases, results)
+    # 3. Write the workbook and print what came out.
+    if replaced := write_results(sheet, columns, cases, results):
+        print(f"{replaced} characters that a workbook cannot hold are replaced in it; {log} has them.")
+    run = describe_run(arguments, settings, summary, len(cases))
+    sentences = [f"{run['date']}: {run['fine_tuned']} against {run['base']}, prompt {run['prompt']!r}, {run['data']}."]
+    write_summary(workbook, [*sentences, *verdicts, *NOTES], METRICS, summary, columns)
+    append_run(workbook, run)
     if modified(target) != seen:
         print(f"{target} was changed in the meantime and stays as it is.")
         target = target.with_stem(f"{target.stem}_{time.strftime('%H%M%S')}")
     save_workbook(workbook, target)
-    means = tabulate_means(results)
-    print(format_table(means))
+    print(format_table(tabulate(summary)), *verdicts, sep="\n")
     print(f"Base: {base_model}. Fine-tuned: {arguments.model_name_or_path}. The texts side by side: {target}")
+    if arguments.blind:
+        blind, who = make_blind(sheet, columns, cases)
+        key.write_text(json.dumps(who, indent=2) + "\n")
+        save_workbook(blind, copy)
+        print(f"To judge without knowing who wrote what: {copy}; afterwards: python evaluation.py --unblind")
 
     # 4. Add the means to the model's card on the Hub, if asked.
     if repo_id:
         with explain_hub(f"the card of {repo_id} was not pushed", OSError, f". The scores are in {target}"):
             card = ModelCard.load(repo_id)
-            add_scores(card, *name_data(arguments), means, public_name(base_model))
+            add_scores(card, run, summary, verdicts)
             card.push_to_hub(repo_id, commit_message="Add scores")
         print(f"Added the scores to the card of {repo_id} on the Hub.")
 

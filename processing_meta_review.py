@@ -46,7 +46,14 @@ REVIEW_COLUMN = None  # column with the reviews; None: Input or review, whicheve
 SUMMARY_COLUMN = None  # column with the meta-review; None: Output or summary
 KEEP = "a-zA-Z0-9"  # what stays besides whitespace: characters and ranges; "a-zA-Z0-9.,;:!?()'-" keeps punctuation
 REVIEW_SEPARATOR = "<REVBREAK>"  # stands between the reviews of one paper in the source
-PROMPT = "### Review:\n{review}\n\n### Summary:\n"  # what the model reads before it writes the summary
+PROMPTS = {  # what the model reads before it writes the summary; add your own
+    "plain": "### Review:\n{review}\n\n### Summary:\n",
+    "instruction": "Write a meta-review that condenses these reviews of a paper.\n\n"
+    "### Review:\n{review}\n\n### Summary:\n",
+    "word_limit": "Write a meta-review of at most 100 words that condenses these reviews of a paper.\n\n"
+    "### Review:\n{review}\n\n### Summary:\n",
+}
+PROMPT = "plain"  # which of them
 MAX_LENGTH = None  # tokens of prompt and summary together; None: the model's context (2,048 for Pythia)
 MAX_SUMMARY_TOKENS = 512  # part of MAX_LENGTH that is kept free for the summary and its end token
 SEED = 42  # for dividing a source that has only one split
@@ -75,16 +82,24 @@ class TokenizationArguments:
 
     model_name_or_path: str = field(default=MODEL, metadata={"help": "Hub id or folder of the model to fine-tune"})
     tokenized_dir: str = field(default=TOKENIZED_DIR, metadata={"help": "folder of the tokenized data set"})
-    prompt_template: str = field(default=PROMPT, metadata={"help": "text with {review} in it, once"})
+    prompt: str = field(default=PROMPT, metadata={"help": f"{', '.join(PROMPTS)}, or a text with {{review}} in it"})
     max_length: int | None = field(default=MAX_LENGTH, metadata={"help": "tokens in all; default: the model's context"})
     max_summary_tokens: int = field(default=MAX_SUMMARY_TOKENS, metadata={"help": "tokens kept for the summary"})
 
     def __post_init__(self) -> None:
         if self.prompt_template.count("{review}") != 1:
-            raise ValueError(f"--prompt_template must contain {{review}} once, got {self.prompt_template!r}")
+            names = ", ".join(PROMPTS)
+            raise ValueError(
+                f"--prompt must be one of {names}, or a text with {{review}} in it once; got {self.prompt!r}"
+            )
         for name in ("max_length", "max_summary_tokens"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise ValueError(f"--{name} must be at least 1, got {value}")
+
+    @property
+    def prompt_template(self) -> str:
+        """The text that `prompt` names, or is."""
+        return PROMPTS.get(self.prompt, self.prompt)
 
 
 @dataclass
@@ -300,7 +315,7 @@ def clean_splits(
     return DatasetDict({name: cleaned[name] for name in SPLITS}), table
 
 
-def prompt_as_chat_template(tokenizer: Tokenizer, prompt: str = PROMPT) -> str:
+def prompt_as_chat_template(tokenizer: Tokenizer, prompt: str = PROMPTS["plain"]) -> str:
     """The prompt as a Jinja chat template: the user's message is the reviews, the assistant's message the summary."""
     # The texts stand in expressions because Jinja drops a line break at the end of a template.
     before, after = (json.dumps(text) for text in prompt.split("{review}"))
@@ -312,7 +327,7 @@ def prompt_as_chat_template(tokenizer: Tokenizer, prompt: str = PROMPT) -> str:
     )
 
 
-def encode_prompts(reviews: list[str], tokenizer: Tokenizer, prompt: str = PROMPT) -> list[list[int]]:
+def encode_prompts(reviews: list[str], tokenizer: Tokenizer, prompt: str = PROMPTS["plain"]) -> list[list[int]]:
     """Token ids of the whole prompt around the cleaned reviews of each paper, nothing cut. Many at once are faster."""
     if not tokenizer.chat_template.startswith(PROMPT_MARK):  # the model has a template of its own
         reviews = [prompt.replace("{review}", review) for review in reviews]
@@ -354,7 +369,7 @@ def cut_at_word(text: str, offsets: list[tuple[int, int]], allowance: int) -> st
 
 
 def fit_prompts(
-    reviews: list[str], tokenizer: Tokenizer, limit: int, prompt: str = PROMPT
+    reviews: list[str], tokenizer: Tokenizer, limit: int, prompt: str = PROMPTS["plain"]
 ) -> tuple[list[list[int]], list[int]]:
     """Token ids of the prompt around the reviews of each paper, and how many tokens it cost to fit it into `limit`.
 

@@ -1,28 +1,69 @@
-"""The sheet with the test cases: reading them, and writing results beside what a person put there.
+"""The workbook: test cases in; texts, scores, a person's judgements, a summary and a log of runs out.
 
-Part of evaluation.py, which generates and scores; nothing here knows about models.
+Part of evaluation.py, which generates and scores; nothing here knows about models. The sheet with the test cases is a
+person's own, and so are the judgements in it; the sheets `summary` and `runs` are ours.
 """
 
+import hashlib
+import json
+import os
+import random
 import re
+from collections import Counter
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 from openpyxl import Workbook, load_workbook
 from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE, Cell
+from openpyxl.chart import BarChart, Reference, Series
+from openpyxl.formatting.rule import ColorScaleRule
 from openpyxl.styles import Alignment, Font, PatternFill
-from openpyxl.utils import get_column_letter
+from openpyxl.utils import get_column_letter, quote_sheetname
+from openpyxl.worksheet.datavalidation import DataValidation
+from openpyxl.worksheet.properties import PageSetupProperties
 from openpyxl.worksheet.worksheet import Worksheet
 
 from processing_meta_review import InputError
 
-METRICS = ("rouge1", "rouge2", "rougeL")
 MODELS = ("base", "fine_tuned")
-RESULT_COLUMNS = [*MODELS, *(f"{model}_{score}" for model in MODELS for score in (*METRICS, "words", "stopped"))]
+SCORES = {"rougeL": "0.000", "words": "0", "repetition": "0%", "stopped": "General"}  # columns of each model
+RESULT_COLUMNS = [*MODELS, *(f"{model}_{score}" for model in MODELS for score in SCORES)]
+PREFERENCES = (*MODELS, "tie", "neither")
+RATINGS = ("1", "2", "3", "4", "5")
+JUDGEMENTS = {"preferred": PREFERENCES, "rating_base": RATINGS, "rating_fine_tuned": RATINGS, "comment": ()}
+BLIND_JUDGEMENTS = {"preferred": ("A", "B", "tie", "neither"), "rating_A": RATINGS, "rating_B": RATINGS, "comment": ()}
+CHANGED = "changed_since"  # beside the judgement: that it is about other texts than those in its row
+JUDGED = "judged"  # hidden: fingerprints of the texts that were judged, and of the judgement
+CHANGED_NOTE = "texts changed since they were judged: judge again and empty this cell"
+FIRST_CELLS = {"summary": "Summary of the last run", "runs": "date"}  # by which we know our own sheets
 CELL_LIMIT = 32_767  # characters that Excel takes in one cell
 CUT_MARK = " [cut]"
-WIDTHS = {"review": 90, "reference": 60, "base": 60, "fine_tuned": 60}  # in characters; other columns as their header
+COLOURS = {
+    "rougeL": {"start_type": "min", "start_color": "F8B4AB", "mid_type": "percentile", "mid_value": 50,
+               "mid_color": "FFFFFF", "end_type": "max", "end_color": "9FD5A5"},
+    "repetition": {"start_type": "num", "start_value": 0, "start_color": "FFFFFF",
+                   "end_type": "num", "end_value": 1, "end_color": "F08070"},
+}  # fmt: skip
+WIDTHS = {"review": 90, "reference": 60, "base": 60, "fine_tuned": 60, "A": 60, "B": 60, "comment": 40, CHANGED: 24}
+FORMATS = {".3f": "0.000", ".2f": "0.00", ".1f": "0.0", ".0f": "0", ".0%": "0%"}  # Python's, Excel's
 HIGHEST_ROW = 409  # points, Excel's limit
+LAST_ROW = 1_048_576  # Excel's limit: rules for a column hold for rows that are added later too
+LOSSES = {  # what openpyxl may drop: files inside the workbook by their names, and marks inside its sheets and drawings
+    "pictures": r"xl/media/",
+    "charts": r"xl/charts/chart[^/]*$|xl/charts/.*cx.*$|xl/chartsheets/[^/]*$",
+    "comments": r"xl/(threadedC|c)omments?\d*[./]",
+    "pivot tables": r"xl/pivotTables/[^/]*$",
+    "slicers": r"xl/(slicers|timelines)/",
+    "embedded objects": r"xl/(embeddings|ctrlProps|activeX)/[^/]*$",
+    "links to other files": r"xl/externalLinks/[^/]*$",
+    "tables": r"xl/(tables|queryTables)/[^/]*$",
+    "macros": r"xl/vbaProject",
+}
+MARKS = {"shapes": rb"<\w+:(?:sp|cxnSp|grpSp)[ />]", "sparklines": rb"<\w+:sparkline[ />]",
+         "rules of newer Excels": rb"<x14:(?:conditionalFormatting|dataValidation)[ >]"}  # fmt: skip
 
 
 @dataclass
@@ -35,16 +76,62 @@ class Case:
 
 
 def open_workbook(path: str) -> Workbook:
-    """Raises `InputError` for a file that is missing or no workbook."""
+    """Raises `InputError` for a file that is missing or no workbook, or of which saving would lose something."""
     if not Path(path).is_file():
         raise InputError(f"there is no workbook {path!r}; name one with --test_cases, or use --num_examples")
     try:
         workbook = load_workbook(path, rich_text=True)
+        losses = find_losses(path)
     except Exception as error:  # openpyxl raises whatever zip, XML and its own parts raise
         raise InputError(f"{path!r} is no .xlsx workbook that can be read: {error}") from error
-    if not isinstance(workbook.active, Worksheet):
-        raise InputError(f"the sheet of {path!r} that opens first is a chart, not a table with test cases")
+    if losses:
+        raise InputError(f"{path!r} has {', '.join(losses)} that would be lost on saving; "
+                         "take them out, or copy the test cases into a new workbook")  # fmt: skip
+    for title, first in FIRST_CELLS.items():
+        if title in workbook.sheetnames and workbook[title]["A1"].value not in (first, None):
+            raise InputError(f"{path!r} has a sheet {title!r} of its own, where ours would go; rename it")
     return workbook
+
+
+def find_losses(path: str) -> list[str]:
+    """What of a workbook would not survive that openpyxl reads and saves it: names for a person."""
+    saved = BytesIO()
+    load_workbook(path, rich_text=True).save(saved)
+    before, after = count_parts(path), count_parts(saved)
+    return sorted(name for name in before if after[name] < before[name])
+
+
+def count_parts(file: str | BytesIO) -> Counter[str]:
+    """How many of each of LOSSES and MARKS a workbook holds."""
+    counts: Counter[str] = Counter()
+    with ZipFile(file) as archive:
+        for name in archive.namelist():
+            counts.update(label for label, pattern in LOSSES.items() if re.match(pattern, name))
+            if re.match(r"xl/(worksheets|drawings)/[^/]*\.xml$", name):
+                content = archive.read(name)
+                counts.update({label: len(re.findall(pattern, content)) for label, pattern in MARKS.items()})
+    return counts
+
+
+def check_target(target: Path) -> None:
+    """Raise `InputError` where the workbook could not be saved: no folder for it, open elsewhere, or read-only."""
+    if target.suffix.lower() != ".xlsx" or not target.absolute().parent.is_dir():
+        raise InputError(f"results cannot go to {str(target)!r}: it must be an .xlsx file in a folder that exists")
+    for lock in (target.with_name(f".~lock.{target.name}#"), target.with_name(f"~${target.name}")):
+        if lock.exists():
+            raise InputError(f"{str(target)!r} is open in another program; close it (or remove a stale {lock.name!r})")
+    if target.exists() and not os.access(target, os.W_OK):
+        raise InputError(f"{str(target)!r} is read-only; make it writable or name another file with --output")
+
+
+def case_sheet(workbook: Workbook, path: str) -> Worksheet:
+    """The sheet with the test cases: the one that opens first, or else the first with a column `review`."""
+    sheets = [sheet for sheet in (workbook.active, *workbook.worksheets) if isinstance(sheet, Worksheet)]
+    for sheet in sheets:
+        if "review" in find_columns(sheet):
+            return sheet
+    found = "; ".join(f"{sheet.title!r}: {', '.join(find_columns(sheet)) or 'none'}" for sheet in workbook.worksheets)
+    raise InputError(f"no sheet of {path!r} has a column 'review' in row 1; there are, by sheet: {found}")
 
 
 def find_columns(sheet: Worksheet) -> dict[str, int]:
@@ -53,11 +140,8 @@ def find_columns(sheet: Worksheet) -> dict[str, int]:
 
 
 def read_cases(sheet: Worksheet, path: str) -> list[Case]:
-    """The rows that have a review. Raises `InputError` where there is no such column or no such row."""
+    """The rows that have a review. Raises `InputError` where there is none, or a formula in its place."""
     columns = find_columns(sheet)
-    if "review" not in columns:
-        found = ", ".join(columns) or "none"
-        raise InputError(f"the sheet {sheet.title!r} of {path!r} has no column 'review' in row 1; there are: {found}")
     cases = []
     for row in range(2, sheet.max_row + 1):
         cells = [sheet.cell(row, columns[name]) for name in ("review", "reference") if name in columns]
@@ -71,39 +155,120 @@ def read_cases(sheet: Worksheet, path: str) -> list[Case]:
     return cases
 
 
-def write_text(cell: Cell, text: str) -> None:
-    """Put a text into a cell: never as a formula, without what XML forbids, cut with a mark at Excel's limit."""
-    text = ILLEGAL_CHARACTERS_RE.sub("\ufffd", text)
+def new_workbook(rows: list[dict[str, Any]]) -> Workbook:
+    """A workbook with these rows (of the same keys) as its sheet `examples`."""
+    workbook = Workbook()
+    sheet = workbook.active
+    sheet.title = "examples"
+    columns = {name: column for column, name in enumerate(rows[0], start=1)}
+    for name, column in columns.items():
+        sheet.cell(1, column, name)
+        for number, row in enumerate(rows, start=2):
+            write_value(sheet.cell(number, column), row[name])
+    style(sheet, columns)
+    fit_to_page(sheet)
+    return workbook
+
+
+def write_text(cell: Cell, text: str) -> int:
+    """Put a text into a cell, never as a formula, cut with a mark at Excel's limit.
+
+    Returns how many characters XML forbids: they are replaced.
+    """
+    text, replaced = ILLEGAL_CHARACTERS_RE.subn("\ufffd", text)
     cell.value = text if len(text) <= CELL_LIMIT else text[: CELL_LIMIT - len(CUT_MARK)] + CUT_MARK
     cell.data_type = "s"
+    return replaced
+
+
+def write_value(cell: Cell, value: Any) -> None:
+    """Put a text or a number into a cell, a text never as a formula."""
+    if isinstance(value, str):
+        write_text(cell, value)
+    else:
+        cell.value = value
 
 
 def place_results(sheet: Worksheet, path: str) -> dict[str, int]:
-    """Column numbers of the results: those of an earlier run, or new ones to the right of all that is there."""
+    """Column numbers of results and judgements: those of an earlier run, or new ones to the right of all that is there.
+
+    Raises `InputError` where a column has the name of a result without being one.
+    """
     there = find_columns(sheet)
     taken = [name for name in RESULT_COLUMNS if name.lower() in there]
     if taken and taken != RESULT_COLUMNS:
         raise InputError(f"{path!r} has a column {taken[0]!r} of its own, where results would go; rename or remove it")
-    return {name: there.get(name.lower(), sheet.max_column + 1 + i) for i, name in enumerate(RESULT_COLUMNS)}
+    columns, free = {}, sheet.max_column + 1
+    for name in (*RESULT_COLUMNS, *JUDGEMENTS, CHANGED, JUDGED):
+        columns[name] = there.get(name.lower(), free)
+        free += columns[name] == free
+    for merged in sheet.merged_cells.ranges:
+        if any(merged.min_col <= column <= merged.max_col for column in columns.values()):
+            raise InputError(f"{path!r} has merged cells {merged.coord} where results go; take them apart")
+    return columns
+
+
+def fingerprint(*values: Any) -> str:
+    """A short hash by which texts and judgements are known again."""
+    return hashlib.sha256(json.dumps([str(value or "") for value in values]).encode()).hexdigest()[:16]
+
+
+def read_row(sheet: Worksheet, row: int, columns: dict[str, int], names: Any) -> list[Any]:
+    return [sheet.cell(row, columns[name]).value for name in names]
+
+
+def find_judged(sheet: Worksheet, columns: dict[str, int], cases: list[Case]) -> dict[int, str]:
+    """The rows that a person has judged, each with the fingerprint of the texts that the judgement is about.
+
+    A judgement that was made or changed since the last run is about the texts that stand there now, and so is one whose
+    note of changed texts a person has emptied. Any other is about the texts that were noted at the last run.
+    """
+    judged = {}
+    for case in cases:
+        values = read_row(sheet, case.row, columns, JUDGEMENTS)
+        if any(value is not None for value in values):
+            shown = fingerprint(*read_row(sheet, case.row, columns, MODELS))
+            noted, changed = read_row(sheet, case.row, columns, (JUDGED, CHANGED))
+            texts, _, judgement = str(noted or "").partition(" ")
+            again = judgement != fingerprint(*values) or (texts != shown and not changed)
+            judged[case.row] = shown if again else texts
+    return judged
+
+
+def note_judged(sheet: Worksheet, columns: dict[str, int], judged: dict[int, str]) -> None:
+    """Beside each judgement, note what it is about, and whether that is what stands in its row now."""
+    for row, texts in judged.items():
+        changed = texts != fingerprint(*read_row(sheet, row, columns, MODELS))
+        sheet.cell(row, columns[CHANGED]).value = CHANGED_NOTE if changed else None
+        judgement = fingerprint(*read_row(sheet, row, columns, JUDGEMENTS))
+        sheet.cell(row, columns[JUDGED]).value = f"{texts} {judgement}"
 
 
 def write_results(
     sheet: Worksheet, columns: dict[str, int], cases: list[Case], results: dict[str, list[dict[str, Any]]]
-) -> None:
-    """Write texts and scores into their columns, and nothing where a row has no case (any more)."""
+) -> int:
+    """Write texts and scores into their columns, and nothing where a row has no case (any more); judgements stay.
+
+    Returns how many characters had to be replaced.
+    """
+    judged, replaced = find_judged(sheet, columns, cases), 0
     for header, column in columns.items():
-        for row in range(1, sheet.max_row + 1):
-            sheet.cell(row, column).value = None
         sheet.cell(1, column).value = header
+    for header in RESULT_COLUMNS:
+        for row in range(2, sheet.max_row + 1):
+            sheet.cell(row, columns[header]).value = None
         model, _, name = (header, "", "text") if header in MODELS else header.rpartition("_")
         for case, result in zip(cases, results[model], strict=True):
-            cell = sheet.cell(case.row, column)
+            cell = sheet.cell(case.row, columns[header])
             if name == "text":
-                write_text(cell, result[name])
+                replaced += write_text(cell, result[name])
             else:
                 cell.value = ("yes" if result[name] else "no") if name == "stopped" else result.get(name)
-                cell.number_format = "0.000" if name in METRICS else "General"
+                cell.number_format = SCORES[name]
+    note_judged(sheet, columns, judged)
     style(sheet, columns)
+    add_rules(sheet, columns)
+    return replaced
 
 
 def style(sheet: Worksheet, columns: dict[str, int]) -> None:
@@ -113,18 +278,202 @@ def style(sheet: Worksheet, columns: dict[str, int]) -> None:
         letter = get_column_letter(column)
         ranges = [(width.min or 0, width.max or 0) for width in sheet.column_dimensions.values()]
         if letter not in sheet.column_dimensions and not any(first <= column <= last for first, last in ranges):
-            sheet.column_dimensions[letter].width = WIDTHS.get(name, max(12, len(name) + 2))
+            sheet.column_dimensions[letter].width = WIDTHS.get(name, max(12, len(name) + 4))
+            sheet.column_dimensions[letter].hidden = name == JUDGED
         for row in range(1, sheet.max_row + 1):
             cell = sheet.cell(row, column)
             cell.alignment = Alignment(wrap_text=True, vertical="top")
             if row > 1 and name in WIDTHS and cell.value:
                 needed = sum(1 + len(line) // WIDTHS[name] for line in str(cell.value).split("\n"))
                 lines[row] = max(needed, lines.get(row, 1))
-        header = sheet.cell(1, column)
-        header.font, header.fill = Font(bold=True), PatternFill("solid", fgColor="DDE6F0")
+        mark_header(sheet.cell(1, column))
     for row, needed in lines.items():
         if sheet.row_dimensions[row].height is None:
             sheet.row_dimensions[row].height = min(HIGHEST_ROW, 15 * needed)
+    sheet.freeze_panes = sheet.freeze_panes or "A2"
+
+
+def mark_header(cell: Cell) -> None:
+    cell.font, cell.fill = Font(bold=True), PatternFill("solid", fgColor="DDE6F0")
+
+
+def add_rules(sheet: Worksheet, columns: dict[str, int]) -> None:
+    """A filter, colours on the scores (both models on one scale) and drop-downs for judgements, once each."""
+    there = sheet.auto_filter.ref
+    if there is None or there.startswith("A1:"):  # a filter of the whole table, that of an earlier run too
+        sheet.auto_filter.ref = f"A1:{get_column_letter(sheet.max_column)}{sheet.max_row}"
+    letters = {name: get_column_letter(column) for name, column in columns.items()}
+    coloured = [str(rule.sqref) for rule in sheet.conditional_formatting]
+    for score, colours in COLOURS.items():
+        cells = " ".join(f"{letters[f'{model}_{score}']}2:{letters[f'{model}_{score}']}{LAST_ROW}" for model in MODELS)
+        if cells not in coloured:
+            sheet.conditional_formatting.add(cells, ColorScaleRule(**colours))
+    for name, choices in JUDGEMENTS.items():
+        add_choices(sheet, f"{letters[name]}2:{letters[name]}{LAST_ROW}", choices)
+
+
+def add_choices(sheet: Worksheet, cells: str, choices: tuple[str, ...]) -> None:
+    """A drop-down for a range of cells, if there are choices and it has none yet."""
+    if choices and cells not in [str(rule.sqref) for rule in sheet.data_validations.dataValidation]:
+        message = f"one of: {', '.join(choices)}"
+        rule = DataValidation("list", f'"{",".join(choices)}"', showErrorMessage=True, error=message, sqref=cells)
+        sheet.add_data_validation(rule)
+
+
+def write_summary(
+    workbook: Workbook,
+    sentences: list[str],
+    metrics: dict[str, tuple[str, str]],
+    summary: dict[str, dict[str, tuple[float, float, float]]],
+    columns: dict[str, int],
+) -> None:
+    """The sheet `summary`, anew: sentences, a table of means and intervals, live ratings, and a chart of ROUGE.
+
+    `metrics` has a title and a format for each metric, ROUGE-1, 2 and L first; `summary` the figures of each system.
+    """
+    cases = case_sheet(workbook, "the workbook")
+    place = len(workbook.sheetnames)
+    if "summary" in workbook.sheetnames:
+        place = workbook.sheetnames.index("summary")
+        workbook.remove(workbook["summary"])
+    sheet = workbook.create_sheet("summary", place)
+    for line in (FIRST_CELLS["summary"], *sentences):
+        sheet.append([line])
+    top = len(sentences) + 3
+    write_line(sheet, top, ["", *(name for system in summary for name in (system, "from", "to"))])
+    for row, (name, (title, form)) in enumerate(metrics.items(), start=top + 1):
+        figures = [figure for system in summary.values() for figure in system.get(name, [None] * 3)]
+        write_line(sheet, row, [title, *figures], FORMATS[form])
+    below = top + len(metrics) + 2
+    for row, (form, values) in enumerate(rating_formulas(cases, columns), start=below):
+        write_line(sheet, row, values, form)
+    for header in (*sheet[top], *sheet[below + 1][: 1 + len(PREFERENCES)]):
+        mark_header(header)
+    sheet["A1"].font, sheet.cell(below, 1).font = Font(bold=True, size=14), Font(bold=True)
+    sheet.column_dimensions["A"].width = 48
+    for column in range(2, sheet.max_column + 1):
+        sheet.column_dimensions[get_column_letter(column)].width = 11
+    sheet.add_chart(draw_rouge(sheet, top), f"A{below + 7}")
+    fit_to_page(sheet)
+
+
+def write_line(sheet: Worksheet, row: int, values: list[Any], form: str = "General") -> None:
+    for column, value in enumerate(values, start=1):
+        sheet.cell(row, column, value).number_format = form
+
+
+def fit_to_page(sheet: Worksheet) -> None:
+    """Printed, the sheet is as wide as one page."""
+    sheet.page_setup.orientation, sheet.page_setup.fitToHeight = "landscape", 0
+    sheet.sheet_properties.pageSetUpPr = PageSetupProperties(fitToPage=True)
+
+
+def rating_formulas(sheet: Worksheet, columns: dict[str, int]) -> list[tuple[str, list[str]]]:
+    """What a person has judged so far, with number formats: formulas that change while one judges.
+
+    Judgements of texts that have changed since do not count.
+    """
+
+    def cells(name: str) -> str:
+        letter = get_column_letter(columns[name])
+        return f"{quote_sheetname(sheet.title)}!${letter}$2:${letter}${max(3, sheet.max_row)}"
+
+    valid = f'({cells(CHANGED)}="")'
+    preferred = [f'=SUMPRODUCT(({cells("preferred")}="{name}")*{valid})' for name in PREFERENCES]
+    rated = [f"SUMPRODUCT(ISNUMBER({cells(f'rating_{model}')})*{valid})" for model in MODELS]
+    sums = [f"SUMPRODUCT(--{valid},{cells(f'rating_{model}')})" for model in MODELS]
+    means = [f'=IF({number}=0,"-",{total}/{number})' for number, total in zip(rated, sums, strict=True)]
+    return [
+        ("General", ["Judged by a person, in the columns preferred and rating_... beside the texts"]),
+        ("General", ["", *PREFERENCES]),
+        ("0", ["preferred", *preferred]),
+        ("0.0", ["mean rating, 1 to 5", *means]),
+        ("0", ["cases rated", *(f"={number}" for number in rated)]),
+        ("0", ["judged, but the texts changed since: not counted", f'=SUMPRODUCT(--({cells(CHANGED)}<>""))']),
+    ]
+
+
+def draw_rouge(sheet: Worksheet, top: int) -> BarChart:
+    """Bars: the means of ROUGE-1, 2 and L, in the three rows below `top`, of each system that has a column there."""
+    chart = BarChart()
+    chart.title, chart.height, chart.width = "Mean ROUGE (F1)", 7.5, 18
+    chart.x_axis.delete = chart.y_axis.delete = False  # else newer programs show no axis
+    for cell in sheet[top]:
+        if cell.value not in (None, "", "from", "to"):
+            chart.append(Series(Reference(sheet, cell.column, top + 1, cell.column, top + 3), title=cell.value))
+    chart.set_categories(Reference(sheet, 1, top + 1, 1, top + 3))
+    return chart
+
+
+def append_run(workbook: Workbook, figures: dict[str, Any]) -> None:
+    """A line in the sheet `runs`: never overwritten; a figure without a column gets one on the right."""
+    if "runs" not in workbook.sheetnames:
+        workbook.create_sheet("runs")
+    sheet = workbook["runs"]
+    header = [cell.value for cell in sheet[1] if cell.value is not None]
+    header += [name for name in figures if name not in header]
+    row = max(2, sheet.max_row + 1)
+    for column, name in enumerate(header, start=1):
+        mark_header(sheet.cell(1, column, name))
+        sheet.column_dimensions[get_column_letter(column)].width = max(12, len(name) + 2)
+        cell = sheet.cell(row, column)
+        write_value(cell, figures.get(name))
+        cell.number_format = "0.000" if isinstance(cell.value, float) else "General"
+    sheet.freeze_panes = "B2"
+
+
+def blind_paths(target: Path) -> tuple[Path, Path]:
+    """Where the blind copy of a workbook and its key lie."""
+    return target.with_stem(f"{target.stem}_blind"), target.with_name(f"{target.stem}_blind_key.json")
+
+
+def make_blind(sheet: Worksheet, columns: dict[str, int], cases: list[Case]) -> tuple[Workbook, dict[str, list[str]]]:
+    """A workbook with the two texts of each case as A and B, swapped at random, and the key: who A and B are.
+
+    The key goes by the fingerprint of the review, so the rows of the blind copy may be sorted.
+    """
+    rows, key = [], {}
+    for case in cases:
+        models = key[fingerprint(case.review)] = random.SystemRandom().sample(MODELS, len(MODELS))
+        texts = read_row(sheet, case.row, columns, models)
+        whole = {"review": case.review, "reference": case.reference, "A": texts[0] or "", "B": texts[1] or ""}
+        rows.append(whole | dict.fromkeys(BLIND_JUDGEMENTS))
+    workbook = new_workbook(rows)
+    for column, name in enumerate(rows[0], start=1):
+        cells = f"{get_column_letter(column)}2:{get_column_letter(column)}{LAST_ROW}"
+        add_choices(workbook.active, cells, BLIND_JUDGEMENTS.get(name, ()))
+    return workbook, key
+
+
+def take_judgements(
+    sheet: Worksheet, columns: dict[str, int], cases: list[Case], blind: Worksheet, key: dict[str, list[str]]
+) -> tuple[Counter[str], int]:
+    """Put the judgements of a blind copy beside the texts, under the models' names; one that is there already stays.
+
+    Returns how often each was preferred, and how many judgements were not taken: of a case that is gone or judged.
+    """
+    judged, there = find_judged(sheet, columns, cases), {fingerprint(case.review): case.row for case in cases}
+    places, tally, left = find_columns(blind), Counter(), 0
+    for row in range(2, blind.max_row + 1):
+        review, *texts = (blind.cell(row, places[name]).value for name in ("review", "a", "b"))
+        values = [blind.cell(row, places[name.lower()]).value for name in BLIND_JUDGEMENTS]
+        case = fingerprint(str(review or "").strip())
+        if all(value is None for value in values):
+            continue
+        if case not in key or case not in there or there[case] in judged:
+            left += 1
+            continue
+        names = dict(zip("AB", key[case], strict=True))
+        preferred, *ratings, comment = values
+        named = {f"rating_{model}": rating for model, rating in zip(key[case], ratings, strict=True)}
+        named |= {"preferred": names.get(preferred, preferred), "comment": comment}
+        for name, value in named.items():
+            sheet.cell(there[case], columns[name]).value = value
+        tally[named["preferred"]] += 1
+        shown = dict(zip(key[case], texts, strict=True))
+        judged[there[case]] = fingerprint(*(shown[model] for model in MODELS))
+    note_judged(sheet, columns, judged)
+    return tally, left
 
 
 def save_workbook(workbook: Workbook, target: Path) -> None:

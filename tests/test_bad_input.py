@@ -22,7 +22,7 @@ PROCESS, TUNE, EVALUATE = "processing_meta_review.py", "fine_tune.py", "evaluati
         (PROCESS, ["--max_length", "long"], ["--max_length", "invalid int value", "long"]),
         (PROCESS, ["--max_length", 0], ["--max_length", "at least 1"]),
         (PROCESS, ["--keep", "z-a"], ["--keep", "z-a"]),
-        (PROCESS, ["--prompt_template", "no place"], ["{review}", "no place"]),
+        (PROCESS, ["--prompt", "no place"], ["{review}", "no place"]),
         (TUNE, ["--learning_rate=-1e-5"], ["--learning_rate", "greater than 0", "-1e-05"]),
         (TUNE, ["--num_train_epochs", 0], ["--num_train_epochs", "greater than 0"]),
         (TUNE, ["--num_train_epochs", "inf"], ["--num_train_epochs", "finite"]),

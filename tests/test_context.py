@@ -7,7 +7,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from processing_meta_review import (
-    PROMPT,
+    PROMPTS,
     InputError,
     TokenizationArguments,
     cut_at_word,
@@ -71,7 +71,7 @@ def test_a_prompt_never_exceeds_its_limit_and_keeps_its_frame(reviews: list[str]
     assert lost == len(whole) - len(input_ids)
     if len(whole) <= limit:
         assert input_ids == whole
-    before, after = PROMPT.split("{review}")
+    before, after = PROMPTS["plain"].split("{review}")
     text = TOKENIZER.decode(input_ids)
     assert text.startswith(before) and text.endswith(after)
     kept = [part for part in text.removeprefix(before).removesuffix(after).split("\n\n") if part]
@@ -85,7 +85,7 @@ def test_cut_reviews_are_cut_to_about_the_same_length(reviews: list[str], room: 
     limit = FRAME + 9 * len(reviews) + room
     assume(len(encode_prompts(["\n\n".join(reviews)], TOKENIZER)[0]) > limit)
     [input_ids], _ = fit_prompts(["\n\n".join(reviews)], TOKENIZER, limit)
-    before, after = PROMPT.split("{review}")
+    before, after = PROMPTS["plain"].split("{review}")
     kept = TOKENIZER.decode(input_ids).removeprefix(before).removesuffix(after).split("\n\n")
     lengths = [len(TOKENIZER(part).input_ids) for part in kept]
     cut = [length for length, part, review in zip(lengths, kept, reviews, strict=True) if part != review]

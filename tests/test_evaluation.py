@@ -1,5 +1,7 @@
-"""Writing and scoring meta-reviews, and the workbook that they go to."""
+"""Writing meta-reviews, and the whole script: what it puts into the workbook and what it prints."""
 
+import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,8 +12,9 @@ from openpyxl.styles import PatternFill
 from transformers import GenerationConfig
 
 import evaluation
-from evaluation import Output, generate, score
-from workbook import CELL_LIMIT, find_columns, place_results, read_cases, save_workbook, write_results, write_text
+from evaluation import Output, generate, read_outputs
+from processing_meta_review import PROMPTS
+from workbook import find_columns
 
 
 def make_workbook(path: Path, *rows: list) -> Path:
@@ -49,54 +52,6 @@ def test_stopping_is_told_from_being_cut_off(tokenizer) -> None:
     assert dict(generate(model, tokenizer, [prompt], 5, batch_size=1))[0] == Output("", True, 1)
 
 
-def test_scores_by_hand() -> None:
-    scores = score(Output("the method works well", True, 4), "The method works. It is new!")
-    assert scores["rouge1"] == 0.6  # 3 of 4 words against 3 of 6: 2 * 3 / (4 + 6)
-    assert scores["rouge2"] == 0.5  # 2 of 3 pairs against 2 of 5: 2 * 2 / (3 + 5)
-    assert scores["rougeL"] == 0.6
-    assert scores["words"] == 4 and scores["stopped"] is True
-    assert score(Output("reviewers agreed", True, 2), "reviewer agrees")["rouge1"] == 1  # stemming
-    assert score(Output("a well-written text", True, 3), "A well-written text.")["rougeL"] == 1  # both cleaned alike
-    assert score(Output("something", False, 1), "") == {"words": 1, "stopped": False}
-
-
-def test_texts_never_become_formulas_and_stay_within_a_cell(tmp_path: Path) -> None:
-    workbook = Workbook()
-    texts = ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "plain", "bad\x00character", "x" * 40_000]
-    for row, text in enumerate(texts, start=1):
-        write_text(workbook.active.cell(row, 1), text)
-    save_workbook(workbook, tmp_path / "texts.xlsx")
-    loaded = [row[0] for row in load_workbook(tmp_path / "texts.xlsx").active.iter_rows()]
-    assert all(cell.data_type in ("s", "inlineStr") for cell in loaded)
-    assert [cell.value for cell in loaded[:6]] == texts[:6]
-    assert loaded[6].value == "bad\ufffdcharacter"
-    assert len(loaded[7].value) == CELL_LIMIT and loaded[7].value.endswith("[cut]")
-
-
-def test_cases_are_the_rows_with_a_review(tmp_path: Path) -> None:
-    path = make_workbook(
-        tmp_path / "a.xlsx", ["No", " Review ", "reference"], [1, "a", "r"], [2, None, "r"], [3, "b", None]
-    )
-    sheet = load_workbook(path).active
-    assert find_columns(sheet) == {"no": 1, "review": 2, "reference": 3}
-    assert [(case.row, case.review, case.reference) for case in read_cases(sheet, "a")] == [(2, "a", "r"), (4, "b", "")]
-
-
-def test_a_failed_save_leaves_the_old_file_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = make_workbook(tmp_path / "a.xlsx", ["review"], ["old"])
-    before = path.read_bytes()
-    workbook = load_workbook(path)
-
-    def breaks(target: Path) -> None:
-        Path(target).write_bytes(b"half a workbook")
-        raise OSError("No space left on device")
-
-    monkeypatch.setattr(workbook, "save", breaks)
-    with pytest.raises(OSError, match="No space"):
-        save_workbook(workbook, path)
-    assert path.read_bytes() == before
-
-
 @pytest.fixture(scope="module")
 def evaluated(fine_tuned: Path) -> Path:
     """A workbook with columns of the user's, evaluated in place."""
@@ -119,14 +74,37 @@ def test_results_stand_beside_the_users_columns(evaluated: Path) -> None:
     assert first["review"] == "Fine: a proof, a table.<REVBREAK>Bad!" and first["formula"] == "=1+1"
     assert isinstance(first["base"], str) and isinstance(first["fine_tuned"], str)
     assert 0 <= first["fine_tuned_rougeL"] <= 1 and first["base_stopped"] in ("yes", "no")
-    assert second["base_rouge1"] is None and second["base_words"] == len(second["base"].split())
+    assert second["base_rougeL"] is None and second["base_words"] == len(second["base"].split())
     assert third["base"] is None
     printed = (evaluated.parent / "evaluation_stdout.txt").read_text()
     assert "the reviews of 1 of 2 cases are cut to fit" in printed
-    rouge = load_workbook(evaluated).active
-    column = find_columns(rouge)["fine_tuned_rougel"]
-    line = next(line for line in printed.splitlines() if line.startswith("| fine_tuned "))
-    assert f"{rouge.cell(2, column).value:.4f}" in line  # the mean over the one case that has a reference
+    workbook = load_workbook(evaluated)
+    column = find_columns(workbook.active)["fine_tuned_rougel"]
+    line = next(line for line in printed.splitlines() if line.startswith("| ROUGE-L "))
+    assert f"{workbook.active.cell(2, column).value:.3f}" in line.split("|")[3]  # the one case that has a reference
+    assert "whether fine_tuned is better than lead cannot be told: 1 cases" in printed.lower()
+
+
+def test_summary_and_runs_say_what_was_run(evaluated: Path) -> None:
+    workbook = load_workbook(evaluated)
+    assert workbook.sheetnames[1:] == ["summary", "runs"]
+    header, *runs = workbook["runs"].iter_rows(values_only=True)
+    run = dict(zip(header, runs[0], strict=True))
+    assert run["fine_tuned"] == "pythia_finetuned" and run["prompt"] == "plain" and run["cases"] == 2
+    assert run["decoding"].startswith("greedy, 20 tokens, ") and run["data"] == "eval_examples.xlsx"
+    rows = {row[0]: row for row in workbook["summary"].iter_rows(values_only=True)}
+    header = next(row for row in workbook["summary"].iter_rows(values_only=True) if "lead" in row)
+    assert [name for name in header if name] == [
+        x for name in ("base", "fine_tuned", "lead") for x in (name, "from", "to")
+    ]
+    for name, title in (
+        ("rougeL", "ROUGE-L"),
+        ("words", "words"),
+        ("repetition", "4-grams that repeat an earlier one"),
+    ):
+        for system in ("base", "fine_tuned", "lead"):
+            assert rows[title][header.index(system)] == run[f"{system} {name}"]
+    assert len(workbook["summary"]._charts) == 1
 
 
 def test_running_again_uses_the_same_columns_and_gives_the_same_texts(evaluated: Path) -> None:
@@ -135,6 +113,98 @@ def test_running_again_uses_the_same_columns_and_gives_the_same_texts(evaluated:
     assert result.returncode == 0, result.stderr
     assert cells(evaluated.parent / "copy.xlsx") == before
     assert cells(evaluated) == before
+    assert "texts stand in" not in result.stdout  # another workbook: its texts are written anew
+    again = run_script("evaluation.py", "--max_new_tokens", 20, "--output", "copy.xlsx", cwd=evaluated.parent)
+    assert "base: 2 of 2 texts stand in copy.jsonl already." in again.stdout
+    assert cells(evaluated.parent / "copy.xlsx") == before
+    assert load_workbook(evaluated.parent / "copy.xlsx")["runs"].max_row == 4  # that of the original, and two more
+
+
+def test_an_interrupted_run_writes_only_what_is_missing(evaluated: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, generated = evaluated.parent, []
+
+    def counted(*arguments: object) -> Iterator[tuple[int, Output]]:
+        for index, output in generate(*arguments):
+            generated.append(output)
+            yield index, output
+            if len(generated) == stop_after:
+                raise KeyboardInterrupt
+
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(evaluation, "generate", counted)
+    flags = ["--num_examples", "5", "--max_new_tokens", "12", "--batch_size", "2", "--output", "broken.xlsx"]
+    monkeypatch.setattr("sys.argv", ["evaluation.py", *flags])
+    stop_after = 3
+    with pytest.raises(KeyboardInterrupt):
+        evaluation.main()
+    assert not (folder / "broken.xlsx").exists()
+    log = folder / "broken.jsonl"
+    assert [output.text for output in read_outputs(log).values()] == [output.text for output in generated]
+    log.write_bytes(log.read_bytes()[:-30])  # the third line is cut off, as by kill -9
+    stop_after = 0
+    evaluation.main()
+    assert len(generated) == 3 + 3 + 5  # two of five texts of the base stood there whole
+    (folder / "whole.jsonl").unlink(missing_ok=True)
+    monkeypatch.setattr("sys.argv", ["evaluation.py", *flags[:-1], "whole.xlsx"])
+    evaluation.main()
+    assert cells(folder / "broken.xlsx") == cells(folder / "whole.xlsx")
+    lines = [json.loads(line) for line in (folder / "whole.jsonl").read_text().splitlines()]
+    assert [line["system"] for line in lines] == ["base"] * 5 + ["fine_tuned"] * 5
+
+
+def test_texts_of_another_model_or_setting_are_not_taken(evaluated: Path) -> None:
+    folder = evaluated.parent
+    flags = ["--num_examples", 2, "--output", "settings.xlsx"]
+    for more in (["--max_new_tokens", 5], ["--max_new_tokens", 6], ["--max_new_tokens", 5, "--prompt", "word_limit"]):
+        result = run_script("evaluation.py", *flags, *more, cwd=folder)
+        assert result.returncode == 0 and "already" not in result.stdout, result.stderr
+    lines = (folder / "settings.jsonl").read_text().splitlines()
+    assert len({json.loads(line)["key"] for line in lines}) == 12
+    header, *runs = load_workbook(folder / "settings.xlsx")["runs"].iter_rows(values_only=True)
+    assert [run[header.index("prompt")] for run in runs] == ["plain", "plain", "word_limit"]
+
+
+def test_the_prompt_is_what_the_models_read(evaluated: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prompts = []
+
+    def read(model: object, tokenizer: object, ids: list[list[int]], *_: object) -> Iterator[tuple[int, Output]]:
+        prompts.extend(tokenizer.batch_decode(ids))
+        yield from ((index, Output("text", True, 1)) for index in range(len(ids)))
+
+    monkeypatch.chdir(evaluated.parent)
+    monkeypatch.setattr(evaluation, "generate", read)
+    for number, (name, template) in enumerate(PROMPTS.items()):
+        flags = ["--num_examples", "1", "--output", f"prompt{number}.xlsx", "--prompt", name]
+        monkeypatch.setattr("sys.argv", ["evaluation.py", *flags])
+        evaluation.main()
+        before, after = template.split("{review}")
+        assert all(prompt.startswith(before) and prompt.endswith(after) for prompt in prompts) and len(prompts) == 2
+        prompts.clear()
+
+
+def test_blind_and_unblind(evaluated: Path) -> None:
+    folder, flags = evaluated.parent, ["--num_examples", 4, "--max_new_tokens", 8, "--output", "judge.xlsx"]
+    result = run_script("evaluation.py", *flags, "--blind", cwd=folder)
+    assert result.returncode == 0, result.stderr
+    copy = load_workbook(folder / "judge_blind.xlsx")
+    there = find_columns(copy.active)
+    assert list(there) == ["review", "reference", "a", "b", "preferred", "rating_a", "rating_b", "comment"]
+    assert run_script("evaluation.py", *flags, "--blind", cwd=folder).returncode == 2  # there may be judgements in it
+    key = json.loads((folder / "judge_blind_key.json").read_text())
+    rows = cells(folder / "judge.xlsx")
+    for row in range(2, 6):
+        copy.active.cell(row, there["preferred"]).value = "A"
+    copy.save(folder / "judge_blind.xlsx")
+    result = run_script("evaluation.py", *flags, "--unblind", cwd=folder)
+    assert result.returncode == 0, result.stderr
+    first = [names[0] for names in key.values()]
+    assert (
+        f"Preferred: base {first.count('base')}, fine_tuned {first.count('fine_tuned')}, tie 0, neither 0"
+        in result.stdout
+    )
+    judged = cells(folder / "judge.xlsx")
+    assert [row["preferred"] for row in judged] == first
+    assert [row["base"] for row in judged] == [row["base"] for row in rows]
 
 
 def test_rows_of_the_test_split_go_to_a_workbook_of_their_own(evaluated: Path) -> None:
@@ -179,7 +249,7 @@ def test_what_a_person_made_of_the_sheet_survives(evaluated: Path, monkeypatch: 
     sheet.row_dimensions[2].height = 77
     workbook.save(path)
 
-    def meanwhile(name: str, cases: list, *_: object) -> list[Output]:
+    def meanwhile(name: str, settings: object, cases: list, *_: object) -> list[Output]:
         edited = load_workbook(path)
         edited.active["E2"] = f"edited while {name} wrote"
         edited.save(path)
@@ -203,25 +273,3 @@ def test_settings_that_a_model_brings_do_not_change_the_decoding(tokenizer) -> N
     plain = dict(generate(model, tokenizer, [prompt], 20, batch_size=1))[0]
     model.generation_config = GenerationConfig(repetition_penalty=5.0, no_repeat_ngram_size=2, eos_token_id=[3, 4, 5])
     assert dict(generate(model, tokenizer, [prompt], 20, batch_size=1))[0] == plain
-
-
-def test_rows_are_as_high_as_the_longest_text_needs(tmp_path: Path) -> None:
-    sheet = load_workbook(make_workbook(tmp_path / "a.xlsx", ["review"], ["a"])).active
-    columns, cases = place_results(sheet, "a.xlsx"), read_cases(sheet, "a")
-    for base, fine_tuned in (("", ""), ("word " * 10, "word " * 60)):  # empty first, as evaluation.py tries it
-        texts = {"base": base, "fine_tuned": fine_tuned}
-        results = {name: [score(Output(text, True, 1), "") | {"text": text}] for name, text in texts.items()}
-        write_results(sheet, columns, cases, results)
-    assert sheet.row_dimensions[2].height == 15 * 6  # 300 characters in a column 60 wide, and one line to spare
-
-
-def test_texts_of_a_case_that_is_gone_go_too(tmp_path: Path) -> None:
-    path = make_workbook(tmp_path / "a.xlsx", ["review"], ["a"], ["b"])
-    sheet = load_workbook(path).active
-    columns = place_results(sheet, "a.xlsx")
-    results = {model: [score(Output("x", True, 1), "") | {"text": "x"}] * 2 for model in ("base", "fine_tuned")}
-    write_results(sheet, columns, read_cases(sheet, "a"), results)
-    sheet["A3"] = None
-    fewer = {model: rows[:1] for model, rows in results.items()}
-    write_results(sheet, place_results(sheet, "a.xlsx"), read_cases(sheet, "a"), fewer)
-    assert sheet["B2"].value == "x" and sheet["B3"].value is None

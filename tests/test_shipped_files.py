@@ -9,7 +9,7 @@ from conftest import ROOT
 from openpyxl import load_workbook
 from safetensors import safe_open
 
-from processing_meta_review import PROMPT
+from processing_meta_review import PROMPTS
 
 DEMO = ROOT / "assets" / "demo"
 
@@ -48,7 +48,7 @@ def test_the_demo_data_are_what_their_script_makes(tmp_path: Path) -> None:
     for file in (DEMO / "data").iterdir():
         assert (tmp_path / file.name).read_bytes() == file.read_bytes(), file.name
     documents = build.pretraining_documents(0)
-    assert not any(PROMPT[:11] in next(documents) for _ in range(50))  # the base has never seen the prompt
+    assert not any(PROMPTS["plain"][:11] in next(documents) for _ in range(50))  # the base has never seen the prompt
 
 
 def test_the_demo_model_is_small_and_stored_as_pythia_is() -> None:

@@ -1,0 +1,151 @@
+"""The scores of a text, against values computed by hand, against their definitions, and their means with intervals."""
+
+import math
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from nltk.stem.porter import PorterStemmer
+
+from evaluation import FEWEST_CASES, METRICS, compare, copied_fragments, estimate, lead, repetition, score, summarize
+from processing_meta_review import REVIEW_JOINER
+
+words = st.lists(st.sampled_from("abcde"), max_size=30)
+
+
+def test_scores_by_hand() -> None:
+    review = REVIEW_JOINER.join(["we like that the method works on images", "it is new"])
+    scores = score("the method works well", True, review, "The method works It is new")
+    assert scores["rouge1"] == pytest.approx(0.6)  # 3 of 4 words against 3 of 6: 2 * 3 / (4 + 6)
+    assert scores["rouge2"] == pytest.approx(0.5)  # 2 of 3 pairs against 2 of 5: 2 * 2 / (3 + 5)
+    assert scores["rougeL"] == pytest.approx(0.6)
+    assert scores["words"] == 4 and scores["length_ratio"] == pytest.approx(4 / 6) and scores["stopped"] is True
+    assert scores["copied"] == 0  # "the method works" is too short to count
+    assert score("reviewers agreed", True, "", "reviewer agrees")["rouge1"] == 1  # stemming
+    assert set(scores) == set(METRICS)
+
+
+def test_what_cannot_be_told_is_none() -> None:
+    scores = score("something", False, "a review", "")
+    assert [name for name in METRICS if scores[name] is None] == ["rouge1", "rouge2", "rougeL", "length_ratio"]
+    empty = score("", True, "a review", "a reference")
+    assert (empty["rougeL"], empty["words"], empty["repetition"], empty["copied"]) == (0, 0, 0, 0)
+
+
+def rouge(text: list[str], reference: list[str], kind: str) -> float:
+    """ROUGE F1 written down from Lin 2004, section 2 (n-grams) and 3 (longest common subsequence)."""
+    if kind == "rougeL":
+        lengths = [[0] * (len(reference) + 1) for _ in range(len(text) + 1)]
+        for i, one in enumerate(text):
+            for j, other in enumerate(reference):
+                longer = max(lengths[i][j + 1], lengths[i + 1][j])
+                lengths[i + 1][j + 1] = lengths[i][j] + 1 if one == other else longer
+        common, sizes = lengths[-1][-1], (len(text), len(reference))
+    else:
+        n = int(kind[-1])
+        mine, theirs = ([tuple(x[i : i + n]) for i in range(len(x) - n + 1)] for x in (text, reference))
+        common = sum(min(mine.count(gram), theirs.count(gram)) for gram in set(mine))
+        sizes = len(mine), len(theirs)
+    return 2 * common / sum(sizes) if common else 0.0
+
+
+@given(text=words, reference=words.filter(bool), kind=st.sampled_from(["rouge1", "rouge2", "rougeL"]))
+def test_rouge_is_that_of_the_paper(text: list[str], reference: list[str], kind: str) -> None:
+    scores = score(" ".join(text), True, "", " ".join(reference))
+    assert scores[kind] == pytest.approx(rouge(text, reference, kind))
+
+
+def test_rouge_stems_words_of_more_than_three_letters_with_porter() -> None:
+    text, reference = "the reviewers were disagreeing on novelty", "reviewer disagreement on novelties was seen"
+    stem = PorterStemmer().stem
+    stems = [[stem(word) if len(word) > 3 else word for word in sentence.split()] for sentence in (text, reference)]
+    assert score(text, True, "", reference)["rouge1"] == pytest.approx(rouge(*stems, "rouge1")) != 0
+
+
+def test_repetition_by_hand() -> None:
+    assert repetition(list("abcdabcd")) == pytest.approx(0.2)  # abcd bcda cdab dabc abcd: one of five
+    assert repetition(list("abcdefgh")) == 0
+    assert repetition(list("abc")) == 0
+    assert repetition(list("aaaaaaaaaa")) == pytest.approx(6 / 7)
+
+
+@given(text=words.filter(lambda text: len(text) > 3), times=st.integers(2, 5))
+def test_saying_it_again_is_repetition(text: list[str], times: int) -> None:
+    assert repetition(text) < repetition(text * times) < 1
+
+
+def test_copies_by_hand() -> None:
+    first, second = "the method is sound but the table is hard to read", "nobody has tried this before"
+    text = "they say the table is hard and the method is new and nobody has tried this"
+    share, longest = copied_fragments(text.split(), [first.split(), second.split()])
+    assert share == pytest.approx(8 / 16)  # "the table is hard" and "nobody has tried this"
+    assert longest == 4
+    across = "hard to read nobody has"  # over the seam of two reviews: no fragment of four
+    assert copied_fragments(across.split(), [first.split(), second.split()]) == (0, 0)
+
+
+@given(text=words, reviews=st.lists(words, max_size=3))
+def test_copies_are_what_the_definition_says(text: list[str], reviews: list[list[str]]) -> None:
+    """A word is copied if it is inside any run of four or more words that stands so in a review."""
+    runs = [(i, j) for i in range(len(text)) for j in range(i + 4, len(text) + 1)]
+    found = [
+        (i, j) for i, j in runs for review in reviews for k in range(len(review)) if review[k : k + j - i] == text[i:j]
+    ]
+    covered = {index for i, j in found for index in range(i, j)}
+    share, longest = copied_fragments(text, reviews)
+    assert share == pytest.approx(len(covered) / max(1, len(text)))
+    assert longest == max((j - i for i, j in found), default=0)
+
+
+@given(reviews=st.lists(words.filter(bool), min_size=1, max_size=4), number=st.integers(1, 60))
+def test_lead_takes_the_opening_words_in_equal_parts(reviews: list[list[str]], number: int) -> None:
+    text = lead(REVIEW_JOINER.join(" ".join(review) for review in reviews), number)
+    total = sum(map(len, reviews))
+    assert min(number, total) - len(reviews) < len(text.split()) <= min(number, total)
+    parts = [part.split() for part in text.split("\n")] if text else []
+    if number >= len(reviews):
+        assert all(review[: len(part)] == part for review, part in zip(reviews, parts, strict=True))
+        cut = [len(part) for part, review in zip(parts, reviews, strict=True) if len(part) < len(review)]
+        assert len(set(cut)) <= 1  # those that are cut are cut to one length
+
+
+def test_the_interval_is_that_of_the_mean() -> None:
+    values = [float(random.Random(seed).random() < 0.3) for seed in range(400)]
+    mean, low, high = estimate(values)
+    error = 1.96 * math.sqrt(mean * (1 - mean) / len(values))
+    assert mean == pytest.approx(sum(values) / 400)
+    assert low == pytest.approx(mean - error, abs=0.01) and high == pytest.approx(mean + error, abs=0.01)
+    assert estimate(values) == (mean, low, high)  # always the same draws
+    assert estimate([0.25] * 7) == (0.25, 0.25, 0.25)
+
+
+@given(values=st.lists(st.floats(0, 1), min_size=1, max_size=20))
+def test_the_interval_stays_within_the_values(values: list[float]) -> None:
+    _, low, high = estimate(values)
+    assert min(values) - 1e-9 <= low <= high <= max(values) + 1e-9
+
+
+@pytest.mark.parametrize(
+    ("gain", "verdict"), [(0.1, "is better than"), (-0.1, "is worse than"), (0.0, "is not better than")]
+)
+def test_the_verdict_follows_the_interval(gain: float, verdict: str) -> None:
+    rng = random.Random(0)
+    base = [{"rougeL": rng.random()} for _ in range(40)]
+    results = {"base": base, "fine_tuned": [{"rougeL": case["rougeL"] + gain + rng.gauss(0, 0.05)} for case in base]}
+    if gain == 0:
+        results["fine_tuned"] = [{"rougeL": case["rougeL"] + (-1) ** i / 10} for i, case in enumerate(base)]
+    sentence = compare(results, "base")
+    assert sentence.startswith(f"fine_tuned {verdict} base: ROUGE-L ") and sentence.endswith(", 40 cases.")
+
+
+def test_few_cases_give_no_verdict() -> None:
+    cases = [{"rougeL": 0.1}] * (FEWEST_CASES - 1) + [{"rougeL": None}] * 5
+    better = [{"rougeL": 0.9}] * (FEWEST_CASES - 1) + [{"rougeL": None}] * 5
+    assert "cannot be told" in compare({"fine_tuned": better, "lead": cases}, "lead")
+
+
+def test_the_summary_leaves_out_what_no_case_has() -> None:
+    cases = [score("a text", None, "a review", ""), score("another one", None, "a review", "a reference")]
+    summary = summarize({"lead": cases})["lead"]
+    assert "stopped" not in summary and summary["words"][0] == 2 and summary["length_ratio"][0] == 1
