@@ -105,7 +105,7 @@ RESAMPLES = 2_000  # of the bootstrap
 FEWEST_CASES = 10  # with fewer, an interval means nothing
 NOTES = (
     "from, to: the 95 % interval over cases; another training run would differ too, which it does not show.",
-    "lead: the opening words of each review in equal parts, as many as the reference has; it thinks nothing.",
+    "lead: the opening words of each review in equal parts, as many as the reference has.",
 )
 
 
@@ -378,6 +378,13 @@ def compare(results: dict[str, list[dict[str, Any]]], other: str) -> str:
     return f"fine_tuned is {verdict} {other}: {interval}."
 
 
+def find_weakest(results: dict[str, list[dict[str, Any]]], cases: list[Case]) -> str:
+    """In a sentence, the rows of the sheet where fine_tuned has the lowest ROUGE-L: where to look first."""
+    scores = [(result["rougeL"], case.row) for result, case in zip(results["fine_tuned"], cases, strict=True)]
+    rows = [row for rouge, row in sorted(pair for pair in scores if pair[0] is not None)[:5]]
+    return f"fine_tuned is weakest in the rows {', '.join(map(str, rows))} (lowest ROUGE-L)." if rows else ""
+
+
 def summarize(results: dict[str, list[dict[str, Any]]]) -> dict[str, dict[str, tuple[float, float, float]]]:
     """Mean and interval of each of METRICS for each system, where there are cases that have it."""
     summary: dict[str, dict[str, tuple[float, float, float]]] = {}
@@ -526,8 +533,9 @@ def main() -> None:
     if replaced := write_results(sheet, columns, cases, results):
         print(f"{replaced} characters that a workbook cannot hold are replaced in it; {log} has them.")
     run = describe_run(arguments, settings, summary, len(cases))
-    sentences = [f"{run['date']}: {run['fine_tuned']} against {run['base']}, prompt {run['prompt']!r}, {run['data']}."]
-    write_summary(workbook, [*sentences, *verdicts, *NOTES], METRICS, summary, columns)
+    sentences = [f"{run['date']}: {run['fine_tuned']} against {run['base']}, prompt {run['prompt']!r}."]
+    sentences += [f"{run['cases']} cases of {run['data']}{f', split {split}' if (split := run['split']) else ''}."]
+    write_summary(workbook, [*sentences, *verdicts, find_weakest(results, cases), *NOTES], METRICS, summary, columns)
     append_run(workbook, run)
     if modified(target) != seen:
         print(f"{target} was changed in the meantime and stays as it is.")

@@ -10,6 +10,7 @@ import os
 import random
 import re
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -213,7 +214,8 @@ def fingerprint(*values: Any) -> str:
     return hashlib.sha256(json.dumps([str(value or "") for value in values]).encode()).hexdigest()[:16]
 
 
-def read_row(sheet: Worksheet, row: int, columns: dict[str, int], names: Any) -> list[Any]:
+def read_row(sheet: Worksheet, row: int, columns: dict[str, int], names: Iterable[str]) -> list[Any]:
+    """The values in the columns of these names."""
     return [sheet.cell(row, columns[name]).value for name in names]
 
 
@@ -294,6 +296,7 @@ def style(sheet: Worksheet, columns: dict[str, int]) -> None:
 
 
 def mark_header(cell: Cell) -> None:
+    """Bold on blue, as every header."""
     cell.font, cell.fill = Font(bold=True), PatternFill("solid", fgColor="DDE6F0")
 
 
@@ -358,8 +361,10 @@ def write_summary(
 
 
 def write_line(sheet: Worksheet, row: int, values: list[Any], form: str = "General") -> None:
+    """A title, and figures of one number format to the right of it."""
     for column, value in enumerate(values, start=1):
-        sheet.cell(row, column, value).number_format = form
+        cell = sheet.cell(row, column, value)
+        cell.number_format, cell.alignment = form, Alignment(horizontal="left" if column == 1 else "right")
 
 
 def fit_to_page(sheet: Worksheet) -> None:
@@ -420,6 +425,7 @@ def append_run(workbook: Workbook, figures: dict[str, Any]) -> None:
         write_value(cell, figures.get(name))
         cell.number_format = "0.000" if isinstance(cell.value, float) else "General"
     sheet.freeze_panes = "B2"
+    fit_to_page(sheet)
 
 
 def blind_paths(target: Path) -> tuple[Path, Path]:
