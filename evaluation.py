@@ -63,6 +63,7 @@ from processing_meta_review import (
 from workbook import (
     MODELS,
     PREFERENCES,
+    Case,
     append_run,
     blind_paths,
     case_sheet,
