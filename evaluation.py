@@ -15,7 +15,6 @@ into a .jsonl file beside the workbook as soon as it is written: an interrupted 
 
 import hashlib
 import json
-import os
 import random
 import time
 from collections.abc import Iterator
@@ -62,12 +61,12 @@ from processing_meta_review import (
 )
 from workbook import (
     MODELS,
-    PREFERENCES,
     Case,
     append_run,
     blind_paths,
     case_sheet,
     check_target,
+    find_lock,
     make_blind,
     modified,
     new_workbook,
@@ -75,7 +74,7 @@ from workbook import (
     place_results,
     read_cases,
     save_workbook,
-    take_judgements,
+    unblind,
     write_results,
     write_summary,
 )
@@ -100,6 +99,7 @@ METRICS = {  # of a text: title and format
     "copied": ("words copied from the reviews, 4 or more in a row", ".0%"),
     "longest_copy": ("longest copy, words", ".1f"),
 }
+Estimate = tuple[float, float | None, float | None]  # mean, and from where to where
 ROUGE = ("rouge1", "rouge2", "rougeL")
 NGRAM = 4  # words: of a repetition, and the shortest fragment that counts as copied
 RESAMPLES = 2_000  # of the bootstrap
@@ -133,6 +133,7 @@ class EvaluationArguments(HubArguments):
         for name in ("max_new_tokens", "batch_size", "num_examples"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise ValueError(f"--{name} must be at least 1, got {value}")
+        TokenizationArguments(prompt=self.prompt or PROMPT)  # raises where there is no such prompt
 
 
 @dataclass
@@ -167,15 +168,15 @@ def choose_workbook(arguments: EvaluationArguments, separator: str) -> tuple[Wor
     otherwise `InputError` is raised, so that nothing of it is lost.
     """
     source, output = Path(arguments.test_cases), arguments.output
-    target = Path(output or ("eval_test.xlsx" if arguments.num_examples else source))
+    target = Path(output or (f"eval_{arguments.split}.xlsx" if arguments.num_examples else source))
     if arguments.num_examples and target.resolve() == source.resolve():
         raise InputError(f"--num_examples never writes to the test cases {str(source)!r}; name another --output")
     check_target(target)
     workbook = draw_examples(arguments, separator) if arguments.num_examples else open_workbook(str(source))
     if target.exists() and target.resolve() != source.resolve():
-        wanted = [case.review for case in read_cases(case_sheet(workbook, str(source)), str(source))]
+        wanted = sorted(case.review for case in read_cases(case_sheet(workbook, str(source)), str(source)))
         workbook = open_workbook(str(target))
-        if [case.review for case in read_cases(case_sheet(workbook, str(target)), str(target))] != wanted:
+        if sorted(case.review for case in read_cases(case_sheet(workbook, str(target)), str(target))) != wanted:
             raise InputError(f"{str(target)!r} exists and holds other test cases; name another file with --output")
     return workbook, target
 
@@ -237,7 +238,7 @@ def identify(name: str) -> dict[str, Any]:
 def read_outputs(path: Path) -> dict[str, Output]:
     """The outputs that earlier runs put into the .jsonl file, by their keys; a line that was cut off is passed over."""
     outputs = {}
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else ():
         with suppress(ValueError, KeyError, TypeError):
             row = json.loads(line)
             outputs[row["key"]] = Output(row["text"], row["stopped"], row["tokens"])
@@ -284,13 +285,13 @@ def write_summaries(
     model = load_model(name, dtype).to(device).eval()
     started, tokens = time.perf_counter(), 0
     lines = [prompts[index] for index in missing]
-    if log.exists():  # the last line of an interrupted run may lack its end
-        os.truncate(log, log.read_bytes().rfind(b"\n") + 1)
+    cut_off = log.exists() and not log.read_bytes().endswith(b"\n")  # the last line, by an interruption
     with log.open("a", encoding="utf-8") as file, tqdm(total=len(missing), desc=label, unit=" cases") as progress:
+        file.write("\n" if cut_off else "")
         for place, output in generate(model, tokenizer, lines, arguments.max_new_tokens, arguments.batch_size):
             outputs[missing[place]] = output
             row = {"case": missing[place], "system": label, "model": name} | asdict(output)
-            print(json.dumps(row | {"key": keys[missing[place]]}, ensure_ascii=False), file=file, flush=True)
+            print(json.dumps(row | {"key": keys[missing[place]]}), file=file, flush=True)
             tokens += output.tokens
             progress.set_postfix_str(f"{tokens / (time.perf_counter() - started):.0f} tokens/s", refresh=False)
             progress.update()
@@ -357,9 +358,14 @@ def score_systems(
     return results
 
 
-def estimate(values: list[float]) -> tuple[float, float, float]:
-    """Mean and its 95 % interval: the percentile bootstrap (Efron 1979) over the values, always with the same draws."""
+def estimate(values: list[float]) -> Estimate:
+    """Mean and its 95 % interval: the percentile bootstrap (Efron 1979) over the values, always with the same draws.
+
+    The interval is None, None for fewer than FEWEST_CASES values.
+    """
     array = np.asarray(values, dtype=float)
+    if len(array) < FEWEST_CASES:
+        return float(array.mean()), None, None
     draws = np.random.default_rng(SEED).integers(len(array), size=(RESAMPLES, len(array)))
     return float(array.mean()), *np.percentile(array[draws].mean(axis=1), [2.5, 97.5]).tolist()
 
@@ -386,21 +392,22 @@ def find_weakest(results: dict[str, list[dict[str, Any]]], cases: list[Case]) ->
     return f"fine_tuned is weakest in the rows {', '.join(map(str, rows))} (lowest ROUGE-L)." if rows else ""
 
 
-def summarize(results: dict[str, list[dict[str, Any]]]) -> dict[str, dict[str, tuple[float, float, float]]]:
+def summarize(results: dict[str, list[dict[str, Any]]]) -> dict[str, dict[str, Estimate]]:
     """Mean and interval of each of METRICS for each system, where there are cases that have it."""
-    summary: dict[str, dict[str, tuple[float, float, float]]] = {}
+    summary: dict[str, dict[str, Estimate]] = {}
     for system, cases in results.items():
         values = {name: [case[name] for case in cases if case[name] is not None] for name in METRICS}
         summary[system] = {name: estimate(numbers) for name, numbers in values.items() if numbers}
     return summary
 
 
-def tabulate(summary: dict[str, dict[str, tuple[float, float, float]]]) -> list[list[str]]:
+def tabulate(summary: dict[str, dict[str, Estimate]]) -> list[list[str]]:
     """The means and intervals as text: a row for each metric, a column for each system."""
     table = [["", *summary]]
     for name, (title, form) in METRICS.items():
-        numbers = [[format(value, form) for value in metrics.get(name, ())] for metrics in summary.values()]
-        table.append([title, *(f"{each[0]} ({each[1]} to {each[2]})" if each else "-" for each in numbers)])
+        estimates = [metrics.get(name, (None, None, None)) for metrics in summary.values()]
+        texts = [["-" if value is None else format(value, form) for value in each] for each in estimates]
+        table.append([title, *(f"{mean} ({low} to {high})" if low != "-" else mean for mean, low, high in texts)])
     return table
 
 
@@ -477,22 +484,6 @@ def describe_run(
     return run | {title: values[0] for title, values in figures}
 
 
-def unblind(workbook: Workbook, target: Path) -> None:
-    """Put the judgements of the blind copy into the workbook, under the models' names, and count them."""
-    copy, key = blind_paths(target)
-    if not copy.is_file() or not key.is_file():
-        raise InputError(f"there is no {str(copy)!r} with its key {key.name!r}. First: python evaluation.py --blind")
-    sheet, blind = case_sheet(workbook, str(target)), open_workbook(str(copy))
-    columns = place_results(sheet, str(target))
-    judgements = case_sheet(blind, str(copy)), json.loads(key.read_text())
-    tally, left = take_judgements(sheet, columns, read_cases(sheet, str(target)), *judgements)
-    save_workbook(workbook, target)
-    print("Preferred: " + ", ".join(f"{name} {tally[name]}" for name in PREFERENCES))
-    if left:
-        print(f"{left} judgements were not taken: their case is gone from {target} or has a judgement already.")
-    print(f"The judgements stand in {target}. {copy} and {key} can go.")
-
-
 def main() -> None:
     arguments: EvaluationArguments = parse_flags(EvaluationArguments, __doc__)
 
@@ -505,9 +496,9 @@ def main() -> None:
     keep, separator = record.get("keep", KEEP), record.get("review_separator", REVIEW_SEPARATOR)
     workbook, target = choose_workbook(arguments, separator)
     if arguments.unblind:
-        unblind(workbook, target)
+        unblind(case_sheet(workbook, str(target)), target)
         return
-    copy, key = blind_paths(target)
+    copy, _ = blind_paths(target)
     if arguments.blind and copy.exists():
         raise InputError(f"{str(copy)!r} is there already: take its judgements with --unblind, then move it away")
     sheet = case_sheet(workbook, str(target))
@@ -515,13 +506,10 @@ def main() -> None:
     reviews = [clean_reviews(case.review, keep, separator) for case in cases]
     references = [clean_text(case.reference, keep) for case in cases]
     settings = [choose_settings(name, arguments, record) for name in (base_model, arguments.model_name_or_path)]
-    # Save it once as it is: what can fail fails now rather than after the generation.
-    save_workbook(workbook, trial := target.with_name(f".{target.name}.try"))
-    trial.unlink()
     seen = modified(target)
 
     # 2. Let both models write, with the same prompts and the same decoding, and score what they wrote.
-    log = target.with_suffix(".jsonl")
+    log = target.with_name(f"{target.stem}_outputs.jsonl")
     outputs = {
         label: write_summaries(label, setting, reviews, arguments, log)
         for label, setting in zip(MODELS, settings, strict=True)
@@ -536,19 +524,19 @@ def main() -> None:
     run = describe_run(arguments, settings, summary, len(cases))
     sentences = [f"{run['date']}: {run['fine_tuned']} against {run['base']}, prompt {run['prompt']!r}."]
     sentences += [f"{run['cases']} cases of {run['data']}{f', split {split}' if (split := run['split']) else ''}."]
-    write_summary(workbook, [*sentences, *verdicts, find_weakest(results, cases), *NOTES], METRICS, summary, columns)
+    write_summary(sheet, [*sentences, *verdicts, find_weakest(results, cases), *NOTES], METRICS, summary, columns)
     append_run(workbook, run)
-    if modified(target) != seen:
-        print(f"{target} was changed in the meantime and stays as it is.")
+    if modified(target) != seen or find_lock(target):
+        print(f"{target} was changed or opened in the meantime and stays as it is.")
         target = target.with_stem(f"{target.stem}_{time.strftime('%H%M%S')}")
     save_workbook(workbook, target)
     print(format_table(tabulate(summary)), *verdicts, sep="\n")
     print(f"Base: {base_model}. Fine-tuned: {arguments.model_name_or_path}. The texts side by side: {target}")
     if arguments.blind:
-        blind, who = make_blind(sheet, columns, cases)
+        (blind, who), (copy, key) = make_blind(sheet, columns, cases), blind_paths(target)
         key.write_text(json.dumps(who, indent=2) + "\n")
         save_workbook(blind, copy)
-        print(f"To judge without knowing who wrote what: {copy}; afterwards: python evaluation.py --unblind")
+        print(f"To judge without knowing who wrote what: {copy}; afterwards the same command with --unblind")
 
     # 4. Add the means to the model's card on the Hub, if asked.
     if repo_id:

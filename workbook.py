@@ -18,7 +18,7 @@ from typing import Any
 from zipfile import ZipFile
 
 from openpyxl import Workbook, load_workbook
-from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE, Cell
+from openpyxl.cell.cell import Cell
 from openpyxl.chart import BarChart, Reference, Series
 from openpyxl.formatting.rule import ColorScaleRule
 from openpyxl.styles import Alignment, Font, PatternFill
@@ -39,7 +39,11 @@ BLIND_JUDGEMENTS = {"preferred": ("A", "B", "tie", "neither"), "rating_A": RATIN
 CHANGED = "changed_since"  # beside the judgement: that it is about other texts than those in its row
 JUDGED = "judged"  # hidden: fingerprints of the texts that were judged, and of the judgement
 CHANGED_NOTE = "texts changed since they were judged: judge again and empty this cell"
-FIRST_CELLS = {"summary": "Summary of the last run", "runs": "date"}  # by which we know our own sheets
+FIRST_CELLS = {  # by which we know our own sheets
+    "summary": "Summary of the last run (this sheet is written anew by every run)",
+    "runs": "date",
+}
+FORBIDDEN = r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]"  # what XML 1.0 cannot hold
 CELL_LIMIT = 32_767  # characters that Excel takes in one cell
 CUT_MARK = " [cut]"
 COLOURS = {
@@ -89,9 +93,15 @@ def open_workbook(path: str) -> Workbook:
         raise InputError(f"{path!r} has {', '.join(losses)} that would be lost on saving; "
                          "take them out, or copy the test cases into a new workbook")  # fmt: skip
     for title, first in FIRST_CELLS.items():
-        if title in workbook.sheetnames and workbook[title]["A1"].value not in (first, None):
-            raise InputError(f"{path!r} has a sheet {title!r} of its own, where ours would go; rename it")
+        sheet = find_sheet(workbook, title)
+        if sheet and sheet["A1"].value != first:
+            raise InputError(f"{path!r} has a sheet {sheet.title!r} of its own, where ours would go; rename it")
     return workbook
+
+
+def find_sheet(workbook: Workbook, title: str) -> Worksheet | None:
+    """The sheet of this title, in whatever case: Excel makes no difference."""
+    return next((sheet for sheet in workbook.worksheets if sheet.title.lower() == title), None)
 
 
 def find_losses(path: str) -> list[str]:
@@ -114,15 +124,28 @@ def count_parts(file: str | BytesIO) -> Counter[str]:
     return counts
 
 
+def find_lock(target: Path) -> Path | None:
+    """The file by which LibreOffice or Excel show that they have a workbook open."""
+    locks = (target.with_name(f".~lock.{target.name}#"), target.with_name(f"~${target.name}"))
+    return next((lock for lock in locks if lock.exists()), None)
+
+
 def check_target(target: Path) -> None:
-    """Raise `InputError` where the workbook could not be saved: no folder for it, open elsewhere, or read-only."""
+    """Raise `InputError` where a workbook could not be saved: no folder, open elsewhere, read-only.
+
+    A full disk raises an `OSError`, now rather than after the generation: so much as the workbook may need is tried.
+    """
     if target.suffix.lower() != ".xlsx" or not target.absolute().parent.is_dir():
         raise InputError(f"results cannot go to {str(target)!r}: it must be an .xlsx file in a folder that exists")
-    for lock in (target.with_name(f".~lock.{target.name}#"), target.with_name(f"~${target.name}")):
-        if lock.exists():
-            raise InputError(f"{str(target)!r} is open in another program; close it (or remove a stale {lock.name!r})")
+    if lock := find_lock(target):
+        raise InputError(f"{str(target)!r} is open in another program; close it (or remove a stale {lock.name!r})")
     if target.exists() and not os.access(target, os.W_OK):
         raise InputError(f"{str(target)!r} is read-only; make it writable or name another file with --output")
+    trial = target.with_name(f".{target.name}.try")
+    try:
+        trial.write_bytes(bytes(2**20 + 2 * (target.stat().st_size if target.exists() else 0)))
+    finally:
+        trial.unlink(missing_ok=True)
 
 
 def case_sheet(workbook: Workbook, path: str) -> Worksheet:
@@ -174,9 +197,9 @@ def new_workbook(rows: list[dict[str, Any]]) -> Workbook:
 def write_text(cell: Cell, text: str) -> int:
     """Put a text into a cell, never as a formula, cut with a mark at Excel's limit.
 
-    Returns how many characters XML forbids: they are replaced.
+    Returns how many characters a workbook cannot hold: they are replaced.
     """
-    text, replaced = ILLEGAL_CHARACTERS_RE.subn("\ufffd", text)
+    text, replaced = re.subn(FORBIDDEN, "\ufffd", re.sub("\r\n?", "\n", text))  # XML reads a return as a line break
     cell.value = text if len(text) <= CELL_LIMIT else text[: CELL_LIMIT - len(CUT_MARK)] + CUT_MARK
     cell.data_type = "s"
     return replaced
@@ -193,14 +216,18 @@ def write_value(cell: Cell, value: Any) -> None:
 def place_results(sheet: Worksheet, path: str) -> dict[str, int]:
     """Column numbers of results and judgements: those of an earlier run, or new ones to the right of all that is there.
 
-    Raises `InputError` where a column has the name of a result without being one.
+    Raises `InputError` where a column has the name of one of ours without being ours: ours come with `judged`.
     """
-    there = find_columns(sheet)
-    taken = [name for name in RESULT_COLUMNS if name.lower() in there]
-    if taken and taken != RESULT_COLUMNS:
-        raise InputError(f"{path!r} has a column {taken[0]!r} of its own, where results would go; rename or remove it")
+    there, names = find_columns(sheet), (*RESULT_COLUMNS, *JUDGEMENTS, CHANGED, JUDGED)
+    taken = [name for name in names if name.lower() in there]
+    if taken and JUDGED not in taken:
+        raise InputError(f"{path!r} has a column {taken[0]!r} of its own, where ours would go; rename or remove it")
+    for letter, width in list(sheet.column_dimensions.items()):  # LibreOffice sets a width to the end of the sheet
+        width.max = min(width.max or sheet.max_column, max(sheet.max_column, width.min or 0))
+        if (width.min or 0) > sheet.max_column:
+            del sheet.column_dimensions[letter]
     columns, free = {}, sheet.max_column + 1
-    for name in (*RESULT_COLUMNS, *JUDGEMENTS, CHANGED, JUDGED):
+    for name in names:
         columns[name] = there.get(name.lower(), free)
         free += columns[name] == free
     for merged in sheet.merged_cells.ranges:
@@ -210,8 +237,9 @@ def place_results(sheet: Worksheet, path: str) -> dict[str, int]:
 
 
 def fingerprint(*values: Any) -> str:
-    """A short hash by which texts and judgements are known again."""
-    return hashlib.sha256(json.dumps([str(value or "") for value in values]).encode()).hexdigest()[:16]
+    """A short hash by which texts and judgements are known again; 3 and 3.0 are the same judgement."""
+    texts = [f"{value:g}" if isinstance(value, int | float) else str(value or "") for value in values]
+    return hashlib.sha256(json.dumps(texts).encode()).hexdigest()[:16]
 
 
 def read_row(sheet: Worksheet, row: int, columns: dict[str, int], names: Iterable[str]) -> list[Any]:
@@ -222,8 +250,8 @@ def read_row(sheet: Worksheet, row: int, columns: dict[str, int], names: Iterabl
 def find_judged(sheet: Worksheet, columns: dict[str, int], cases: list[Case]) -> dict[int, str]:
     """The rows that a person has judged, each with the fingerprint of the texts that the judgement is about.
 
-    A judgement that was made or changed since the last run is about the texts that stand there now, and so is one whose
-    note of changed texts a person has emptied. Any other is about the texts that were noted at the last run.
+    A judgement that was made or changed since the last run (a new comment alone changes none) is about the texts that
+    stand there now, and so is one whose note a person has emptied. Any other is about the texts noted before.
     """
     judged = {}
     for case in cases:
@@ -232,7 +260,7 @@ def find_judged(sheet: Worksheet, columns: dict[str, int], cases: list[Case]) ->
             shown = fingerprint(*read_row(sheet, case.row, columns, MODELS))
             noted, changed = read_row(sheet, case.row, columns, (JUDGED, CHANGED))
             texts, _, judgement = str(noted or "").partition(" ")
-            again = judgement != fingerprint(*values) or (texts != shown and not changed)
+            again = (noted and judgement != fingerprint(*values[:-1])) or (texts != shown and not changed)
             judged[case.row] = shown if again else texts
     return judged
 
@@ -242,7 +270,7 @@ def note_judged(sheet: Worksheet, columns: dict[str, int], judged: dict[int, str
     for row, texts in judged.items():
         changed = texts != fingerprint(*read_row(sheet, row, columns, MODELS))
         sheet.cell(row, columns[CHANGED]).value = CHANGED_NOTE if changed else None
-        judgement = fingerprint(*read_row(sheet, row, columns, JUDGEMENTS))
+        judgement = fingerprint(*read_row(sheet, row, columns, JUDGEMENTS)[:-1])
         sheet.cell(row, columns[JUDGED]).value = f"{texts} {judgement}"
 
 
@@ -303,13 +331,13 @@ def mark_header(cell: Cell) -> None:
 def add_rules(sheet: Worksheet, columns: dict[str, int]) -> None:
     """A filter, colours on the scores (both models on one scale) and drop-downs for judgements, once each."""
     there = sheet.auto_filter.ref
-    if there is None or there.startswith("A1:"):  # a filter of the whole table, that of an earlier run too
+    if not sheet.tables and (there is None or there.startswith("A1:")):  # that of an earlier run grows
         sheet.auto_filter.ref = f"A1:{get_column_letter(sheet.max_column)}{sheet.max_row}"
     letters = {name: get_column_letter(column) for name, column in columns.items()}
-    coloured = [str(rule.sqref) for rule in sheet.conditional_formatting]
+    coloured = [str(rule.sqref).partition(":")[0] for rule in sheet.conditional_formatting]
     for score, colours in COLOURS.items():
         cells = " ".join(f"{letters[f'{model}_{score}']}2:{letters[f'{model}_{score}']}{LAST_ROW}" for model in MODELS)
-        if cells not in coloured:
+        if cells.partition(":")[0] not in coloured:
             sheet.conditional_formatting.add(cells, ColorScaleRule(**colours))
     for name, choices in JUDGEMENTS.items():
         add_choices(sheet, f"{letters[name]}2:{letters[name]}{LAST_ROW}", choices)
@@ -317,14 +345,15 @@ def add_rules(sheet: Worksheet, columns: dict[str, int]) -> None:
 
 def add_choices(sheet: Worksheet, cells: str, choices: tuple[str, ...]) -> None:
     """A drop-down for a range of cells, if there are choices and it has none yet."""
-    if choices and cells not in [str(rule.sqref) for rule in sheet.data_validations.dataValidation]:
+    there = [str(rule.sqref).partition(":")[0] for rule in sheet.data_validations.dataValidation]
+    if choices and cells.partition(":")[0] not in there:
         message = f"one of: {', '.join(choices)}"
         rule = DataValidation("list", f'"{",".join(choices)}"', showErrorMessage=True, error=message, sqref=cells)
         sheet.add_data_validation(rule)
 
 
 def write_summary(
-    workbook: Workbook,
+    cases: Worksheet,
     sentences: list[str],
     metrics: dict[str, tuple[str, str]],
     summary: dict[str, dict[str, tuple[float, float, float]]],
@@ -332,13 +361,14 @@ def write_summary(
 ) -> None:
     """The sheet `summary`, anew: sentences, a table of means and intervals, live ratings, and a chart of ROUGE.
 
-    `metrics` has a title and a format for each metric, ROUGE-1, 2 and L first; `summary` the figures of each system.
+    `cases` is the sheet with the test cases and `columns` what stands where in it. `metrics` has a title and a format
+    for each metric, ROUGE-1, 2 and L first; `summary` the figures of each system.
     """
-    cases = case_sheet(workbook, "the workbook")
+    workbook = cases.parent
     place = len(workbook.sheetnames)
-    if "summary" in workbook.sheetnames:
-        place = workbook.sheetnames.index("summary")
-        workbook.remove(workbook["summary"])
+    if old := find_sheet(workbook, "summary"):
+        place = workbook.index(old)
+        workbook.remove(old)
     sheet = workbook.create_sheet("summary", place)
     for line in (FIRST_CELLS["summary"], *sentences):
         sheet.append([line])
@@ -383,10 +413,11 @@ def rating_formulas(sheet: Worksheet, columns: dict[str, int]) -> list[tuple[str
         letter = get_column_letter(columns[name])
         return f"{quote_sheetname(sheet.title)}!${letter}$2:${letter}${max(3, sheet.max_row)}"
 
-    valid = f'({cells(CHANGED)}="")'
+    columns = columns | {"review": find_columns(sheet)["review"]}
+    valid = f'({cells(CHANGED)}="")*({cells("review")}<>"")'
     preferred = [f'=SUMPRODUCT(({cells("preferred")}="{name}")*{valid})' for name in PREFERENCES]
     rated = [f"SUMPRODUCT(ISNUMBER({cells(f'rating_{model}')})*{valid})" for model in MODELS]
-    sums = [f"SUMPRODUCT(--{valid},{cells(f'rating_{model}')})" for model in MODELS]
+    sums = [f"SUMPRODUCT({valid},{cells(f'rating_{model}')})" for model in MODELS]
     means = [f'=IF({number}=0,"-",{total}/{number})' for number, total in zip(rated, sums, strict=True)]
     return [
         ("General", ["Judged by a person, in the columns preferred and rating_... beside the texts"]),
@@ -412,17 +443,16 @@ def draw_rouge(sheet: Worksheet, top: int) -> BarChart:
 
 def append_run(workbook: Workbook, figures: dict[str, Any]) -> None:
     """A line in the sheet `runs`: never overwritten; a figure without a column gets one on the right."""
-    if "runs" not in workbook.sheetnames:
-        workbook.create_sheet("runs")
-    sheet = workbook["runs"]
-    header = [cell.value for cell in sheet[1] if cell.value is not None]
-    header += [name for name in figures if name not in header]
+    sheet = find_sheet(workbook, "runs") or workbook.create_sheet("runs")
+    columns = {cell.value: cell.column for cell in sheet[1] if cell.value is not None}
     row = max(2, sheet.max_row + 1)
-    for column, name in enumerate(header, start=1):
-        mark_header(sheet.cell(1, column, name))
-        sheet.column_dimensions[get_column_letter(column)].width = max(12, len(name) + 2)
-        cell = sheet.cell(row, column)
-        write_value(cell, figures.get(name))
+    for name, value in figures.items():
+        if name not in columns:
+            columns[name] = max(columns.values(), default=0) + 1
+            mark_header(sheet.cell(1, columns[name], name))
+            sheet.column_dimensions[get_column_letter(columns[name])].width = max(12, len(name) + 2)
+        cell = sheet.cell(row, columns[name])
+        write_value(cell, value)
         cell.number_format = "0.000" if isinstance(cell.value, float) else "General"
     sheet.freeze_panes = "B2"
     fit_to_page(sheet)
@@ -436,14 +466,15 @@ def blind_paths(target: Path) -> tuple[Path, Path]:
 def make_blind(sheet: Worksheet, columns: dict[str, int], cases: list[Case]) -> tuple[Workbook, dict[str, list[str]]]:
     """A workbook with the two texts of each case as A and B, swapped at random, and the key: who A and B are.
 
-    The key goes by the fingerprint of the review, so the rows of the blind copy may be sorted.
+    The key goes by the fingerprint of the review, so the copy may be sorted; a review that repeats is left out.
     """
     rows, key = [], {}
     for case in cases:
-        models = key[fingerprint(case.review)] = random.SystemRandom().sample(MODELS, len(MODELS))
-        texts = read_row(sheet, case.row, columns, models)
-        whole = {"review": case.review, "reference": case.reference, "A": texts[0] or "", "B": texts[1] or ""}
-        rows.append(whole | dict.fromkeys(BLIND_JUDGEMENTS))
+        if (name := fingerprint(case.review)) not in key:
+            key[name] = random.SystemRandom().sample(MODELS, len(MODELS))
+            texts = [str(text or "") for text in read_row(sheet, case.row, columns, key[name])]
+            whole = {"review": case.review, "reference": case.reference, "A": texts[0], "B": texts[1]}
+            rows.append(whole | dict.fromkeys(BLIND_JUDGEMENTS))
     workbook = new_workbook(rows)
     for column, name in enumerate(rows[0], start=1):
         cells = f"{get_column_letter(column)}2:{get_column_letter(column)}{LAST_ROW}"
@@ -453,33 +484,62 @@ def make_blind(sheet: Worksheet, columns: dict[str, int], cases: list[Case]) -> 
 
 def take_judgements(
     sheet: Worksheet, columns: dict[str, int], cases: list[Case], blind: Worksheet, key: dict[str, list[str]]
-) -> tuple[Counter[str], int]:
+) -> int:
     """Put the judgements of a blind copy beside the texts, under the models' names; one that is there already stays.
 
-    Returns how often each was preferred, and how many judgements were not taken: of a case that is gone or judged.
+    Returns how many were not taken: of a case that is gone or has another judgement, or none of the choices.
     """
-    judged, there = find_judged(sheet, columns, cases), {fingerprint(case.review): case.row for case in cases}
-    places, tally, left = find_columns(blind), Counter(), 0
+    judged, there = find_judged(sheet, columns, cases), {fingerprint(case.review): case.row for case in reversed(cases)}
+    places, left = find_columns(blind), 0
+    names = ("review", "A", "B", *BLIND_JUDGEMENTS)
+    if missing := [name for name in names if name.lower() not in places]:
+        raise InputError(f"the blind copy has no column {', '.join(missing)} (any more)")
     for row in range(2, blind.max_row + 1):
-        review, *texts = (blind.cell(row, places[name]).value for name in ("review", "a", "b"))
-        values = [blind.cell(row, places[name.lower()]).value for name in BLIND_JUDGEMENTS]
+        review, *values = (blind.cell(row, places[name.lower()]).value for name in names)
+        shown, (preferred, *ratings, comment) = values[:2], values[2:]
         case = fingerprint(str(review or "").strip())
-        if all(value is None for value in values):
+        if all(value is None for value in values[2:]):
             continue
-        if case not in key or case not in there or there[case] in judged:
+        writers = key.get(case, MODELS)
+        choices = {"": None, "A": writers[0], "B": writers[1], "TIE": "tie", "NEITHER": "neither"}
+        choice = str(preferred or "").strip().upper()
+        named = {"preferred": choices.get(choice), "comment": comment}
+        named |= {f"rating_{writer}": rating for writer, rating in zip(writers, ratings, strict=True)}
+        new = [named[name] for name in JUDGEMENTS]
+        known = case in key and case in there and choice in choices
+        if not known or (there[case] in judged and read_row(sheet, there[case], columns, JUDGEMENTS) != new):
             left += 1
             continue
-        names = dict(zip("AB", key[case], strict=True))
-        preferred, *ratings, comment = values
-        named = {f"rating_{model}": rating for model, rating in zip(key[case], ratings, strict=True)}
-        named |= {"preferred": names.get(preferred, preferred), "comment": comment}
         for name, value in named.items():
-            sheet.cell(there[case], columns[name]).value = value
-        tally[named["preferred"]] += 1
-        shown = dict(zip(key[case], texts, strict=True))
-        judged[there[case]] = fingerprint(*(shown[model] for model in MODELS))
+            write_value(sheet.cell(there[case], columns[name]), value)
+        texts = dict(zip(writers, shown, strict=True))
+        judged[there[case]] = fingerprint(*(texts[model] for model in MODELS))
     note_judged(sheet, columns, judged)
-    return tally, left
+    return left
+
+
+def unblind(sheet: Worksheet, target: Path) -> None:
+    """Put the judgements of the blind copy into the workbook `target`, and say who was preferred how often."""
+    copy, key = blind_paths(target)
+    if not copy.is_file() or not key.is_file():
+        raise InputError(f"there is no {str(copy)!r} with its key {key.name!r}; make them with --blind")
+    if lock := find_lock(copy):
+        raise InputError(f"{str(copy)!r} is open in another program; close it (or remove a stale {lock.name!r})")
+    try:
+        who = {case: sorted(MODELS, key=writers.index) for case, writers in json.loads(key.read_text()).items()}
+    except (ValueError, AttributeError) as error:
+        raise InputError(f"{str(key)!r} is no key of a blind copy: {error}") from error
+    if JUDGED not in find_columns(sheet):
+        raise InputError(f"{str(target)!r} holds no results to which the judgements belong")
+    columns, cases = place_results(sheet, str(target)), read_cases(sheet, str(target))
+    left = take_judgements(sheet, columns, cases, case_sheet(open_workbook(str(copy)), str(copy)), who)
+    save_workbook(sheet.parent, target)
+    rows = [read_row(sheet, case.row, columns, ("preferred", CHANGED)) for case in cases]
+    tally = Counter(preferred for preferred, changed in rows if not changed)
+    print(f"Preferred in {target}: " + ", ".join(f"{name} {tally[name]}" for name in PREFERENCES))
+    if left:
+        print(f"{left} judgements were not taken from {copy}: their case is gone or has another one, or A and B are "
+              "misspelt.")  # fmt: skip
 
 
 def save_workbook(workbook: Workbook, target: Path) -> None:

@@ -2,12 +2,15 @@
 
 import json
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 
 import pytest
 import torch
 from conftest import make_model, run_script
+from matplotlib.figure import Figure
 from openpyxl import Workbook, load_workbook
+from openpyxl.drawing.image import Image
 from openpyxl.styles import PatternFill
 from transformers import GenerationConfig
 
@@ -115,7 +118,7 @@ def test_running_again_uses_the_same_columns_and_gives_the_same_texts(evaluated:
     assert cells(evaluated) == before
     assert "texts stand in" not in result.stdout  # another workbook: its texts are written anew
     again = run_script("evaluation.py", "--max_new_tokens", 20, "--output", "copy.xlsx", cwd=evaluated.parent)
-    assert "base: 2 of 2 texts stand in copy.jsonl already." in again.stdout
+    assert "base: 2 of 2 texts stand in copy_outputs.jsonl already." in again.stdout
     assert cells(evaluated.parent / "copy.xlsx") == before
     assert load_workbook(evaluated.parent / "copy.xlsx")["runs"].max_row == 4  # that of the original, and two more
 
@@ -138,17 +141,16 @@ def test_an_interrupted_run_writes_only_what_is_missing(evaluated: Path, monkeyp
     with pytest.raises(KeyboardInterrupt):
         evaluation.main()
     assert not (folder / "broken.xlsx").exists()
-    log = folder / "broken.jsonl"
+    log = folder / "broken_outputs.jsonl"
     assert [output.text for output in read_outputs(log).values()] == [output.text for output in generated]
     log.write_bytes(log.read_bytes()[:-30])  # the third line is cut off, as by kill -9
     stop_after = 0
     evaluation.main()
     assert len(generated) == 3 + 3 + 5  # two of five texts of the base stood there whole
-    (folder / "whole.jsonl").unlink(missing_ok=True)
     monkeypatch.setattr("sys.argv", ["evaluation.py", *flags[:-1], "whole.xlsx"])
     evaluation.main()
     assert cells(folder / "broken.xlsx") == cells(folder / "whole.xlsx")
-    lines = [json.loads(line) for line in (folder / "whole.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (folder / "whole_outputs.jsonl").read_text().splitlines()]
     assert [line["system"] for line in lines] == ["base"] * 5 + ["fine_tuned"] * 5
 
 
@@ -158,7 +160,7 @@ def test_texts_of_another_model_or_setting_are_not_taken(evaluated: Path) -> Non
     for more in (["--max_new_tokens", 5], ["--max_new_tokens", 6], ["--max_new_tokens", 5, "--prompt", "word_limit"]):
         result = run_script("evaluation.py", *flags, *more, cwd=folder)
         assert result.returncode == 0 and "already" not in result.stdout, result.stderr
-    lines = (folder / "settings.jsonl").read_text().splitlines()
+    lines = (folder / "settings_outputs.jsonl").read_text().splitlines()
     assert len({json.loads(line)["key"] for line in lines}) == 12
     header, *runs = load_workbook(folder / "settings.xlsx")["runs"].iter_rows(values_only=True)
     assert [run[header.index("prompt")] for run in runs] == ["plain", "plain", "word_limit"]
@@ -189,7 +191,8 @@ def test_blind_and_unblind(evaluated: Path) -> None:
     copy = load_workbook(folder / "judge_blind.xlsx")
     there = find_columns(copy.active)
     assert list(there) == ["review", "reference", "a", "b", "preferred", "rating_a", "rating_b", "comment"]
-    assert run_script("evaluation.py", *flags, "--blind", cwd=folder).returncode == 2  # there may be judgements in it
+    again = run_script("evaluation.py", *flags, "--blind", cwd=folder)  # there may be judgements in it
+    assert again.returncode == 2 and "judge_blind.xlsx' is there already" in again.stderr
     key = json.loads((folder / "judge_blind_key.json").read_text())
     rows = cells(folder / "judge.xlsx")
     for row in range(2, 6):
@@ -199,12 +202,15 @@ def test_blind_and_unblind(evaluated: Path) -> None:
     assert result.returncode == 0, result.stderr
     first = [names[0] for names in key.values()]
     assert (
-        f"Preferred: base {first.count('base')}, fine_tuned {first.count('fine_tuned')}, tie 0, neither 0"
+        f"Preferred in judge.xlsx: base {first.count('base')}, fine_tuned {first.count('fine_tuned')}, tie 0, neither 0"
         in result.stdout
     )
     judged = cells(folder / "judge.xlsx")
     assert [row["preferred"] for row in judged] == first
     assert [row["base"] for row in judged] == [row["base"] for row in rows]
+    (folder / "judge_blind_key.json").write_text("[]")
+    broken = run_script("evaluation.py", *flags, "--unblind", cwd=folder)
+    assert broken.returncode == 2 and "is no key of a blind copy" in broken.stderr and "Traceback" not in broken.stderr
 
 
 def test_rows_of_the_test_split_go_to_a_workbook_of_their_own(evaluated: Path) -> None:
@@ -247,6 +253,9 @@ def test_what_a_person_made_of_the_sheet_survives(evaluated: Path, monkeypatch: 
     sheet.merge_cells("A2:A3")
     sheet.column_dimensions["A"].width, sheet.column_dimensions["B"].hidden = 41, True
     sheet.row_dimensions[2].height = 77
+    picture = BytesIO()
+    Figure(figsize=(1, 1)).savefig(picture, format="png")
+    sheet.add_image(Image(picture), "F9")
     workbook.save(path)
 
     def meanwhile(name: str, settings: object, cases: list, *_: object) -> list[Output]:
@@ -265,7 +274,7 @@ def test_what_a_person_made_of_the_sheet_survives(evaluated: Path, monkeypatch: 
     assert sheet["E3"].value == "without a header" and sheet["F1"].value == "base" and sheet["F2"].value == "text"
     assert sheet["A1"].fill.fgColor.rgb.endswith("FF0000") and str(sheet.merged_cells) == "A2:A3"
     assert sheet.column_dimensions["A"].width == 41 and sheet.column_dimensions["B"].hidden
-    assert sheet.row_dimensions[2].height == 77
+    assert sheet.row_dimensions[2].height == 77 and len(sheet._images) == 1
 
 
 def test_settings_that_a_model_brings_do_not_change_the_decoding(tokenizer) -> None:

@@ -117,10 +117,11 @@ def test_the_interval_is_that_of_the_mean() -> None:
     assert mean == pytest.approx(sum(values) / 400)
     assert low == pytest.approx(mean - error, abs=0.01) and high == pytest.approx(mean + error, abs=0.01)
     assert estimate(values) == (mean, low, high)  # always the same draws
-    assert estimate([0.25] * 7) == (0.25, 0.25, 0.25)
+    assert estimate([0.25] * FEWEST_CASES) == (0.25, 0.25, 0.25)
+    assert estimate([0.25] * (FEWEST_CASES - 1)) == (0.25, None, None)
 
 
-@given(values=st.lists(st.floats(0, 1), min_size=1, max_size=20))
+@given(values=st.lists(st.floats(0, 1), min_size=FEWEST_CASES, max_size=30))
 def test_the_interval_stays_within_the_values(values: list[float]) -> None:
     _, low, high = estimate(values)
     assert min(values) - 1e-9 <= low <= high <= max(values) + 1e-9

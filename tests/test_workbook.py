@@ -17,12 +17,14 @@ from hypothesis import strategies as st
 from openpyxl import Workbook, load_workbook
 from openpyxl.chart import BarChart, Reference
 from openpyxl.comments import Comment
+from openpyxl.utils import get_column_letter
 from openpyxl.worksheet.worksheet import Worksheet
 
 from processing_meta_review import InputError
 from workbook import (
     CELL_LIMIT,
     CHANGED,
+    JUDGED,
     JUDGEMENTS,
     MODELS,
     append_run,
@@ -86,7 +88,7 @@ def test_texts_never_become_formulas_and_stay_within_a_cell(tmp_path: Path) -> N
     save_workbook(workbook, tmp_path / "texts.xlsx")
     loaded = [row[0] for row in load_workbook(tmp_path / "texts.xlsx").active.iter_rows()]
     assert all(cell.data_type in ("s", "inlineStr") for cell in loaded)
-    assert [cell.value.replace("\n", "\r") for cell in loaded[:7]] == texts[:7]
+    assert [cell.value for cell in loaded[:7]] == [text.replace("\r", "\n") for text in texts[:7]]
     assert loaded[7].value == "bad\ufffdcharacter" and replaced == [0] * 7 + [1, 0]
     assert len(loaded[8].value) == CELL_LIMIT and loaded[8].value.endswith("[cut]")
 
@@ -104,7 +106,7 @@ def test_the_cases_are_found_when_another_sheet_was_left_open(tmp_path: Path) ->
     sheet = three_cases()
     workbook = sheet.parent
     columns = put(sheet, *[("x", "y")] * 3)
-    write_summary(workbook, ["a sentence"], METRICS, SUMMARY, columns)
+    write_summary(sheet, ["a sentence"], METRICS, SUMMARY, columns)
     workbook.active = workbook["summary"]
     assert case_sheet(workbook, "a.xlsx") is sheet
     workbook.remove(sheet)
@@ -216,18 +218,20 @@ def test_rules_are_added_once_and_survive(tmp_path: Path) -> None:
 
 
 def test_a_sheet_of_the_users_with_our_name_is_left_alone(tmp_path: Path) -> None:
-    workbook = three_cases().parent
-    workbook.create_sheet("summary")["A1"] = "my own summary"
-    workbook.save(tmp_path / "a.xlsx")
-    with pytest.raises(InputError, match="sheet 'summary' of its own"):
-        open_workbook(str(tmp_path / "a.xlsx"))
+    for title, cell in (("summary", "A1"), ("Runs", "B2")):
+        workbook = three_cases().parent
+        workbook.create_sheet(title)[cell] = "my own"
+        workbook.save(tmp_path / "a.xlsx")
+        with pytest.raises(InputError, match=f"sheet '{title}' of its own"):
+            open_workbook(str(tmp_path / "a.xlsx"))
 
 
 def test_columns_of_the_users_are_never_taken_for_results(tmp_path: Path) -> None:
     sheet = three_cases()
-    sheet["C1"] = "base"
-    with pytest.raises(InputError, match="'base' of its own"):
-        place_results(sheet, "a.xlsx")
+    for name in ("base", "Comment", "preferred"):
+        sheet["C1"] = name
+        with pytest.raises(InputError, match=f"'{name.lower()}' of its own"):
+            place_results(sheet, "a.xlsx")
     sheet["C1"] = None
     put(sheet, *[("x", "y")] * 3)
     sheet.merge_cells("B4:D4")
@@ -288,6 +292,10 @@ def test_runs_are_never_overwritten() -> None:
     append_run(workbook, {"date": "1", "prompt": "=plain", "base rougeL": 0.25})
     append_run(workbook, {"date": "2", "new": 3})
     rows = list(workbook["runs"].iter_rows(values_only=True))
+    workbook["runs"].insert_cols(2)
+    append_run(workbook, {"prompt": "word_limit"})
+    assert workbook["runs"]["C4"].value == "word_limit" and workbook["runs"]["B4"].value is None
+    workbook["runs"].delete_cols(2)
     assert rows == [("date", "prompt", "base rougeL", "new"), ("1", "=plain", 0.25, None), ("2", None, None, 3)]
     assert workbook["runs"]["B2"].data_type == "s"
 
@@ -316,8 +324,10 @@ def test_judging_blind_gives_the_judgements_to_those_who_wrote_the_texts(tmp_pat
         blind.cell(41, there[name]).value = None
     judge(sheet, 2, preferred="tie")
     sheet.cell(3, columns["base"]).value = "other"
-    tally, left = take_judgements(sheet, columns, cases, blind, key)
-    assert tally == {"fine_tuned": 38} and left == 1
+    blind.cell(5, there["preferred"]).value = blind.cell(5, there["preferred"]).value.lower() + " "
+    assert take_judgements(sheet, columns, cases, blind, key) == 1
+    assert [cell.value for cell in sheet[get_column_letter(columns["preferred"])]].count("fine_tuned") == 38
+    assert take_judgements(sheet, columns, cases, blind, key) == 1  # once more: nothing changes
     ratings = [(row[columns["rating_base"] - 1], row[columns["rating_fine_tuned"] - 1]) for row in sheet.values][1:]
     assert ratings == [(None, None), *[(1, 5)] * 38, (None, None)]
     assert sheet.cell(2, columns["preferred"]).value == "tie"  # judged openly before: stays
@@ -326,17 +336,22 @@ def test_judging_blind_gives_the_judgements_to_those_who_wrote_the_texts(tmp_pat
 
 @pytest.mark.skipif(SOFFICE is None, reason="LibreOffice is not installed")
 def test_formulas_calculate_in_libreoffice_and_nothing_is_lost_there(tmp_path: Path) -> None:
-    sheet = three_cases()
-    put(sheet, *[("a", "b")] * 3)
+    save_workbook(three_cases().parent, tmp_path / "a.xlsx")
+    convert = [SOFFICE, f"-env:UserInstallation=file://{tmp_path}/profile", "--headless", "--convert-to", "xlsx"]
+    convert += ["--outdir", tmp_path / "out", tmp_path / "a.xlsx"]
+    subprocess.run(convert, check=True, capture_output=True)
+    sheet = open_workbook(str(tmp_path / "out" / "a.xlsx")).active
+    columns = put(sheet, *[("a", "b")] * 3)
+    widths = sheet.column_dimensions
+    assert widths[get_column_letter(columns["base"])].width == 60 and widths[get_column_letter(columns[JUDGED])].hidden
     judge(sheet, 2, preferred="fine_tuned", rating_base=2, rating_fine_tuned=5)
     judge(sheet, 3, preferred="tie", rating_base=3, rating_fine_tuned="none")
     judge(sheet, 4, preferred="base", rating_base=5, rating_fine_tuned=1)
     columns = put(sheet, ("a", "b"), ("a", "b"), ("a", "new"))
-    write_summary(sheet.parent, ["a sentence"], METRICS, SUMMARY, columns)
+    write_summary(sheet, ["a sentence"], METRICS, SUMMARY, columns)
     append_run(sheet.parent, {"date": "today"})
     save_workbook(sheet.parent, tmp_path / "a.xlsx")
-    command = [SOFFICE, f"-env:UserInstallation=file://{tmp_path}/profile", "--headless", "--convert-to", "xlsx"]
-    subprocess.run([*command, "--outdir", tmp_path / "out", tmp_path / "a.xlsx"], check=True, capture_output=True)
+    subprocess.run(convert, check=True, capture_output=True)
     rows = list(load_workbook(tmp_path / "out" / "a.xlsx", data_only=True)["summary"].values)
     found = {row[0]: row[1:5] for row in rows if row[0]}
     assert found["preferred"] == (0, 1, 1, 0)  # the row whose text changed does not count
@@ -344,5 +359,6 @@ def test_formulas_calculate_in_libreoffice_and_nothing_is_lost_there(tmp_path: P
     assert next(row[1] for row in rows if re.match("judged, but", str(row[0]))) == 1
     saved = open_workbook(str(tmp_path / "out" / "a.xlsx"))  # as a person saves it there: we go on with it
     assert saved.sheetnames == ["Sheet", "summary", "runs"]
+    assert len(saved["summary"]._charts) == 1 and len(saved.active.conditional_formatting) == 2
     columns = put(saved.active, ("a", "b"), ("a", "b"), ("a", "b"))
     assert not changed(saved.active, 4) and columns["base"] == 3
