@@ -23,6 +23,8 @@ PROCESS, TUNE, EVALUATE = "processing_meta_review.py", "fine_tune.py", "evaluati
         (PROCESS, ["--max_length", 0], ["--max_length", "at least 1"]),
         (PROCESS, ["--keep", "z-a"], ["--keep", "z-a"]),
         (PROCESS, ["--prompt", "no place"], ["{review}", "no place"]),
+        (TUNE, ["--prompt", "word_limt"], ["plain, instruction, word_limit", "word_limt"]),
+        (EVALUATE, ["--prompt", "word_limt"], ["plain, instruction, word_limit", "word_limt"]),
         (TUNE, ["--learning_rate=-1e-5"], ["--learning_rate", "greater than 0", "-1e-05"]),
         (TUNE, ["--num_train_epochs", 0], ["--num_train_epochs", "greater than 0"]),
         (TUNE, ["--num_train_epochs", "inf"], ["--num_train_epochs", "finite"]),

@@ -24,13 +24,16 @@ def prompted():
     return tokenizer
 
 
-def test_labels_are_the_summary_with_its_end_and_nothing_else(prompted) -> None:
+@pytest.mark.parametrize("prompt", [*PROMPTS, "Sum up: {review}\n"])
+def test_labels_are_the_summary_with_its_end_and_nothing_else(prompt: str) -> None:
+    arguments, prompted = TokenizationArguments(max_length=200, prompt=prompt), make_tokenizer()
+    prompted.chat_template = prompt_as_chat_template(prompted, arguments.prompt_template)
     split = Dataset.from_dict({"review": ["a b\n\nc"], "summary": ["good work"]})
-    tokenized, _ = tokenize_splits(DatasetDict(train=split), prompted, 150, TokenizationArguments(max_length=200))
+    tokenized, _ = tokenize_splits(DatasetDict(train=split), prompted, 150, arguments)
     row = tokenized["train"][0]
     learned = [token for token, label in zip(row["input_ids"], row["labels"], strict=True) if label != -100]
     read = [token for token, label in zip(row["input_ids"], row["labels"], strict=True) if label == -100]
-    assert prompted.decode(read) == PROMPTS["plain"].format(review="a b\n\nc")
+    assert prompted.decode(read) == PROMPTS.get(prompt, prompt).format(review="a b\n\nc")
     assert learned == [*prompted("good work").input_ids, prompted.eos_token_id]
     assert [label for label in row["labels"] if label != -100] == learned
     assert row["labels"][-1] == prompted.eos_token_id  # the end token has a label: that is how it is learned

@@ -2,6 +2,7 @@
 
 import os
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -285,6 +286,17 @@ def test_a_file_that_cannot_be_saved_is_noticed(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(os, "access", lambda *_: False)  # as root every file is writable
     with pytest.raises(InputError, match="read-only"):
         check_target(path)
+
+
+def test_a_full_disk_is_noticed(tmp_path: Path) -> None:
+    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, most))  # a file cannot grow, as on a full disk
+    try:
+        with pytest.raises(OSError, match=r"a\.xlsx|File too large"):
+            check_target(tmp_path / "a.xlsx")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+    assert not list(tmp_path.iterdir())
 
 
 def test_runs_are_never_overwritten() -> None:
