@@ -300,23 +300,28 @@ def test_only_the_first_process_pushes(tmp_path: Path) -> None:
     assert out.count("Pushed") == 1
 
 
-@pytest.mark.parametrize(
-    ("launcher", "flags", "message"),
-    [
-        (TORCHRUN, ["--nonsense"], "error: unknown argument: --nonsense"),
-        (TORCHRUN, ["--dataset_name", "nowhere"], "error: there is no 'nowhere' here"),
-        (["fsdp2.yaml"], [], "error: FSDP needs GPUs"),
-    ],
-)
-def test_an_error_is_told_once_and_ends_all_processes(
-    launcher: list[str], flags: list[object], message: str, request: pytest.FixtureRequest, base: Path, tmp_path: Path
-) -> None:
-    if launcher is not TORCHRUN:
-        launcher, flags = accelerate(*launcher), request.getfixturevalue("flags")
-    status, _, err = launch(tmp_path, launcher, ["--model_name_or_path", base, *COMMON, *flags])
+def check_told_once(folder: Path, launcher: list[str], flags: list[object], message: str) -> None:
+    status, _, err = launch(folder, launcher, flags)
     assert status == 1  # the launcher's own; that of the process stands in its report
     assert err.count("error: ") == err.count(message) == 1, err
     assert "exitcode  : 2" in err and "[rank" not in err, err
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (["--nonsense"], "error: unknown argument: --nonsense"),
+        (["--dataset_name", "nowhere"], "error: there is no 'nowhere' here"),
+    ],
+)
+def test_wrong_input_is_told_once_and_ends_all_processes(
+    wrong: list[str], message: str, base: Path, tmp_path: Path
+) -> None:
+    check_told_once(tmp_path, TORCHRUN, ["--model_name_or_path", base, *COMMON, *wrong], message)
+
+
+def test_fsdp_does_not_become_ddp_without_a_word(flags: list[object], tmp_path: Path) -> None:
+    check_told_once(tmp_path, accelerate("fsdp2.yaml"), flags, "error: FSDP needs GPUs")
 
 
 def test_a_process_that_fails_alone_tells_it(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
