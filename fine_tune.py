@@ -6,6 +6,7 @@
     python fine_tune.py --resume_from_checkpoint pythia_finetuned/checkpoint-962     # go on after an interruption
     python fine_tune.py --restart                                   # begin again: deletes the checkpoints there
     HF_TOKEN=... python fine_tune.py --push_to_hub --hub_strategy checkpoint   # model and checkpoints to the Hub
+    torchrun --nproc_per_node 2 fine_tune.py --per_device_train_batch_size 2   # on two GPUs; more ways: configs/
 
 It reads what processing_meta_review.py wrote and writes `pythia_finetuned/`: model, tokenizer, loss curve, model card.
 Next: python evaluation.py
@@ -19,7 +20,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -28,6 +29,7 @@ from typing import Any
 import huggingface_hub
 import torch
 import transformers
+from accelerate import PartialState
 from datasets import Dataset, DatasetDict
 from httpx2 import TransportError
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, ModelCard, ModelCardData
@@ -59,6 +61,7 @@ from processing_meta_review import (
     public_name,
     read_record,
     run,
+    save_splits,
     tokenization_record,
     tokenize_splits,
 )
@@ -117,6 +120,8 @@ class FineTuningArguments(TokenizationArguments, HubArguments, TrainingArguments
     logging_nan_inf_filter: bool = field(default=False, metadata={"help": "hide a loss that is not a number"})
     hub_strategy: str = field(default="end", metadata={"help": "end, or checkpoint: each checkpoint too"})
     hub_model_id: str | None = field(default=None, metadata={"help": "default: the base's name and _finetuned"})
+    ddp_find_unused_parameters: bool | None = field(default=False, metadata={"help": "slower; there are none"})
+    log_level_replica: str = field(default="error", metadata={"help": "of all processes but the first"})
     report_to: str = field(default="none", metadata={"help": "nothing is sent anywhere unless asked for"})
 
     def __post_init__(self) -> None:
@@ -148,6 +153,7 @@ class FineTuningArguments(TokenizationArguments, HubArguments, TrainingArguments
             self.eval_steps / 5 if self.eval_steps < 1 else max(1, int(self.eval_steps) // 5)
         )
         TrainingArguments.__post_init__(self)
+        self._n_gpu = min(self.n_gpu, 1)  # not DataParallel, which one process would use on several GPUs: it is slow
 
 
 def choose_device(use_cpu: bool = False) -> tuple[str, torch.dtype]:
@@ -239,6 +245,7 @@ def load_examples(
     context; otherwise the texts are tokenized again. Raises `InputError` where there is neither.
     """
     name, saved, texts = arguments.dataset_name, read_record(arguments.tokenized_dir), DatasetDict()
+    shared = str(Path(arguments.output_dir, ".new", "tokenized"))  # from the first process to the others, for a while
     if Path(name).exists() or "/" in name:
         texts = load_source(name)
         for split in ("train", "validation"):
@@ -252,11 +259,15 @@ def load_examples(
     if not texts:
         unfit = f", and {arguments.tokenized_dir!r} does not fit: it differs in {differences}" if saved else ""
         raise InputError(f"there is no {name!r} here{unfit}. First: python processing_meta_review.py")
+    if arguments.process_index > 0:
+        return load_source(shared), read_record(shared)
     why = f"{arguments.tokenized_dir} differs in {differences}" if saved else f"there is no {arguments.tokenized_dir}"
     print(f"Tokenizing {name} again: {why}.")
     cleaning = {"dataset_name": name, "keep": KEEP, "review_separator": REVIEW_SEPARATOR} | read_record(name)
     tokenized, lengths = tokenize_splits(texts, tokenizer, limit, arguments)
     print(format_table(lengths))
+    if arguments.world_size > 1:
+        save_splits(tokenized, cleaning | record, shared)
     return tokenized, cleaning | record
 
 
@@ -332,13 +343,37 @@ class LengthGroupedOrder(torch.utils.data.Sampler[int]):
 
 
 class SummaryTrainer(Trainer):
-    """The Trainer, with steps of about one length and an `eval_loss` that is the mean over tokens, not batches."""
+    """The Trainer, with steps of about one length and an `eval_loss` that is the mean over tokens, not batches.
+
+    Several processes take the steps that one would take: the same examples, each once.
+    """
+
+    order: LengthGroupedOrder | None = None
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> torch.utils.data.Sampler[int] | None:
         if self.args.train_sampling_strategy != "group_by_length":
             return super()._get_train_sampler(train_dataset)
         step_size = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
-        return LengthGroupedOrder(self.train_dataset["length"][:], step_size, self.args.seed)
+        self.order = LengthGroupedOrder(self.train_dataset["length"][:], step_size, self.args.seed)
+        return self.order
+
+    def _run_epoch(self, **progress: Any) -> None:
+        if self.order:  # accelerate tells none of several processes that go on from a checkpoint inside an epoch
+            self.order.set_epoch(progress["epoch"])
+        super()._run_epoch(**progress)
+
+    def _get_num_items_in_batch(self, batch_samples: list[dict[str, Any]], device: torch.device) -> Any:
+        """The tokens to learn in a step, those of all processes.
+
+        At the end of an epoch accelerate fills up the batches with first examples again, so that each process has one
+        of the same size. Those lose their labels here: they must not count twice.
+        """
+        batch_size = self.args.train_batch_size
+        missing = -len(self.train_dataset) % (batch_size * self.args.world_size)
+        if missing and self.accelerator.gradient_state.end_of_dataloader and not self.args.dataloader_drop_last:
+            own = batch_size * (self.args.world_size - self.args.process_index) - missing  # the last process's go first
+            batch_samples[-1]["labels"][max(0, own) :] = IGNORE_INDEX
+        return super()._get_num_items_in_batch(batch_samples, device)
 
     def _get_eval_sampler(self, eval_dataset: Dataset) -> torch.utils.data.Sampler[int]:
         return torch.utils.data.SequentialSampler(eval_dataset)  # sorted by length; the stock one mixes small sets
@@ -366,6 +401,9 @@ class CheckpointKeeper(TrainerCallback):
         self.settings, self.repo_id, self.pushed_step = settings, repo_id, None
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: Any, **_: Any) -> None:
+        PartialState().wait_for_everyone()  # each process writes a file of its own into the checkpoint
+        if not state.is_world_process_zero:
+            return
         last = Path(args.output_dir, f"checkpoint-{state.global_step}")
         (last / RUN_SETTINGS).write_text(json.dumps(self.settings, indent=2) + "\n")
         if self.repo_id is None:
@@ -509,12 +547,20 @@ def model_card(
 
 
 def save_result(
-    model: PreTrainedModel, tokenizer: Tokenizer, texts: dict[str, str], history: list, folder: str
+    model: PreTrainedModel,
+    weights: dict[str, torch.Tensor] | None,
+    tokenizer: Tokenizer,
+    texts: dict[str, str],
+    history: list,
+    folder: str,
 ) -> list[str]:
-    """Write the model, further `texts` by file name and the loss curve beside, then put them in their place; names."""
+    """Write the model, further `texts` by file name and the loss curve beside, then put them in their place; names.
+
+    `weights` are given where the model holds only its share of them.
+    """
     new = Path(folder, ".new")
     shutil.rmtree(new, ignore_errors=True)
-    model.save_pretrained(new)
+    model.save_pretrained(new, state_dict=weights)
     tokenizer.save_pretrained(new)
     draw_loss_curve(history, new / "loss_curve.png")
     for name, text in texts.items():
@@ -537,6 +583,17 @@ def push_model(names: list[str], folder: str, repo_id: str, private: bool | None
         huggingface_hub.upload_folder(repo_id=repo_id, **files, commit_message="Add the fine-tuned model")
 
 
+@contextmanager
+def process_group() -> Iterator[None]:
+    """Leave the group of processes, if there is one, in the end: a process that just stops may end in an abort."""
+    try:
+        yield
+    finally:
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+
+
+@process_group()
 def main() -> None:
     arguments: FineTuningArguments = parse_flags(FineTuningArguments, __doc__)
     check_output_folder(arguments)
@@ -545,17 +602,19 @@ def main() -> None:
 
     # 1. Load tokenizer and examples.
     tokenizer, limit = load_tokenizer(arguments)
-    examples, record = load_examples(arguments, tokenizer, limit)
+    with arguments.main_process_first(local=False):
+        examples, record = load_examples(arguments, tokenizer, limit)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token  # only fills; whether a token is learned is up to the labels
     tokenizer.padding_side = "left"
 
     # 2. Find out where to begin, and load the model.
     name = arguments.hub_model_id or f"{Path(arguments.model_name_or_path).resolve().name}_finetuned"
-    repo_id = open_repository(arguments, name, "model") if push else None
-    checkpoints_to = repo_id if arguments.hub_strategy == "checkpoint" else None
-    if checkpoints_to and not arguments.resume_from_checkpoint and not arguments.restart:
-        arguments.resume_from_checkpoint = fetch_checkpoints(repo_id, arguments.output_dir)
+    with arguments.main_process_first(local=False):
+        repo_id = open_repository(arguments, name, "model") if push else None
+        checkpoints_to = repo_id if arguments.hub_strategy == "checkpoint" else None
+        if checkpoints_to and not arguments.resume_from_checkpoint and not arguments.restart:
+            arguments.resume_from_checkpoint = fetch_checkpoints(repo_id, arguments.output_dir)
     settings = run_settings(arguments, record)
     if arguments.resume_from_checkpoint:
         check_checkpoint(arguments, settings)
@@ -572,13 +631,19 @@ def main() -> None:
     # 3. Train.
     keeper = CheckpointKeeper(settings, checkpoints_to)
     trainer = build_trainer(model, arguments, tokenizer, examples, [keeper])
-    if arguments.restart and not arguments.resume_from_checkpoint:
+    if (arguments.fsdp or os.environ.get("ACCELERATE_USE_FSDP") == "true") and not trainer.is_fsdp_enabled:
+        raise InputError("FSDP needs GPUs: accelerate would use DDP here, without a word. Choose configs/ddp.yaml")
+    if arguments.restart and not arguments.resume_from_checkpoint and arguments.should_save:
         for folder in Path(arguments.output_dir).glob("checkpoint-[0-9]*"):
             shutil.rmtree(folder)
     metrics = trainer.train(resume_from_checkpoint=arguments.resume_from_checkpoint).metrics
 
-    # 4. Save the best model.
+    # 4. Save the best model. From here on the first process is alone.
     best = find_best(trainer.state, arguments.output_dir)
+    gather = trainer.is_fsdp_enabled and not best
+    weights = trainer.accelerator.get_state_dict(trainer.model) if gather else None
+    if not arguments.should_save:
+        return
     model = load_model(str(best)) if best else model
     model.config.use_cache = True  # the Trainer turns it off
     record |= {"hub_model_id": repo_id, "results": summarize(trainer.state)}
@@ -588,7 +653,7 @@ def main() -> None:
         message = arguments.prompt_template.replace("{review}", message)
     card = model_card(arguments, record, settings, repo_id or arguments.output_dir, message)
     texts = {TRAINING_RECORD: json.dumps(record, indent=2) + "\n", "README.md": str(card)}
-    names = save_result(model, tokenizer, texts, trainer.state.log_history, arguments.output_dir)
+    names = save_result(model, weights, tokenizer, texts, trainer.state.log_history, arguments.output_dir)
 
     # 5. Say what came out, and push it if asked.
     before, after = describe_loss(results["eval_loss_before"]), describe_loss(results["eval_loss"])

@@ -15,11 +15,13 @@ import os
 import re
 import shutil
 import sys
+import time
 import unicodedata
 from argparse import ArgumentError
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, field
+from io import StringIO
 from itertools import permutations
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,6 +31,7 @@ import datasets
 import huggingface_hub
 import numpy as np
 import pandas as pd
+import transformers
 from datasets import Dataset, DatasetDict
 from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError, DatasetsError
 from httpx2 import TransportError  # what huggingface_hub talks to the Hub with
@@ -69,6 +72,7 @@ CARDS = Path(__file__).resolve().parent / "assets" / "cards"  # templates of wha
 DROP_REASONS = ("empty", "duplicate", "in a later split")
 FILE_FORMATS = {".csv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
 RECORD = "processing_record.json"  # in both folders: what they were made with
+SILENCE = 5  # seconds in which a launcher ends the other processes, once one has failed
 SHOWN = {"input_ids": slice(20), "labels": slice(-20, None), "review": slice(300), "summary": slice(300)}  # in a card
 
 
@@ -145,12 +149,22 @@ def parse_flags(dataclass_type: type, description: str) -> Any:
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run a script. Wrong input ends it with status 2, a failure at run time with 1, each told in plain words."""
+    """Run a script. Wrong input ends it with status 2, a failure at run time with 1, each told in plain words.
+
+    Of several processes (torchrun, accelerate launch) the first one speaks. Another one tells a failure only where it
+    is the only one to fail: otherwise the launcher ends it while it waits.
+    """
+    first, first_here = (os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK"))
     datasets.disable_caching()  # else every map leaves a file beside the data it read
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # on a CPU, PyTorch then asks for huge pages: faster training
+    if not first:
+        transformers.utils.logging.disable_progress_bar()
     try:
-        main()
+        with redirect_stdout(sys.stdout if first else StringIO()):
+            main()
     except (InputError, OSError, KeyboardInterrupt) as error:
+        if not first_here:
+            time.sleep(SILENCE)
         wrong_input = isinstance(error, InputError)
         message = re.sub(r"hf_[\w.-]+", "hf_...", str(error) or "interrupted")  # a token on the command line
         print(f"{'error' if wrong_input else 'failed'}: {message}", file=sys.stderr)
