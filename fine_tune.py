@@ -3,15 +3,18 @@
     python fine_tune.py                                             # what the constants below say
     python fine_tune.py --num_train_epochs 3 --learning_rate 2e-5   # each constant is a flag, as are the Trainer's
     python fine_tune.py --model_name_or_path EleutherAI/pythia-410m --output_dir pythia-410m_finetuned
-    python fine_tune.py --resume_from_checkpoint pythia_finetuned/checkpoint-962     # go on after an interruption
+    python fine_tune.py --plan                                      # first: how long it takes, in how much memory
+    python fine_tune.py --use_lora --learning_rate 2e-4             # an adapter only: for models that do not fit
     python fine_tune.py --restart                                   # begin again: deletes the checkpoints there
     HF_TOKEN=... python fine_tune.py --push_to_hub --hub_strategy checkpoint   # model and checkpoints to the Hub
     torchrun --nproc_per_node 2 fine_tune.py --per_device_train_batch_size 2   # on two GPUs; more ways: configs/
 
 It reads what processing_meta_review.py wrote and writes `pythia_finetuned/`: model, tokenizer, loss curve, model card.
+Interrupted, killed, switched off? The same command goes on from the last whole checkpoint.
 Next: python evaluation.py
 """
 
+import copy
 import functools
 import inspect
 import json
@@ -19,23 +22,32 @@ import math
 import os
 import re
 import shutil
+import signal
+import sys
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import huggingface_hub
+import numpy as np
+import psutil
 import torch
 import transformers
-from accelerate import PartialState
+from accelerate.utils import reduce
 from datasets import Dataset, DatasetDict
 from httpx2 import TransportError
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, ModelCard, ModelCardData
 from matplotlib.figure import Figure
+from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors import SafetensorError
 from torch.nn.functional import cross_entropy
-from torch.utils.checkpoint import checkpoint
+from torch.utils.checkpoint import checkpoint as recompute_backward
 from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel, Trainer, TrainingArguments, set_seed
 from transformers import PreTrainedTokenizerBase as Tokenizer
 from transformers.trainer_callback import TrainerCallback, TrainerState
@@ -74,7 +86,12 @@ ACCUMULATION_STEPS = 1  # steps whose gradients are added up: BATCH_SIZE 1 and 4
 EVALUATION_BATCH_SIZE = 8  # examples at a time on validation; changes memory and speed, not the loss
 EVALUATIONS_PER_EPOCH = 4  # how often validation is evaluated and a checkpoint saved
 VALIDATION_EXAMPLES = 300  # at most so many, always the same random ones: evaluating takes time from training
-CHECKPOINTS_KEPT = 2  # the newest ones; the best one always stays
+CHECKPOINTS_KEPT = 2  # the newest ones, at least 2; the best one always stays
+USE_LORA = False  # train a small adapter and leave the model as it is; LEARNING_RATE should be about 2e-4 then
+LORA_R = 16  # rank of the adapter's matrices: how much it can learn
+LORA_ALPHA = 32  # what the adapter adds counts LORA_ALPHA / LORA_R times
+LORA_TARGETS = "all-linear"  # layers with an adapter: all but the output layer, or names with commas between them
+GRADIENT_CHECKPOINTING = False  # keep fewer activations and compute them again: less memory, about a third slower
 MAX_NEW_TOKENS = 256  # default length of a generated summary, saved with the model
 OUTPUT_DIR = "pythia_finetuned"  # the fine-tuned model
 SEED = 42  # order of the examples; on a CPU the same seed gives the same weights, bit for bit
@@ -82,6 +99,9 @@ SEED = 42  # order of the examples; on a CPU the same seed gives the same weight
 SWITCH = {"nargs": "?", "const": True}  # a flag that may stand without a value: --bf16
 TRAINING_RECORD = "training_record.json"  # in the output folder: base model, data, settings, results
 RUN_SETTINGS = "run_settings.json"  # in a checkpoint: what the run is that it belongs to
+MANIFEST = "manifest.json"  # in a checkpoint, written last: its files and their sizes
+UNREAD = "training_args.bin"  # in a checkpoint of the Trainer's: a pickle that nothing reads
+PLAN_STEPS, PLAN_SECONDS = 8, 30  # --plan: steps that are tried, and after how long no further one is begun
 LARGEST_LOSS = 700  # nats; the exponential of more is infinite
 LAST, BEST = "last-checkpoint", "best-checkpoint"  # folders on the Hub
 
@@ -94,6 +114,11 @@ class FineTuningArguments(TokenizationArguments, HubArguments, TrainingArguments
     dataset_name: str = field(default=PROCESSED_DIR, metadata={"help": "cleaned data set: a folder or a Hub id"})
     output_dir: str = field(default=OUTPUT_DIR, metadata={"help": "folder of the fine-tuned model"})
     restart: bool = field(default=False, metadata={"help": "delete the checkpoints in output_dir and begin again"})
+    plan: bool = field(default=False, metadata={"help": "only measure how long a run takes and in how much memory"})
+    use_lora: bool = field(default=USE_LORA, metadata={"help": "train an adapter, leave the model as it is"})
+    lora_r: int = field(default=LORA_R, metadata={"help": "rank of the adapter's matrices"})
+    lora_alpha: int = field(default=LORA_ALPHA, metadata={"help": "the adapter counts lora_alpha / lora_r times"})
+    lora_targets: str = field(default=LORA_TARGETS, metadata={"help": "all-linear, or names of layers, with commas"})
     evaluations_per_epoch: int = field(default=EVALUATIONS_PER_EPOCH, metadata={"help": "unless --eval_steps is given"})
     validation_examples: int = field(default=VALIDATION_EXAMPLES, metadata={"help": "at most so many are evaluated"})
     max_new_tokens: int = field(default=MAX_NEW_TOKENS, metadata={"help": "default length of a generated summary"})
@@ -104,6 +129,10 @@ class FineTuningArguments(TokenizationArguments, HubArguments, TrainingArguments
     per_device_eval_batch_size: int = field(default=EVALUATION_BATCH_SIZE, metadata={"help": "on validation"})
     save_total_limit: int | None = field(
         default=CHECKPOINTS_KEPT, metadata={"help": "checkpoints kept, besides the best"}
+    )
+    activation_checkpointing: bool | None = field(
+        default=GRADIENT_CHECKPOINTING or None,
+        metadata={"help": "less memory, slower; also --gradient_checkpointing"} | SWITCH,
     )
     seed: int = field(default=SEED, metadata={"help": "order of the examples"})
     bf16: bool | None = field(default=None, metadata={"help": "default: where the hardware has it"} | SWITCH)
@@ -127,12 +156,16 @@ class FineTuningArguments(TokenizationArguments, HubArguments, TrainingArguments
     def __post_init__(self) -> None:
         TokenizationArguments.__post_init__(self)
         for name in ("learning_rate", "num_train_epochs", "per_device_train_batch_size", "per_device_eval_batch_size",
-                     "gradient_accumulation_steps", "evaluations_per_epoch", "validation_examples",
-                     "max_new_tokens"):  # fmt: skip
+                     "gradient_accumulation_steps", "evaluations_per_epoch", "validation_examples", "max_new_tokens",
+                     "lora_r", "lora_alpha"):  # fmt: skip
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"--{name} must be greater than 0 and finite, got {getattr(self, name)}")
         if self.max_new_tokens > self.max_summary_tokens:
             raise ValueError(f"--max_new_tokens must be at most --max_summary_tokens ({self.max_summary_tokens})")
+        if self.save_total_limit is not None and self.save_total_limit < 2:
+            raise ValueError(
+                "--save_total_limit must be at least 2: while one is written, the other is the one to go on from"
+            )
         if self.metric_for_best_model != "eval_loss":
             raise ValueError(f"--metric_for_best_model must be eval_loss, got {self.metric_for_best_model}")
         if self.hub_strategy not in ("end", "checkpoint"):
@@ -180,60 +213,189 @@ def find_revision(name: str) -> str | None:
     return Path(huggingface_hub.hf_hub_download(name, "config.json", local_files_only=True)).parent.name
 
 
-def check_output_folder(arguments: FineTuningArguments) -> None:
-    """Raise `InputError` where the folder holds something else, or a run that no flag says to continue or replace."""
-    folder = Path(arguments.output_dir)
+def prepare_model(arguments: FineTuningArguments, checkpoint: str | Path | None = None) -> PreTrainedModel | PeftModel:
+    """The model that is trained, from a checkpoint or from the base; with LoRA, the base with an adapter.
+
+    A checkpoint is loaded here because the Trainer's own loading loses GPT-NeoX's output layer. What LoRA (Hu et al.
+    2021) does not train need not be fp32.
+    """
+    if not arguments.use_lora:
+        return load_model(str(checkpoint or arguments.model_name_or_path))
+    dtype = torch.bfloat16 if arguments.bf16 else torch.float16 if arguments.fp16 else torch.float32
+    model = load_model(arguments.model_name_or_path, dtype)
+    if checkpoint:
+        return PeftModel.from_pretrained(model, checkpoint, is_trainable=True)
+    targets = arguments.lora_targets
+    adapter = LoraConfig(
+        r=arguments.lora_r,
+        lora_alpha=arguments.lora_alpha,
+        target_modules=targets if targets == "all-linear" else targets.split(","),
+        task_type="CAUSAL_LM",
+    )
+    try:
+        return get_peft_model(model, adapter)
+    except ValueError as error:
+        raise InputError(f"--lora_targets {targets!r} does not suit {type(model).__name__}: {error}") from error
+
+
+def check_output_folder(folder: Path) -> None:
+    """Raise `InputError` where the folder holds something else than a run of this script, or cannot be written to."""
     names = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
-    others = {name for name in names if not re.fullmatch(rf"checkpoint-\d+|\.new|\.cache|{LAST}|{BEST}", name)}
-    if folder.is_file() or (others and TRAINING_RECORD not in others):
+    others = {name for name in names if not re.fullmatch(rf"checkpoint-\d+|\.new|\.cache|runs|{LAST}|{BEST}", name)}
+    # `.new` and a checkpoint of ours: a run that was killed while it put its result in its place.
+    ours = {TRAINING_RECORD, ".new"} & names or any(folder.glob(f"checkpoint-*/{RUN_SETTINGS}"))
+    if folder.is_file() or (others and not ours):
         raise InputError(f"{str(folder)!r} exists and holds something else; nothing was written. Choose another folder")
-    if names - {".new", ".cache", LAST, BEST} and not arguments.resume_from_checkpoint and not arguments.restart:
-        whole = [path.parent for path in folder.glob("checkpoint-*/trainer_state.json")]
-        last = max(whole, key=lambda path: int(path.name.split("-")[1]), default=None)
-        go_on = f"--resume_from_checkpoint {last} to go on, " if last else ""
-        raise InputError(f"{str(folder)!r} holds a run: {go_on}--restart to begin again, or another --output_dir")
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    if not os.access(there, os.W_OK):
+        raise InputError(f"{str(there)!r} is read-only; choose another --output_dir")
 
 
-def fetch_checkpoints(repo_id: str, folder: str) -> str | None:
+def write_manifest(checkpoint: Path) -> None:
+    """Note the size of each file of a checkpoint, when all of them are on the disk: only then is it whole."""
+    files = [file for file in sorted(checkpoint.rglob("*")) if file.is_file() and file.name not in (MANIFEST, UNREAD)]
+    for file in files:
+        with file.open("rb+") as opened:
+            os.fsync(opened.fileno())
+    sizes = {file.relative_to(checkpoint).as_posix(): file.stat().st_size for file in files}
+    new = checkpoint / f".{MANIFEST}"
+    new.write_text(json.dumps(sizes, indent=2) + "\n")
+    new.replace(checkpoint / MANIFEST)
+
+
+def find_fault(checkpoint: Path) -> str | None:
+    """Why a checkpoint is not whole, None if it is."""
+    if not (checkpoint / MANIFEST).is_file():
+        return f"its saving was not finished (no {MANIFEST})"
+    try:
+        sizes = json.loads((checkpoint / MANIFEST).read_text())
+    except ValueError:
+        return f"its {MANIFEST} is damaged"
+    for name, size in sizes.items():
+        if not (checkpoint / name).is_file():
+            return f"{name} is missing"
+        if (there := (checkpoint / name).stat().st_size) != size:
+            return f"{name} has {there:,} bytes instead of {size:,}"
+    return None
+
+
+def list_checkpoints(folder: Path) -> dict[int, Path]:
+    """The checkpoints in a folder, whole or not, by their steps: the newest first."""
+    found = {int(path.name.partition("-")[2]): path for path in folder.glob("checkpoint-*") if path.name[11:].isdigit()}
+    return dict(sorted(found.items(), reverse=True))
+
+
+def find_checkpoint(folder: Path) -> Path | None:
+    """The newest checkpoint that is whole; says which ones were passed over and why."""
+    for checkpoint in list_checkpoints(folder).values():
+        if (fault := find_fault(checkpoint)) is None:
+            return checkpoint
+        print(f"Passed over {checkpoint}: {fault}.")
+    return None
+
+
+def fetch_checkpoints(repo_id: str, folder: Path) -> Path | None:
     """Bring the last and the best checkpoint from the Hub into `folder`; where the last one lies, None if none is."""
     with explain_hub(f"cannot fetch the checkpoints of {repo_id}", OSError):
         if f"{LAST}/{RUN_SETTINGS}" not in huggingface_hub.list_repo_files(repo_id):
             return None
         huggingface_hub.snapshot_download(repo_id, allow_patterns=[f"{LAST}/*", f"{BEST}/*"], local_dir=folder)
-    return str(Path(folder, LAST))
+    return folder / LAST
 
 
-def find_best(state: TrainerState, folder: str) -> Path | None:
+def find_best(state: TrainerState, folder: Path) -> Path | None:
     """The checkpoint with the lowest validation loss: one of this machine, or the one fetched from the Hub."""
-    if state.best_model_checkpoint is None:
-        return None
-    return best if (best := Path(state.best_model_checkpoint)).exists() else Path(folder, BEST)
+    for checkpoint in (folder / f"checkpoint-{state.best_global_step}", folder / BEST):
+        file = checkpoint / "trainer_state.json"
+        if file.is_file() and TrainerState.load_from_json(str(file)).global_step == state.best_global_step:
+            return checkpoint
+    return None
 
 
 def run_settings(arguments: FineTuningArguments, record: dict[str, Any]) -> dict[str, Any]:
     """What decides the course of a run: a checkpoint of another one must not be continued."""
-    names = ("learning_rate", "lr_scheduler_type", "warmup_steps", "optim", "weight_decay", "max_grad_norm", "seed",
-             "validation_examples")  # fmt: skip
+    names = ["learning_rate", "lr_scheduler_type", "warmup_steps", "optim", "weight_decay", "max_grad_norm", "seed",
+             "validation_examples", "train_sampling_strategy", "use_lora"]  # fmt: skip
+    names += ["lora_r", "lora_alpha", "lora_targets"] if arguments.use_lora else []
     settings = {name: getattr(arguments, name) for name in names}
     settings["base_model"] = Path(arguments.model_name_or_path).name  # the rest of a path may change with the machine
-    settings["examples_per_step"] = (
-        arguments.train_batch_size * arguments.gradient_accumulation_steps * arguments.world_size
-    )
-    return settings | {name: record[name] for name in ("texts", "tokenizer", "prompt_template", "max_length")}
+    settings["examples_per_step"] = step_size(arguments)
+    return settings | {name: record[name] for name in ("texts", "tokenizer", "prompt_template", "max_length",
+                                                       "max_summary_tokens")}  # fmt: skip
 
 
-def check_checkpoint(arguments: FineTuningArguments, settings: dict[str, Any]) -> None:
-    """Raise `InputError` where the checkpoint to resume from is not whole or is one of another run."""
-    checkpoint = arguments.resume_from_checkpoint
-    if not Path(checkpoint, RUN_SETTINGS).is_file():
-        raise InputError(f"--resume_from_checkpoint {checkpoint!r} is no whole checkpoint: it has no {RUN_SETTINGS}")
-    epochs = json.loads(Path(checkpoint, "trainer_state.json").read_text())["num_train_epochs"]
-    if arguments.max_steps <= 0 and epochs != math.ceil(arguments.num_train_epochs):
-        raise InputError(f"{checkpoint!r} is of a run with another number of epochs; give --num_train_epochs {epochs}")
-    before = json.loads(Path(checkpoint, RUN_SETTINGS).read_text())
+def step_size(arguments: FineTuningArguments) -> int:
+    """Examples in a step of the optimizer, over all processes."""
+    return arguments.train_batch_size * arguments.gradient_accumulation_steps * arguments.world_size
+
+
+def count_steps(arguments: FineTuningArguments, examples: int) -> int:
+    """Steps of the whole run, as the Trainer counts them."""
+    per_epoch = math.ceil(examples / step_size(arguments))
+    return arguments.max_steps if arguments.max_steps > 0 else math.ceil(arguments.num_train_epochs * per_epoch)
+
+
+def read_finished(folder: Path) -> dict[str, Any]:
+    """The record of the finished model in a folder; empty where there is none, or a later run has begun."""
+    if not (folder / TRAINING_RECORD).is_file() or not (folder / "config.json").is_file():
+        return {}
+    record = json.loads((folder / TRAINING_RECORD).read_text())
+    steps = [step for step, checkpoint in list_checkpoints(folder).items() if find_fault(checkpoint) is None]
+    return record if not steps or steps[0] >= record["results"]["steps"] else {}
+
+
+def check_settings(before: dict[str, Any], settings: dict[str, Any], what: str) -> None:
+    """Raise `InputError` where a checkpoint or a finished model is one of another run."""
     if differences := [name for name in settings if before.get(name) != settings[name]]:
-        raise InputError(f"{checkpoint!r} is of a run that differs in {', '.join(differences)}; give them again, "
+        raise InputError(f"{what} is of a run that differs in {', '.join(differences)}; give them again, "
                          "or begin anew with --restart, or in another --output_dir or --hub_model_id")  # fmt: skip
+
+
+def is_finished(folder: Path, settings: dict[str, Any], steps: int, checkpoint: Path | None) -> bool:
+    """Whether a folder holds the finished model of this run, of so many steps or more.
+
+    Raises `InputError` where it is of another run, or where more steps are asked for and no checkpoint is left.
+    """
+    if not (record := read_finished(folder)):
+        return False
+    check_settings(record.get("settings", {}), settings, f"the finished model in {str(folder)!r}")
+    done = record["results"]["steps"]
+    if done < steps and not checkpoint:
+        raise InputError(f"{str(folder)!r} holds a finished model of {done} steps and no checkpoint to go on from; "
+                         "anew with --restart, or in another --output_dir")  # fmt: skip
+    return done >= steps
+
+
+def find_start(arguments: FineTuningArguments, settings: dict[str, Any], repo_id: str | None) -> Path | None:
+    """The checkpoint to go on from: the one that a flag names, or the newest whole one here or in `repo_id` on the Hub.
+
+    None where there is none, or with --restart. Raises `InputError` for one that is not whole or is of another run.
+    """
+    folder = Path(arguments.output_dir)
+    if arguments.resume_from_checkpoint:
+        checkpoint = Path(arguments.resume_from_checkpoint)
+    elif arguments.restart:
+        return None
+    else:
+        checkpoint = find_checkpoint(folder) or (repo_id and fetch_checkpoints(repo_id, folder))
+    if not checkpoint:
+        return None
+    if fault := find_fault(checkpoint):
+        raise InputError(f"the checkpoint {str(checkpoint)!r} is not whole: {fault}")
+    check_settings(json.loads((checkpoint / RUN_SETTINGS).read_text()), settings, repr(str(checkpoint)))
+    return checkpoint
+
+
+def describe_start(state: TrainerState, checkpoint: Path, steps: int) -> str:
+    """Where a run goes on, and what another length than before does to its learning rate. Raises `InputError`."""
+    if state.global_step > steps:
+        raise InputError(f"{str(checkpoint)!r} is of step {state.global_step}, beyond the {steps} steps asked for; "
+                         "give more --num_train_epochs, or another --output_dir")  # fmt: skip
+    text = f"Going on from step {state.global_step} of {steps}: {checkpoint}"
+    if state.max_steps != steps:
+        text += (f"\nIt was planned for {state.max_steps} steps. From here on the learning rate is that of {steps} "
+                 "steps: not the same run as one of that length from its beginning.")  # fmt: skip
+    return text
 
 
 def load_examples(
@@ -286,7 +448,7 @@ def summary_loss(
     time. For all at once that would be the most memory that training needs.
     """
     pairs = zip(logits.unbind(), labels.unbind(), strict=True)
-    total = torch.stack([checkpoint(sum_of_losses, *pair, use_reentrant=False) for pair in pairs]).sum()
+    total = torch.stack([recompute_backward(sum_of_losses, *pair, use_reentrant=False) for pair in pairs]).sum()
     return total / ((labels[:, 1:] != IGNORE_INDEX).sum() if num_items_in_batch is None else num_items_in_batch)
 
 
@@ -345,16 +507,17 @@ class LengthGroupedOrder(torch.utils.data.Sampler[int]):
 class SummaryTrainer(Trainer):
     """The Trainer, with steps of about one length and an `eval_loss` that is the mean over tokens, not batches.
 
-    Several processes take the steps that one would take: the same examples, each once.
+    Several processes take the steps that one would take: the same examples, each once. A checkpoint tells what run it
+    is of and whether it is whole. A loss or gradient that is no number stops the run.
     """
 
+    settings: dict[str, Any] = {}  # noqa: RUF012  # what goes into RUN_SETTINGS
     order: LengthGroupedOrder | None = None
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> torch.utils.data.Sampler[int] | None:
         if self.args.train_sampling_strategy != "group_by_length":
             return super()._get_train_sampler(train_dataset)
-        step_size = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
-        self.order = LengthGroupedOrder(self.train_dataset["length"][:], step_size, self.args.seed)
+        self.order = LengthGroupedOrder(self.train_dataset["length"][:], step_size(self.args), self.args.seed)
         return self.order
 
     def _run_epoch(self, **progress: Any) -> None:
@@ -375,6 +538,41 @@ class SummaryTrainer(Trainer):
             batch_samples[-1]["labels"][max(0, own) :] = IGNORE_INDEX
         return super()._get_num_items_in_batch(batch_samples, device)
 
+    def training_step(self, *args: Any, **more: Any) -> torch.Tensor:
+        self.last_loss = super().training_step(*args, **more)
+        return self.last_loss
+
+    def _get_grad_norm(self, *args: Any, **more: Any) -> float:
+        norm = super()._get_grad_norm(*args, **more)
+        # With fp16 a gradient may overflow: its step is left out and the next ones are scaled down.
+        if not math.isfinite(norm) and (self.accelerator.scaler is None or not torch.isfinite(self.last_loss)):
+            precision = "fp16" if self.args.fp16 else "bf16"
+            raise FloatingPointError(
+                f"step {self.state.global_step + 1}: the loss is {self.last_loss.item():.4g}, the norm of the gradient "
+                f"{norm:.4g}. Its examples: rows {self.find_rows()} of the tokenized train split. Look at them, or try "
+                f"a smaller --learning_rate, --warmup_steps 100, or --{precision} False."
+            )
+        return norm
+
+    def find_rows(self) -> str:
+        """The rows of the training split that the step under way has learned from."""
+        size, order = step_size(self.args), list(self.order or ())
+        start = self.state.global_step % max(1, math.ceil(len(order) / size)) * size
+        return ", ".join(map(str, order[start : start + size])) or "(unknown)"
+
+    def _save_checkpoint(self, *args: Any, **more: Any) -> None:
+        folder = Path(self.args.output_dir, f"checkpoint-{self.state.global_step}")
+        try:
+            super()._save_checkpoint(*args, **more)
+            self.accelerator.wait_for_everyone()  # each process writes a file of its own
+            if self.args.should_save:
+                (folder / RUN_SETTINGS).write_text(json.dumps(self.settings, indent=2) + "\n")
+                write_manifest(folder)
+        except (OSError, RuntimeError, SafetensorError) as error:  # RuntimeError: torch, on a full disk
+            reason, free = str(error).splitlines()[0], say_bytes(shutil.disk_usage(folder.parent).free)
+            raise OSError(f"{folder} was not saved: {reason} ({free} of disk free). The one before it is whole: when "
+                          "there is room, the same command goes on from there") from error  # fmt: skip
+
     def _get_eval_sampler(self, eval_dataset: Dataset) -> torch.utils.data.Sampler[int]:
         return torch.utils.data.SequentialSampler(eval_dataset)  # sorted by length; the stock one mixes small sets
 
@@ -390,32 +588,56 @@ class SummaryTrainer(Trainer):
         return None, torch.stack(sums), (labels[:, 1:] != IGNORE_INDEX).sum(1)
 
 
-class CheckpointKeeper(TrainerCallback):
-    """Notes in each checkpoint what run it is of, and puts it and the best one on the Hub if there is a `repo_id`.
+class Stop(TrainerCallback):
+    """On SIGTERM or Ctrl-C: saves after the step that is under way and ends the training. The second: at once."""
+
+    def __init__(self) -> None:
+        self.asked, self.stopped, self.handlers = False, False, {}
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: Any, **_: Any) -> None:
+        state.compute_steps(args, state.max_steps)  # a checkpoint brings along how often its run logged and saved
+        self.handlers = {number: signal.signal(number, self.ask) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    def ask(self, *_: Any) -> None:
+        print("\nStopping after this step, with a checkpoint. Once more: at once.", flush=True)
+        self.asked = True
+        self.on_train_end()
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: Any, **_: Any) -> None:
+        asked = reduce(torch.tensor(float(self.asked), device=args.device), "sum")  # all processes stop, or none
+        if asked > 0 and state.global_step < state.max_steps:
+            self.stopped = control.should_log = control.should_save = control.should_training_stop = True
+
+    def on_epoch_end(self, args: TrainingArguments, state: TrainerState, control: Any, **_: Any) -> None:
+        if self.stopped:  # inside an epoch, which has not ended: no evaluation that the unbroken run does not have
+            control.should_evaluate = control.should_save = False
+
+    def on_train_end(self, *_: Any, **__: Any) -> None:
+        for number, handler in self.handlers.items():
+            signal.signal(number, handler)
+
+
+class CheckpointPusher(TrainerCallback):
+    """Puts each checkpoint and the best one on the Hub.
 
     Both go in one commit, and training waits for it: the Trainer's own pushing leaves checkpoints out while one is on
     its way, never pushes the best one and swallows errors. A push that fails is told; the next checkpoint comes soon.
     """
 
-    def __init__(self, settings: dict[str, Any], repo_id: str | None) -> None:
-        self.settings, self.repo_id, self.pushed_step = settings, repo_id, None
+    def __init__(self, repo_id: str) -> None:
+        self.repo_id, self.pushed_step = repo_id, None
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: Any, **_: Any) -> None:
-        PartialState().wait_for_everyone()  # each process writes a file of its own into the checkpoint
         if not state.is_world_process_zero:
             return
         last = Path(args.output_dir, f"checkpoint-{state.global_step}")
-        (last / RUN_SETTINGS).write_text(json.dumps(self.settings, indent=2) + "\n")
-        if self.repo_id is None:
-            return
-        folders = {LAST: last, BEST: find_best(state, args.output_dir) or last}
+        folders = {LAST: last, BEST: find_best(state, Path(args.output_dir)) or last}
         files = {f"{name}/{file.name}": file for name, folder in folders.items() for file in folder.iterdir()}
         try:
             with explain_hub(f"the checkpoint of step {state.global_step} was not pushed", OSError):
                 there = huggingface_hub.list_repo_files(self.repo_id)
                 stale = [path for path in there if path.startswith((f"{LAST}/", f"{BEST}/")) and path not in files]
-                # training_args.bin is a pickle that nothing reads.
-                operations = [CommitOperationAdd(path, files[path]) for path in files if not path.endswith("args.bin")]
+                operations = [CommitOperationAdd(path, files[path]) for path in files if not path.endswith(UNREAD)]
                 operations += [CommitOperationDelete(path) for path in stale]
                 message = f"Checkpoint of step {state.global_step}"
                 huggingface_hub.create_commit(self.repo_id, operations, commit_message=message)
@@ -444,17 +666,18 @@ def without_logits(forward: Callable[..., ModelOutput]) -> Callable[..., ModelOu
 
 
 def build_trainer(
-    model: PreTrainedModel,
+    model: PreTrainedModel | PeftModel,
     arguments: FineTuningArguments,
     tokenizer: Tokenizer,
     examples: DatasetDict,
     callbacks: list[TrainerCallback],
 ) -> SummaryTrainer:
     """The Trainer for tokenized splits, with at most `arguments.validation_examples` of validation."""
-    keeps_logits = "logits_to_keep" in inspect.signature(model.forward).parameters
+    plain = model.get_base_model() if isinstance(model, PeftModel) else model
+    keeps_logits = "logits_to_keep" in inspect.signature(plain.forward).parameters
     if not keeps_logits:
-        print(f"{type(model).__name__} takes no logits_to_keep: so logits are computed for the reviews too (slow).")
-    model.loss_function, model.forward = summary_loss, without_logits(model.forward)
+        print(f"{type(plain).__name__} takes no logits_to_keep: so logits are computed for the reviews too (slow).")
+    plain.loss_function, model.forward = summary_loss, without_logits(model.forward)
     validation = examples["validation"].shuffle(SEED)  # not the run's seed: so that runs can be compared
     validation = validation.take(min(len(validation), arguments.validation_examples))
     longest_first = torch.tensor(validation["length"][:]).argsort(descending=True, stable=True)
@@ -470,21 +693,20 @@ def build_trainer(
     )
 
 
-def summarize(state: TrainerState) -> dict[str, float | None]:
-    """Epochs, steps, losses; `eval_loss` is that of the model that is saved, None where it was not evaluated.
+def summarize(state: TrainerState, saved_step: int) -> dict[str, float | None]:
+    """Epochs, steps, losses; `eval_loss` is that of `saved_step`, None where it was not evaluated.
 
     `train_loss` is the mean over all logged steps, those before an interruption too.
     """
     losses = {entry["step"]: entry["eval_loss"] for entry in state.log_history if "eval_loss" in entry}
     logged = [(0, 0.0)] + [(entry["step"], entry["loss"]) for entry in state.log_history if "loss" in entry]
     weighted = sum((step - before) * loss for (before, _), (step, loss) in pairwise(logged))
-    best = state.best_model_checkpoint
     return {
         "epochs": state.epoch,
         "steps": state.global_step,
         "train_loss": weighted / logged[-1][0] if logged[-1][0] else None,
         "eval_loss_before": losses.get(0),
-        "eval_loss": losses.get(int(best.rpartition("-")[2]) if best else state.global_step),
+        "eval_loss": losses.get(saved_step),
     }
 
 
@@ -561,6 +783,8 @@ def save_result(
     new = Path(folder, ".new")
     shutil.rmtree(new, ignore_errors=True)
     model.save_pretrained(new, state_dict=weights)
+    model.config.save_pretrained(new)  # an adapter comes without
+    model.generation_config.save_pretrained(new)
     tokenizer.save_pretrained(new)
     draw_loss_curve(history, new / "loss_curve.png")
     for name, text in texts.items():
@@ -583,6 +807,160 @@ def push_model(names: list[str], folder: str, repo_id: str, private: bool | None
         huggingface_hub.upload_folder(repo_id=repo_id, **files, commit_message="Add the fine-tuned model")
 
 
+def peak_memory() -> int:
+    """Bytes: the most that the GPU gave to this process, or its largest resident set so far."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_reserved()
+    status = Path("/proc/self/status")
+    if status.exists():
+        return int(status.read_text().partition("VmHWM:")[2].split()[0]) * 1024
+    memory = psutil.Process().memory_info()
+    return getattr(memory, "peak_wset", memory.rss)
+
+
+class StepTimer(TrainerCallback):
+    """Seconds and peak memory of each step; ends the training when it has taken PLAN_SECONDS."""
+
+    def __init__(self) -> None:
+        self.begun, self.seconds, self.memory = time.perf_counter(), [], []
+
+    def on_step_begin(self, *_: Any, **__: Any) -> None:
+        self.started = time.perf_counter()
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: Any, **_: Any) -> None:
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        self.seconds.append(time.perf_counter() - self.started)
+        self.memory.append(peak_memory())
+        if time.perf_counter() - self.begun > PLAN_SECONDS and len(self.seconds) > 2:
+            control.should_training_stop = True
+
+
+def measure_run(arguments: FineTuningArguments, tokenizer: Tokenizer, examples: DatasetDict) -> dict[str, float]:
+    """Take a few real steps, from the shortest of an epoch to the longest, and work out the whole run from them.
+
+    To be called in a process of its own: it changes `arguments`, and the peak of memory is that of the process.
+    """
+    set_seed(arguments.seed)
+    lengths, size = np.array(examples["train"]["length"][:]), step_size(arguments)
+    order = list(LengthGroupedOrder(lengths.tolist(), size, arguments.seed))
+    steps = [order[start : start + size] for start in range(0, len(order), size)]
+    tokens = np.array([len(step) * lengths[step].max() for step in steps])  # what the step computes, padding included
+    ascending = [index for index in tokens.argsort(kind="stable") if len(steps[index]) == len(steps[0])]
+    probes = [ascending[round(place)] for place in np.linspace(0, len(ascending) - 1, PLAN_STEPS)]
+    rows = [row for index in (probes[0], *probes) for row in steps[index]]  # the first one twice: to warm up
+    arguments.max_steps, arguments.train_sampling_strategy = PLAN_STEPS + 1, "sequential"
+    arguments.eval_strategy = arguments.save_strategy = "no"
+    arguments.eval_on_start, arguments.disable_tqdm, arguments.logging_steps = False, True, PLAN_STEPS + 2
+    timer, model = StepTimer(), prepare_model(arguments)
+    few = DatasetDict(train=examples["train"].select(rows), validation=examples["validation"])
+    trainer = build_trainer(model, arguments, tokenizer, few, [timer])
+    trainer.train()
+    taken = tokens[probes[: len(timer.seconds) - 1]]
+    predict = [np.polynomial.Polynomial.fit(taken, values[1:], 1) for values in (timer.seconds, timer.memory)]
+    # Sorted by length, the middle batch of the validation stands for all of them.
+    evaluated, batch = np.array(trainer.eval_dataset["length"][:]), arguments.per_device_eval_batch_size
+    middle = range(max(0, (len(evaluated) - batch) // 2), min(len(evaluated), (len(evaluated) + batch + 1) // 2))
+    started = time.perf_counter()
+    trainer.evaluate(trainer.eval_dataset.select(middle))
+    evaluation = (time.perf_counter() - started) * evaluated.sum() / evaluated[list(middle)].sum()
+    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    state = [
+        value for values in trainer.optimizer.state.values() for value in values.values() if torch.is_tensor(value)
+    ]
+    return {
+        "parameters": trained,
+        "epoch": float(predict[0](tokens).sum()),
+        "evaluation": float(evaluation),
+        "memory": float(max(timer.memory[-1], predict[1](tokens.max()), peak_memory())),
+        "checkpoint": 4 * trained + sum(value.numel() * value.element_size() for value in state),
+    }
+
+
+def print_plan(arguments: FineTuningArguments, tokenizer: Tokenizer, examples: DatasetDict) -> None:
+    """Print how long the run takes, the whole model and with an adapter, in how much memory, and what to change."""
+    number, steps = len(examples["train"]), count_steps(arguments, len(examples["train"]))
+    epochs = steps / math.ceil(number / step_size(arguments))
+    every = arguments.eval_steps * (steps if arguments.eval_steps < 1 else 1)
+    evaluations = arguments.eval_on_start + (0 if arguments.eval_strategy == "no" else math.ceil(steps / every))
+    print(f"{number:,} examples of {sum(examples['train']['length'][:]):,} tokens; {epochs:g} epochs are {steps:,} "
+          f"steps of {step_size(arguments)} examples, with {evaluations} evaluations")  # fmt: skip
+    cuda = torch.cuda.is_available()
+    memory = torch.cuda.mem_get_info()[1] if cuda else psutil.virtual_memory().total
+    disk = shutil.disk_usage(Path(arguments.output_dir).absolute().parent).free
+    table, fits = [["", "parameters trained", "an epoch", "the run", "memory", "disk"]], True
+    for name, use_lora in (("whole model", False), ("LoRA", True)):
+        variant = copy.copy(arguments)
+        variant.use_lora = use_lora
+        run = measure_apart(variant, tokenizer, examples)
+        if run is None:
+            table.append([name, "", "", "", "too much", ""])
+            fits &= use_lora != arguments.use_lora
+            continue
+        whole = epochs * run["epoch"] + evaluations * run["evaluation"]
+        # The ones kept, the best one, and the one that is being written before the oldest one goes.
+        space = run["checkpoint"] * ((arguments.save_total_limit or evaluations) + 2) + 4 * run["parameters"]
+        times, sizes = map(say_time, (run["epoch"], whole)), map(say_bytes, (run["memory"], space))
+        table.append([name, run["parameters"], *times, *sizes])
+        fits &= use_lora != arguments.use_lora or (run["memory"] < 0.95 * memory and space < disk)
+    print(format_table(table))
+    print(f"Here are {say_bytes(memory)} of memory{' on the GPU' if cuda else ''} and {say_bytes(disk)} of free disk.")
+    if not fits:
+        print(f"It does not fit; {advise_memory(arguments)}")
+
+
+def measure_apart(arguments: FineTuningArguments, *data: Any) -> dict[str, float] | None:
+    """`measure_run` in a process of its own; None where memory was too small."""
+    try:
+        with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+            return pool.submit(measure_run, arguments, *data).result()
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        return None
+
+
+def say_time(seconds: float) -> str:
+    """A duration as a person says it."""
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min" if seconds > 90 else f"{seconds:.0f} s"
+
+
+def say_bytes(number: float) -> str:
+    """A size in GB (1e9 bytes), in MB below one."""
+    return f"{number / 1e9:.1f} GB" if number > 1e9 else f"{number / 1e6:.0f} MB"
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether there was too little memory: on the GPU, on the CPU, or so little that the system ended the process."""
+    names = (torch.OutOfMemoryError, BrokenExecutor)
+    return isinstance(error, names) or "can't allocate memory" in str(error)
+
+
+def advise_memory(arguments: FineTuningArguments) -> str:
+    """What to give for the same training in less memory."""
+    batch, steps = arguments.per_device_train_batch_size, arguments.gradient_accumulation_steps
+    if batch > 1:
+        factor = next(number for number in range(2, batch + 1) if batch % number == 0)
+        return (f"give --per_device_train_batch_size {batch // factor} --gradient_accumulation_steps {steps * factor}, "
+                "which trains the same")  # fmt: skip
+    less = "" if arguments.activation_checkpointing else "--gradient_checkpointing True, "
+    return f"give {less}{'' if arguments.use_lora else '--use_lora True, '}or a smaller --max_length"
+
+
+def train(trainer: SummaryTrainer, checkpoint: Path | None) -> float:
+    """Examples per second, evaluation included. Raises `OSError` where memory is too small, saying what to give."""
+    try:
+        return trainer.train(checkpoint and str(checkpoint)).metrics["train_samples_per_second"]
+    except BaseException as error:
+        # Closes the progress bar, so that what is said about the error comes last.
+        trainer.callback_handler.on_train_end(trainer.args, trainer.state, trainer.control)
+        if not is_out_of_memory(error):
+            raise
+        step = trainer.state.global_step + 1
+        raise OSError(f"out of memory at step {step}; {advise_memory(trainer.args)}") from error
+
+
 @contextmanager
 def process_group() -> Iterator[None]:
     """Leave the group of processes, if there is one, in the end: a process that just stops may end in an abort."""
@@ -596,9 +974,9 @@ def process_group() -> Iterator[None]:
 @process_group()
 def main() -> None:
     arguments: FineTuningArguments = parse_flags(FineTuningArguments, __doc__)
-    check_output_folder(arguments)
-    set_seed(arguments.seed)
-    push, arguments.push_to_hub = arguments.push_to_hub, False  # not by the Trainer: see CheckpointKeeper
+    folder = Path(arguments.output_dir)
+    check_output_folder(folder)
+    push, arguments.push_to_hub = arguments.push_to_hub, False  # not by the Trainer: see CheckpointPusher
 
     # 1. Load tokenizer and examples.
     tokenizer, limit = load_tokenizer(arguments)
@@ -607,63 +985,75 @@ def main() -> None:
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token  # only fills; whether a token is learned is up to the labels
     tokenizer.padding_side = "left"
+    if arguments.plan:
+        print_plan(arguments, tokenizer, examples)
+        return
 
     # 2. Find out where to begin, and load the model.
+    set_seed(arguments.seed)
     name = arguments.hub_model_id or f"{Path(arguments.model_name_or_path).resolve().name}_finetuned"
+    settings, steps = run_settings(arguments, record), count_steps(arguments, len(examples["train"]))
     with arguments.main_process_first(local=False):
         repo_id = open_repository(arguments, name, "model") if push else None
         checkpoints_to = repo_id if arguments.hub_strategy == "checkpoint" else None
-        if checkpoints_to and not arguments.resume_from_checkpoint and not arguments.restart:
-            arguments.resume_from_checkpoint = fetch_checkpoints(repo_id, arguments.output_dir)
-    settings = run_settings(arguments, record)
-    if arguments.resume_from_checkpoint:
-        check_checkpoint(arguments, settings)
+        start = find_start(arguments, settings, checkpoints_to)
+    state = TrainerState.load_from_json(str(start / "trainer_state.json")) if start else TrainerState()
+    if not arguments.restart and not arguments.resume_from_checkpoint and is_finished(folder, settings, steps, start):
+        print(f"{folder} holds the finished model of this run. Next: python evaluation.py. More of it: a larger "
+              "--num_train_epochs; anew: --restart; another run: another --output_dir.")  # fmt: skip
+        return
+    if start:
         arguments.eval_on_start = False
-        step = json.loads(Path(arguments.resume_from_checkpoint, "trainer_state.json").read_text())["global_step"]
-        print(f"Going on from step {step}: {arguments.resume_from_checkpoint}")
-    # A checkpoint too is loaded here: the Trainer's own resuming loses GPT-NeoX's output layer.
-    model = load_model(arguments.resume_from_checkpoint or arguments.model_name_or_path)
-    ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
-    # Said outright that it does not sample: where a model leaves that open, pipelines do.
-    model.generation_config = GenerationConfig(**ends, max_new_tokens=arguments.max_new_tokens, do_sample=False)
+        print(describe_start(state, start, steps))
+    model = prepare_model(arguments, start)
     record |= {"base_model": arguments.model_name_or_path, "base_revision": find_revision(arguments.model_name_or_path)}
 
     # 3. Train.
-    keeper = CheckpointKeeper(settings, checkpoints_to)
-    trainer = build_trainer(model, arguments, tokenizer, examples, [keeper])
+    stop, pusher = Stop(), CheckpointPusher(checkpoints_to)
+    trainer = build_trainer(model, arguments, tokenizer, examples, [stop, *([pusher] if checkpoints_to else [])])
+    trainer.settings = settings
     if (arguments.fsdp or os.environ.get("ACCELERATE_USE_FSDP") == "true") and not trainer.is_fsdp_enabled:
         raise InputError("FSDP needs GPUs: accelerate would use DDP here, without a word. Choose configs/ddp.yaml")
-    if arguments.restart and not arguments.resume_from_checkpoint and arguments.should_save:
-        for folder in Path(arguments.output_dir).glob("checkpoint-[0-9]*"):
-            shutil.rmtree(folder)
-    metrics = trainer.train(resume_from_checkpoint=arguments.resume_from_checkpoint).metrics
+    if arguments.should_save:
+        for step, checkpoint in list_checkpoints(folder).items():
+            if step > state.global_step:  # of a run that begins anew, or not whole
+                shutil.rmtree(checkpoint)
+    speed = None
+    if state.global_step < steps:  # else only the model was not saved any more
+        speed, state = train(trainer, start), trainer.state
+    if stop.stopped:
+        print(f"Stopped at step {state.global_step} of {steps}, which is saved. The same command goes on from there.")
+        sys.exit(1)
 
     # 4. Save the best model. From here on the first process is alone.
-    best = find_best(trainer.state, arguments.output_dir)
+    best = find_best(state, folder)
     gather = trainer.is_fsdp_enabled and not best
     weights = trainer.accelerator.get_state_dict(trainer.model) if gather else None
     if not arguments.should_save:
         return
-    model = load_model(str(best)) if best else model
+    model = prepare_model(arguments, best) if best else model
     model.config.use_cache = True  # the Trainer turns it off
-    record |= {"hub_model_id": repo_id, "results": summarize(trainer.state)}
-    results = record["results"]
+    # Said outright that it does not sample: where a model leaves that open, pipelines do.
+    ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+    model.generation_config = GenerationConfig(**ends, max_new_tokens=arguments.max_new_tokens, do_sample=False)
+    results = summarize(state, state.best_global_step if best else state.global_step)
+    record |= {"hub_model_id": repo_id, "settings": settings, "results": results}
     message = "first review\n\nsecond review"
     if not tokenizer.chat_template.startswith(PROMPT_MARK):
         message = arguments.prompt_template.replace("{review}", message)
     card = model_card(arguments, record, settings, repo_id or arguments.output_dir, message)
     texts = {TRAINING_RECORD: json.dumps(record, indent=2) + "\n", "README.md": str(card)}
-    names = save_result(model, weights, tokenizer, texts, trainer.state.log_history, arguments.output_dir)
+    names = save_result(model, weights, tokenizer, texts, state.log_history, arguments.output_dir)
 
     # 5. Say what came out, and push it if asked.
     before, after = describe_loss(results["eval_loss_before"]), describe_loss(results["eval_loss"])
-    speed = metrics["train_samples_per_second"]
-    print(f"{results['epochs']:g} epochs, {results['steps']} steps, {speed:.2f} examples/s with evaluation")
+    fast = f", {speed:.2f} examples/s with evaluation, at most {say_bytes(peak_memory())} of memory" if speed else ""
+    print(f"{results['epochs']:g} epochs, {results['steps']} steps{fast}")
     print(f"Training loss {describe_loss(results['train_loss'])}; validation loss {before} before, {after} after")
     print(f"Model: {arguments.output_dir} ({f'the best, from {best.name}' if best else 'as it was at the end'})")
     if repo_id:
         if checkpoints_to:
-            there = f"step {keeper.pushed_step}, and the best" if keeper.pushed_step else "none of those saved now"
+            there = f"step {pusher.pushed_step}, and the best" if pusher.pushed_step else "none of those saved now"
             print(f"Checkpoints in {repo_id} on the Hub: {there}; the last one is of step {results['steps']}")
         push_model(names, arguments.output_dir, repo_id, arguments.hub_private_repo)
         print(f"Pushed {repo_id} to the Hub: model, tokenizer, card, curve")

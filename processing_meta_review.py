@@ -162,7 +162,7 @@ def run(main: Callable[[], None]) -> None:
     try:
         with redirect_stdout(sys.stdout if first else StringIO()):
             main()
-    except (InputError, OSError, KeyboardInterrupt) as error:
+    except (InputError, OSError, FloatingPointError, KeyboardInterrupt) as error:
         if not first_here:
             time.sleep(SILENCE)
         wrong_input = isinstance(error, InputError)

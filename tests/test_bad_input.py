@@ -139,19 +139,37 @@ def test_restart_deletes_nothing_before_all_else_is_right(refused, fine_tuned: P
 def test_resuming_something_else_is_refused(refused, fine_tuned: Path, base: Path) -> None:
     checkpoint = fine_tuned / "pythia_finetuned" / "checkpoint-12"
     data = ["--dataset_name", fine_tuned / "processed_meta_review", "--model_name_or_path", base, *FINE_TUNING[:-2]]
-    message = refused(TUNE, *data, "--resume_from_checkpoint", checkpoint)
-    assert "--num_train_epochs 2" in message
+    message = refused(TUNE, *data, "--num_train_epochs", 1, "--resume_from_checkpoint", checkpoint)
+    assert "beyond the 6 steps asked for" in message and "--num_train_epochs" in message
     flags = [*data, "--num_train_epochs", 2, "--learning_rate", 1e-4, "--seed", 1]
     message = refused(TUNE, *flags, "--resume_from_checkpoint", checkpoint)
     assert "differs in learning_rate, seed;" in message and "--restart" in message
-    assert "no whole checkpoint" in refused(TUNE, *data, "--resume_from_checkpoint", fine_tuned)
+    assert "not whole" in refused(TUNE, *data, "--resume_from_checkpoint", fine_tuned)
 
 
-def test_a_finished_run_is_not_overwritten_unasked(refused, fine_tuned: Path, base: Path) -> None:
-    before = (fine_tuned / "pythia_finetuned" / "model.safetensors").read_bytes()
-    message = refused(TUNE, "--output_dir", fine_tuned / "pythia_finetuned")
-    assert "--restart" in message and "--resume_from_checkpoint" in message and "--output_dir" in message
-    assert (fine_tuned / "pythia_finetuned" / "model.safetensors").read_bytes() == before
+@pytest.mark.parametrize(
+    ("flags", "difference"),
+    [
+        (["--learning_rate", "1e-4"], "learning_rate"),
+        (["--seed", "1"], "seed"),
+        (["--per_device_train_batch_size", "2"], "examples_per_step"),
+        (["--use_lora"], "use_lora"),
+        (["--prompt", "instruction"], "prompt_template"),
+    ],
+)
+def test_another_run_in_the_same_folder_is_refused(
+    flags: list, difference: str, refused, fine_tuned: Path, base: Path, tmp_path: Path
+) -> None:
+    """Finished, and interrupted: the same words, and nothing changes."""
+    data = ["--dataset_name", fine_tuned / "processed_meta_review", "--model_name_or_path", base, *FINE_TUNING]
+    shutil.copytree(fine_tuned / "pythia_finetuned", tmp_path / "finished")
+    for name in ("finished/checkpoint-10", "finished/checkpoint-12"):
+        shutil.copytree(tmp_path / name, tmp_path / name.replace("finished", "interrupted"))
+    for folder in ("finished", "interrupted"):
+        before = {path: path.stat().st_mtime_ns for path in (tmp_path / folder).rglob("*")}
+        message = refused(TUNE, *data, *flags, "--output_dir", folder)
+        assert f"differs in {difference};" in message and "--restart" in message and "--output_dir" in message
+        assert {path: path.stat().st_mtime_ns for path in (tmp_path / folder).rglob("*")} == before
 
 
 def test_no_data_yet(refused, base: Path) -> None:

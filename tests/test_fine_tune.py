@@ -14,7 +14,7 @@ from conftest import FINE_TUNING, make_model, make_tokenizer, run_script
 from datasets import Dataset, DatasetDict, load_from_disk
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 from transformers.loss.loss_utils import ForCausalLMLoss
 
@@ -369,14 +369,3 @@ def test_another_tokenization_is_made_again_and_said(fine_tuned: Path, base: Pat
     assert result.returncode == 0, result.stderr
     assert "differs in max_length" in result.stdout and "not evaluated after" in result.stdout
     assert json.loads((tmp_path / "pythia_finetuned" / "training_record.json").read_text())["max_length"] == 230
-
-
-def test_a_loss_that_is_no_number_is_shown(fine_tuned: Path, base: Path, tmp_path: Path) -> None:
-    broken = tmp_path / "broken"
-    shutil.copytree(base, broken)
-    weights = load_file(broken / "model.safetensors")
-    weights["embed_out.weight"][:] = math.nan
-    save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
-    flags = ["--dataset_name", fine_tuned / "processed_meta_review", "--model_name_or_path", broken, "--max_steps", 2]
-    result = run_script("fine_tune.py", *flags, "--max_summary_tokens", 100, "--max_new_tokens", 40, cwd=tmp_path)
-    assert "validation loss nan" in result.stdout and "Training loss nan" in result.stdout
