@@ -33,7 +33,16 @@ from rouge_score.rouge_scorer import RougeScorer
 from tqdm import tqdm
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from fine_tune import MAX_NEW_TOKENS, OUTPUT_DIR, SEED, TRAINING_RECORD, choose_device, find_revision, load_model
+from fine_tune import (
+    MAX_NEW_TOKENS,
+    OUTPUT_DIR,
+    SEED,
+    TRAINING_RECORD,
+    choose_device,
+    find_revision,
+    is_model,
+    load_model,
+)
 from processing_meta_review import (
     KEEP,
     MAX_SUMMARY_TOKENS,
@@ -184,7 +193,7 @@ def choose_workbook(arguments: EvaluationArguments, separator: str) -> tuple[Wor
 def load_record(name: str) -> dict[str, Any]:
     """The record that fine_tune.py saved with a model; empty for a model that it did not make."""
     path = Path(name)
-    if path.is_dir() and not (path / "config.json").exists():
+    if path.is_dir() and not is_model(path):
         raise InputError(f"the folder {name!r} holds no finished model. First: python fine_tune.py")
     if name == MODEL and not path.is_dir():
         raise InputError(f"there is no model {name!r} here. First: python fine_tune.py")

@@ -99,6 +99,7 @@ SEED = 42  # order of the examples; on a CPU the same seed gives the same weight
 SWITCH = {"nargs": "?", "const": True}  # a flag that may stand without a value: --bf16
 TRAINING_RECORD = "training_record.json"  # in the output folder: base model, data, settings, results
 RUN_SETTINGS = "run_settings.json"  # in a checkpoint: what the run is that it belongs to
+CONFIGS = ("config.json", "adapter_config.json")  # a finished model has one of them, put in its place last of all
 MANIFEST = "manifest.json"  # in a checkpoint, written last: its files and their sizes
 UNREAD = "training_args.bin"  # in a checkpoint of the Trainer's: a pickle that nothing reads
 PLAN_STEPS, PLAN_SECONDS = 8, 30  # --plan: steps that are tried, and after how long no further one is begun
@@ -206,11 +207,17 @@ def load_model(name: str, dtype: torch.dtype = torch.float32) -> PreTrainedModel
         return AutoModelForCausalLM.from_pretrained(name, dtype=dtype, use_safetensors=True)
 
 
+def is_model(folder: Path) -> bool:
+    """Whether a folder holds a finished model or adapter."""
+    return any((folder / name).is_file() for name in CONFIGS)
+
+
 def find_revision(name: str) -> str | None:
     """The commit of a model on the Hub that the cache holds, None for a folder."""
     if Path(name).exists():
         return None
-    return Path(huggingface_hub.hf_hub_download(name, "config.json", local_files_only=True)).parent.name
+    files = (huggingface_hub.try_to_load_from_cache(name, file) for file in CONFIGS)
+    return next((Path(file).parent.name for file in files if isinstance(file, str)), None)
 
 
 def prepare_model(arguments: FineTuningArguments, checkpoint: str | Path | None = None) -> PreTrainedModel | PeftModel:
@@ -337,7 +344,7 @@ def count_steps(arguments: FineTuningArguments, examples: int) -> int:
 
 def read_finished(folder: Path) -> dict[str, Any]:
     """The record of the finished model in a folder; empty where there is none, or a later run has begun."""
-    if not (folder / TRAINING_RECORD).is_file() or not (folder / "config.json").is_file():
+    if not (folder / TRAINING_RECORD).is_file() or not is_model(folder):
         return {}
     record = json.loads((folder / TRAINING_RECORD).read_text())
     steps = [step for step, checkpoint in list_checkpoints(folder).items() if find_fault(checkpoint) is None]
@@ -783,14 +790,13 @@ def save_result(
     new = Path(folder, ".new")
     shutil.rmtree(new, ignore_errors=True)
     model.save_pretrained(new, state_dict=weights)
-    model.config.save_pretrained(new)  # an adapter comes without
     model.generation_config.save_pretrained(new)
     tokenizer.save_pretrained(new)
     draw_loss_curve(history, new / "loss_curve.png")
     for name, text in texts.items():
         (new / name).write_text(text)
-    names = sorted((file.name for file in new.iterdir()), key=lambda name: name == "config.json")
-    for name in names:  # config.json last: it marks a finished model
+    names = sorted((file.name for file in new.iterdir()), key=CONFIGS.__contains__)
+    for name in names:  # the configuration last: it marks a finished model
         (new / name).replace(Path(folder, name))
     new.rmdir()
     return names

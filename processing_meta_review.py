@@ -40,6 +40,7 @@ from huggingface_hub import errors as hub_errors
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoTokenizer, HfArgumentParser
 from transformers import PreTrainedTokenizerBase as Tokenizer
+from transformers.utils import find_adapter_config_file
 
 DATASET = "zqz979/meta-review"  # Hub id, folder or file with the reviews and meta-reviews
 MODEL = "EleutherAI/pythia-70m"  # the model to fine-tune; here only its tokenizer and its context are needed
@@ -422,7 +423,9 @@ def load_tokenizer(arguments: TokenizationArguments) -> tuple[Tokenizer, int]:
     """
     name, reserve = arguments.model_name_or_path, arguments.max_summary_tokens
     with explain_hub(f"cannot read the model {name!r}"):
-        context = getattr(AutoConfig.from_pretrained(name), "max_position_embeddings", None)
+        adapter = find_adapter_config_file(name)
+        base = json.loads(Path(adapter).read_text())["base_model_name_or_path"] if adapter else name
+        context = getattr(AutoConfig.from_pretrained(base), "max_position_embeddings", None)
         tokenizer = AutoTokenizer.from_pretrained(name)
     if tokenizer.eos_token_id is None or not tokenizer.is_fast:
         raise InputError(f"the tokenizer of {name!r} has no end-of-text token or is not a fast one; choose another")
