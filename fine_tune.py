@@ -32,6 +32,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from multiprocessing import get_context
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import huggingface_hub
@@ -40,7 +41,7 @@ import psutil
 import torch
 import transformers
 from accelerate.utils import reduce
-from datasets import Dataset, DatasetDict
+from datasets import Dataset, DatasetDict, disable_caching
 from httpx2 import TransportError
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, ModelCard, ModelCardData
 from matplotlib.figure import Figure
@@ -50,7 +51,7 @@ from torch.nn.functional import cross_entropy
 from torch.utils.checkpoint import checkpoint as recompute_backward
 from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel, Trainer, TrainingArguments, set_seed
 from transformers import PreTrainedTokenizerBase as Tokenizer
-from transformers.trainer_callback import TrainerCallback, TrainerState
+from transformers.trainer_callback import PrinterCallback, TrainerCallback, TrainerState
 from transformers.trainer_utils import EvalPrediction
 from transformers.utils import ModelOutput
 
@@ -848,6 +849,7 @@ def measure_run(arguments: FineTuningArguments, tokenizer: Tokenizer, examples: 
     To be called in a process of its own: it changes `arguments`, and the peak of memory is that of the process.
     """
     set_seed(arguments.seed)
+    disable_caching()  # as in run(), which the new process does not pass through
     lengths, size = np.array(examples["train"]["length"][:]), step_size(arguments)
     order = list(LengthGroupedOrder(lengths.tolist(), size, arguments.seed))
     steps = [order[start : start + size] for start in range(0, len(order), size)]
@@ -860,7 +862,9 @@ def measure_run(arguments: FineTuningArguments, tokenizer: Tokenizer, examples: 
     arguments.eval_on_start, arguments.disable_tqdm, arguments.logging_steps = False, True, PLAN_STEPS + 2
     timer, model = StepTimer(), prepare_model(arguments)
     few = DatasetDict(train=examples["train"].select(rows), validation=examples["validation"])
+    transformers.utils.logging.set_verbosity_error()
     trainer = build_trainer(model, arguments, tokenizer, few, [timer])
+    trainer.remove_callback(PrinterCallback)
     trainer.train()
     taken = tokens[probes[: len(timer.seconds) - 1]]
     predict = [np.polynomial.Polynomial.fit(taken, values[1:], 1) for values in (timer.seconds, timer.memory)]
@@ -887,7 +891,7 @@ def print_plan(arguments: FineTuningArguments, tokenizer: Tokenizer, examples: D
     """Print how long the run takes, the whole model and with an adapter, in how much memory, and what to change."""
     number, steps = len(examples["train"]), count_steps(arguments, len(examples["train"]))
     epochs = steps / math.ceil(number / step_size(arguments))
-    every = arguments.eval_steps * (steps if arguments.eval_steps < 1 else 1)
+    every = math.ceil(arguments.eval_steps * (steps if arguments.eval_steps < 1 else 1))
     evaluations = arguments.eval_on_start + (0 if arguments.eval_strategy == "no" else math.ceil(steps / every))
     print(f"{number:,} examples of {sum(examples['train']['length'][:]):,} tokens; {epochs:g} epochs are {steps:,} "
           f"steps of {step_size(arguments)} examples, with {evaluations} evaluations")  # fmt: skip
@@ -918,7 +922,8 @@ def print_plan(arguments: FineTuningArguments, tokenizer: Tokenizer, examples: D
 def measure_apart(arguments: FineTuningArguments, *data: Any) -> dict[str, float] | None:
     """`measure_run` in a process of its own; None where memory was too small."""
     try:
-        with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        with TemporaryDirectory() as folder, ProcessPoolExecutor(1, get_context("spawn")) as pool:
+            arguments.output_dir = folder  # the Trainer makes it, even if it never writes to it
             return pool.submit(measure_run, arguments, *data).result()
     except RuntimeError as error:
         if not is_out_of_memory(error):
