@@ -34,6 +34,8 @@ from datasets import Dataset, DatasetDict
 from httpx2 import TransportError
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, ModelCard, ModelCardData
 from matplotlib.figure import Figure
+from torch.nn.functional import cross_entropy
+from torch.utils.checkpoint import checkpoint
 from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel, Trainer, TrainingArguments, set_seed
 from transformers import PreTrainedTokenizerBase as Tokenizer
 from transformers.trainer_callback import TrainerCallback, TrainerState
@@ -269,6 +271,25 @@ def load_examples(
     return tokenized, cleaning | record
 
 
+def sum_of_losses(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """The losses of an example's summary tokens, added up: `logits` (length, vocabulary), `labels` (length,)."""
+    learned = labels[1:] != IGNORE_INDEX
+    return cross_entropy(logits[:-1][learned].float(), labels[1:][learned], reduction="sum")
+
+
+def summary_loss(
+    logits: torch.Tensor, labels: torch.Tensor, num_items_in_batch: torch.Tensor | int | None = None, **_: Any
+) -> torch.Tensor:
+    """The mean loss of the summary tokens, or their sum divided by `num_items_in_batch`: what the stock loss is.
+
+    Only the bf16 logits are kept for the backward pass; what it needs in fp32 it computes again, for one example at a
+    time. For all at once that would be the most memory that training needs.
+    """
+    pairs = zip(logits.unbind(), labels.unbind(), strict=True)
+    total = torch.stack([checkpoint(sum_of_losses, *pair, use_reentrant=False) for pair in pairs]).sum()
+    return total / ((labels[:, 1:] != IGNORE_INDEX).sum() if num_items_in_batch is None else num_items_in_batch)
+
+
 @dataclass
 class SummaryCollator:
     """Pads examples on the right and asks for logits only from the first label on.
@@ -362,13 +383,11 @@ class SummaryTrainer(Trainer):
     ) -> tuple[None, torch.Tensor, torch.Tensor]:
         """Per example: the sum of its tokens' losses (as "logits") and their number (as "labels"), shape (batch,)."""
         inputs = self._prepare_inputs(inputs)
-        targets = inputs.pop("labels")[:, 1:]
-        learned = targets != IGNORE_INDEX
+        labels = inputs.pop("labels")
         with torch.no_grad(), self.compute_loss_context_manager():
-            logits = model(**inputs).logits[:, :-1][learned].float()
-        losses = torch.nn.functional.cross_entropy(logits, targets[learned], reduction="none")
-        sums = losses.new_zeros(len(targets)).index_add(0, learned.nonzero()[:, 0], losses)
-        return None, sums, learned.sum(1)
+            logits = model(**inputs).logits
+        sums = [sum_of_losses(*example) for example in zip(logits, labels, strict=True)]
+        return None, torch.stack(sums), (labels[:, 1:] != IGNORE_INDEX).sum(1)
 
 
 class CheckpointKeeper(TrainerCallback):
@@ -435,7 +454,7 @@ def build_trainer(
     keeps_logits = "logits_to_keep" in inspect.signature(model.forward).parameters
     if not keeps_logits:
         print(f"{type(model).__name__} takes no logits_to_keep: so logits are computed for the reviews too (slow).")
-    model.forward = without_logits(model.forward)
+    model.loss_function, model.forward = summary_loss, without_logits(model.forward)
     validation = examples["validation"].shuffle(SEED)  # not the run's seed: so that runs can be compared
     validation = validation.take(min(len(validation), arguments.validation_examples))
     longest_first = torch.tensor(validation["length"][:]).argsort(descending=True, stable=True)
@@ -615,8 +634,8 @@ def main() -> None:
     if (arguments.fsdp or os.environ.get("ACCELERATE_USE_FSDP") == "true") and not trainer.is_fsdp_enabled:
         raise InputError("FSDP needs GPUs: accelerate would use DDP here, without a word. Choose configs/ddp.yaml")
     if arguments.restart and not arguments.resume_from_checkpoint and arguments.should_save:
-        for checkpoint in Path(arguments.output_dir).glob("checkpoint-[0-9]*"):
-            shutil.rmtree(checkpoint)
+        for folder in Path(arguments.output_dir).glob("checkpoint-[0-9]*"):
+            shutil.rmtree(folder)
     metrics = trainer.train(resume_from_checkpoint=arguments.resume_from_checkpoint).metrics
 
     # 4. Save the best model. From here on the first process is alone.

@@ -122,8 +122,9 @@ def main() -> None:
     parser.add_argument("--tokenizer", default=MODEL, help="Hub id or folder of the model whose tokenizer is used")
     parser.add_argument("--max_summary_tokens", type=int, default=MAX_SUMMARY_TOKENS)
     parser.add_argument("--times", type=int, nargs="+", default=[1, 10])
+    parser.add_argument("--contestants", nargs="+", default=list(CONTESTANTS), choices=CONTESTANTS)
     arguments = parse(parser, measure)
-    arguments.contestants = [f"{name}_x{times}" for times in arguments.times for name in CONTESTANTS]
+    arguments.contestants = [f"{name}_x{times}" for times in arguments.times for name in arguments.contestants]
     runs = take_turns(__file__, arguments, {})
     results = {name: medians(runs[name]) for name in runs}
     formats = {"rows": ",.0f", "rows/s": ".0f", "seconds": ".1f", "GB": ".2f"}

@@ -29,7 +29,7 @@ from measuring import (
 )
 from torch.utils.flop_counter import FlopCounterMode
 
-from fine_tune import SummaryCollator, choose_device
+from fine_tune import SummaryCollator, choose_device, summary_loss
 from processing_meta_review import IGNORE_INDEX, run
 
 SUMMARY_SHARE = 7
@@ -47,6 +47,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, float]:
     size, batch, length = arguments.contestant.split("-")
     device, dtype = choose_device()
     model = make_pythia(size).to(device)
+    model.loss_function = summary_loss
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, fused=True)
     ids = torch.randint(1, 50_000, (int(batch), int(length)), generator=torch.Generator().manual_seed(SEED))
     labels = ids.clone()

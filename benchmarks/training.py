@@ -8,6 +8,7 @@ Every contestant sees each row once, four to an optimizer step, after a warm-up 
 """
 
 import argparse
+import gc
 from collections.abc import Callable
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -43,6 +44,7 @@ from fine_tune import (
     SummaryCollator,
     build_trainer,
     choose_device,
+    summary_loss,
 )
 from processing_meta_review import TOKENIZED_DIR, run
 
@@ -112,6 +114,7 @@ class Bare:
 
     def __init__(self, model: torch.nn.Module, rows: DatasetDict, folder: str) -> None:
         self.model, collate = model.to(choose_device()[0]), SummaryCollator(0, True)
+        model.loss_function = summary_loss
         order = list(LengthGroupedOrder(rows["train"]["length"][:], STEP, SEED))
         examples = rows["train"].remove_columns("length").to_list()
         self.batches = [collate([examples[i] for i in order[k : k + STEP]]) for k in range(0, len(order), STEP)]
@@ -149,6 +152,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, float]:
     rows, warm_up = (DatasetDict(train=part, validation=part) for part in (drawn.skip(WARM_UP), drawn.take(WARM_UP)))
     with TemporaryDirectory() as folder:
         make(model, warm_up, folder).train()
+        gc.collect()  # a Trainer holds on to itself, and so to the optimizer of the warm-up
         trainer = make(model, rows, folder)
         time = seconds(trainer.train)
         result = {"examples/s": len(rows["train"]) / time, "tokens/s": sum(rows["train"]["length"][:]) / time}

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from transformers.loss.loss_utils import ForCausalLMLoss
 
 from fine_tune import (
     FineTuningArguments,
@@ -23,6 +24,7 @@ from fine_tune import (
     SummaryCollator,
     build_trainer,
     load_model,
+    summary_loss,
 )
 from processing_meta_review import encode_prompts, parse_flags
 
@@ -71,6 +73,7 @@ def test_loss_and_gradients_are_those_of_the_plain_model(
     losses.mean().backward()
     expected = {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
     model.zero_grad()
+    model.loss_function = summary_loss
     assert "logits_to_keep" in inspect.signature(model.forward).parameters
     collate, loss = SummaryCollator(0, keeps_logits), 0.0
     for start in range(0, len(examples), batch):
@@ -82,6 +85,23 @@ def test_loss_and_gradients_are_those_of_the_plain_model(
     assert loss == pytest.approx(losses.mean().item(), rel=1e-5)
     for name, parameter in model.named_parameters():
         assert torch.allclose(parameter.grad, expected[name], atol=1e-6), name
+
+
+@given(
+    lengths=st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9)), min_size=1, max_size=5), count=st.integers(1, 99)
+)
+@settings(max_examples=25, deadline=None)
+def test_the_loss_is_the_stock_one(lengths: list[tuple[int, int]], count: int) -> None:
+    """Divided by the number of tokens that the Trainer gives, or, without it, the mean."""
+    batch = SummaryCollator(0, True)(make_examples(lengths))
+    logits = torch.randn(*batch["labels"].shape, 400, generator=torch.Generator().manual_seed(0)).bfloat16()
+    for number in (None, count, torch.tensor(count)):
+        ours, stock = (logits.clone().requires_grad_() for _ in range(2))
+        loss = summary_loss(ours, batch["labels"], num_items_in_batch=number)
+        expected = ForCausalLMLoss(stock, batch["labels"], 400, num_items_in_batch=number)
+        (loss + expected).backward()
+        assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+        assert torch.allclose(ours.grad, stock.grad, rtol=2**-8, atol=1e-7)  # a bf16 number has 8 bits
 
 
 @pytest.mark.parametrize(("batch", "accumulation"), [(1, 5), (2, 3), (5, 1)])
