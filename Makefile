@@ -1,11 +1,12 @@
 # make demo: the three scripts on assets/demo/, no Hub needed.   make test: the tests.   make lint: style.
+# make test-faults: a run killed 24 times; takes some minutes.
 PYTHON ?= python3
 BIN = .venv/bin
 DEMO = demo_output
 DEMO_MODEL = assets/demo/model
 DEMO_DATA = --dataset_name $(DEMO)/processed_meta_review --tokenized_dir $(DEMO)/tokenized_meta_review
 
-.PHONY: demo test lint clean
+.PHONY: demo test test-faults lint clean
 
 demo: .venv/installed
 	rm -rf $(DEMO) && mkdir $(DEMO)
@@ -21,7 +22,10 @@ demo: .venv/installed
 	@echo "Look at: $(DEMO)/eval_test.xlsx  $(DEMO)/demo_finetuned/loss_curve.png  $(DEMO)/demo_finetuned/README.md"
 
 test: .venv/installed-tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -n 2 --dist loadfile  # one thread each: two would be in each other's way
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -m "not faults" -n 2 --dist loadfile  # one thread each: two would be in each other's way
+
+test-faults: .venv/installed-tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/test_faults.py -s
 
 lint: .venv/installed-tests
 	$(BIN)/ruff check .

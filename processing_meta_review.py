@@ -73,7 +73,7 @@ CARDS = Path(__file__).resolve().parent / "assets" / "cards"  # templates of wha
 DROP_REASONS = ("empty", "duplicate", "in a later split")
 FILE_FORMATS = {".csv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
 RECORD = "processing_record.json"  # in both folders: what they were made with
-SILENCE = 5  # seconds in which a launcher ends the other processes, once one has failed
+SILENCE = 60  # seconds that a process waits for the first of its machine to tell what went wrong with both
 SHOWN = {"input_ids": slice(20), "labels": slice(-20, None), "review": slice(300), "summary": slice(300)}  # in a card
 
 
@@ -152,8 +152,8 @@ def parse_flags(dataclass_type: type, description: str) -> Any:
 def run(main: Callable[[], None]) -> None:
     """Run a script. Wrong input ends it with status 2, a failure at run time with 1, each told in plain words.
 
-    Of several processes (torchrun, accelerate launch) the first one speaks. Another one tells a failure only where it
-    is the only one to fail: otherwise the launcher ends it while it waits.
+    Of several processes (torchrun, accelerate launch) the first one speaks. Another one waits before it tells a
+    failure: where the first one fails too, the launcher ends it meanwhile.
     """
     first, first_here = (os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK"))
     datasets.disable_caching()  # else every map leaves a file beside the data it read
@@ -164,6 +164,8 @@ def run(main: Callable[[], None]) -> None:
         with redirect_stdout(sys.stdout if first else StringIO()):
             main()
     except (InputError, OSError, FloatingPointError, KeyboardInterrupt) as error:
+        if not first_here and isinstance(error, KeyboardInterrupt):
+            sys.exit(1)
         if not first_here:
             time.sleep(SILENCE)
         wrong_input = isinstance(error, InputError)
