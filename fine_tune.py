@@ -343,15 +343,6 @@ def count_steps(arguments: FineTuningArguments, examples: int) -> int:
     return arguments.max_steps if arguments.max_steps > 0 else math.ceil(arguments.num_train_epochs * per_epoch)
 
 
-def read_finished(folder: Path) -> dict[str, Any]:
-    """The record of the finished model in a folder; empty where there is none, or a later run has begun."""
-    if not (folder / TRAINING_RECORD).is_file() or not is_model(folder):
-        return {}
-    record = json.loads((folder / TRAINING_RECORD).read_text())
-    steps = [step for step, checkpoint in list_checkpoints(folder).items() if find_fault(checkpoint) is None]
-    return record if not steps or steps[0] >= record["results"]["steps"] else {}
-
-
 def check_settings(before: dict[str, Any], settings: dict[str, Any], what: str) -> None:
     """Raise `InputError` where a checkpoint or a finished model is one of another run."""
     if differences := [name for name in settings if before.get(name) != settings[name]]:
@@ -359,18 +350,21 @@ def check_settings(before: dict[str, Any], settings: dict[str, Any], what: str) 
                          "or begin anew with --restart, or in another --output_dir or --hub_model_id")  # fmt: skip
 
 
-def is_finished(folder: Path, settings: dict[str, Any], steps: int, checkpoint: Path | None) -> bool:
+def is_finished(folder: Path, settings: dict[str, Any], steps: int, checkpoint_step: int | None) -> bool:
     """Whether a folder holds the finished model of this run, of so many steps or more.
 
     Raises `InputError` where it is of another run, or where more steps are asked for and no checkpoint is left.
     """
-    if not (record := read_finished(folder)):
+    if not (folder / TRAINING_RECORD).is_file() or not is_model(folder):
         return False
-    check_settings(record.get("settings", {}), settings, f"the finished model in {str(folder)!r}")
+    record = json.loads((folder / TRAINING_RECORD).read_text())
     done = record["results"]["steps"]
-    if done < steps and not checkpoint:
+    if checkpoint_step is not None and checkpoint_step < done:
+        return False  # a run that began anew and was interrupted
+    check_settings(record["settings"], settings, f"the finished model in {str(folder)!r}")
+    if checkpoint_step is None and done < steps:
         raise InputError(f"{str(folder)!r} holds a finished model of {done} steps and no checkpoint to go on from; "
-                         "anew with --restart, or in another --output_dir")  # fmt: skip
+                         "begin anew with --restart, or in another --output_dir")  # fmt: skip
     return done >= steps
 
 
@@ -453,9 +447,12 @@ def summary_loss(
     """The mean loss of the summary tokens, or their sum divided by `num_items_in_batch`: what the stock loss is.
 
     Only the bf16 logits are kept for the backward pass; what it needs in fp32 it computes again, for one example at a
-    time. For all at once that would be the most memory that training needs.
+    time. For all at once that would be the most memory that training needs. Without gradients, in evaluation, it is the
+    sum of each example, shape (batch,).
     """
     pairs = zip(logits.unbind(), labels.unbind(), strict=True)
+    if not torch.is_grad_enabled():
+        return torch.stack([sum_of_losses(*pair) for pair in pairs])
     total = torch.stack([recompute_backward(sum_of_losses, *pair, use_reentrant=False) for pair in pairs]).sum()
     return total / ((labels[:, 1:] != IGNORE_INDEX).sum() if num_items_in_batch is None else num_items_in_batch)
 
@@ -571,6 +568,8 @@ class SummaryTrainer(Trainer):
     def _save_checkpoint(self, *args: Any, **more: Any) -> None:
         folder = Path(self.args.output_dir, f"checkpoint-{self.state.global_step}")
         try:
+            if self.args.should_save:
+                (folder / MANIFEST).unlink(missing_ok=True)  # where a step is saved again
             super()._save_checkpoint(*args, **more)
             self.accelerator.wait_for_everyone()  # each process writes a file of its own
             if self.args.should_save:
@@ -589,11 +588,9 @@ class SummaryTrainer(Trainer):
     ) -> tuple[None, torch.Tensor, torch.Tensor]:
         """Per example: the sum of its tokens' losses (as "logits") and their number (as "labels"), shape (batch,)."""
         inputs = self._prepare_inputs(inputs)
-        labels = inputs.pop("labels")
         with torch.no_grad(), self.compute_loss_context_manager():
-            logits = model(**inputs).logits
-        sums = [sum_of_losses(*example) for example in zip(logits, labels, strict=True)]
-        return None, torch.stack(sums), (labels[:, 1:] != IGNORE_INDEX).sum(1)
+            sums = model(**inputs).loss
+        return None, sums, (inputs["labels"][:, 1:] != IGNORE_INDEX).sum(1)
 
 
 class Stop(TrainerCallback):
@@ -617,7 +614,7 @@ class Stop(TrainerCallback):
             self.stopped = control.should_log = control.should_save = control.should_training_stop = True
 
     def on_epoch_end(self, args: TrainingArguments, state: TrainerState, control: Any, **_: Any) -> None:
-        if self.stopped:  # inside an epoch, which has not ended: no evaluation that the unbroken run does not have
+        if self.stopped and state.epoch % 1:  # it has not ended: no evaluation that the unbroken run does not have
             control.should_evaluate = control.should_save = False
 
     def on_train_end(self, *_: Any, **__: Any) -> None:
@@ -996,6 +993,8 @@ def main() -> None:
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token  # only fills; whether a token is learned is up to the labels
     tokenizer.padding_side = "left"
+    if arguments.plan and arguments.world_size > 1:
+        raise InputError("--plan measures one process: give it without a launcher")
     if arguments.plan:
         print_plan(arguments, tokenizer, examples)
         return
@@ -1009,7 +1008,8 @@ def main() -> None:
         checkpoints_to = repo_id if arguments.hub_strategy == "checkpoint" else None
         start = find_start(arguments, settings, checkpoints_to)
     state = TrainerState.load_from_json(str(start / "trainer_state.json")) if start else TrainerState()
-    if not arguments.restart and not arguments.resume_from_checkpoint and is_finished(folder, settings, steps, start):
+    flagged = arguments.restart or arguments.resume_from_checkpoint
+    if not flagged and is_finished(folder, settings, steps, state.global_step if start else None):
         print(f"{folder} holds the finished model of this run. Next: python evaluation.py. More of it: a larger "
               "--num_train_epochs; anew: --restart; another run: another --output_dir.")  # fmt: skip
         return

@@ -57,14 +57,15 @@ def test_killed_again_and_again_it_ends_with_the_same_weights(fine_tuned: Path, 
     duration = time.monotonic() - started
     unbroken, folder = (tmp_path / name / "pythia_finetuned" for name in ("unbroken", "killed"))
     folder.parent.mkdir()
-    kills, finished, story = 0, 0, []
+    kills, finished, reached, story = 0, 0, 0, []
     while kills < KILLS or not finished:
         with (tmp_path / "log").open("w+") as log:
             process = subprocess.Popen(
                 command(fine_tuned, base), cwd=folder.parent, env=environment, stdout=log, stderr=log
             )
-            # Kills before the training begins teach nothing; after KILLS it may come to its end.
-            patience = 600 if kills >= KILLS else rng.uniform(0.45, 0.95) * duration
+            # Kills before the training begins teach nothing; near its end a run may finish, and another one begins.
+            finishing = kills >= KILLS or (reached >= STEPS - 2 and rng.random() < 0.5)
+            patience = 600 if finishing else rng.uniform(0.45, 1.1) * duration
             try:
                 process.wait(patience)
             except subprocess.TimeoutExpired:
@@ -75,15 +76,16 @@ def test_killed_again_and_again_it_ends_with_the_same_weights(fine_tuned: Path, 
         if process.returncode == -signal.SIGKILL:
             kills += 1
             newest = find_checkpoint(folder) if folder.exists() else None
-            story.append(f"killed after {patience:.1f} s at {newest and newest.name}, damaged: {damage(folder, rng)}")
+            reached = int(newest.name.partition("-")[2]) if newest else 0
+            story.append(f"killed after {patience:.1f} s at step {reached}, damaged: {damage(folder, rng) or '-'}")
             continue
         assert process.returncode == 0, (seed, story, said)
-        finished += 1
+        finished, reached = finished + 1, 0
         last = f"checkpoint-{STEPS}/{WEIGHTS}"
         assert same_weights(folder / last, unbroken / last), (seed, story)
         assert same_weights(folder / WEIGHTS, unbroken / WEIGHTS), (seed, story)
         results = [json.loads((path / "training_record.json").read_text())["results"] for path in (folder, unbroken)]
         assert results[0]["eval_loss"] == results[1]["eval_loss"] and results[0]["steps"] == STEPS, (seed, story)
         shutil.rmtree(folder)
-    print(*story, sep="\n")
+    print(*story, f"finished {finished} times", sep="\n")
     assert kills >= KILLS

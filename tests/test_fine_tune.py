@@ -102,6 +102,10 @@ def test_the_loss_is_the_stock_one(lengths: list[tuple[int, int]], count: int) -
         (loss + expected).backward()
         assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
         assert torch.allclose(ours.grad, stock.grad, rtol=2**-8, atol=1e-7)  # a bf16 number has 8 bits
+    with torch.no_grad():  # evaluation: the sum of each example
+        sums = summary_loss(logits, batch["labels"])
+    assert sums.shape == (len(lengths),)
+    assert sums.sum().item() == pytest.approx(expected.item() * count, rel=1e-5)
 
 
 @pytest.mark.parametrize(("batch", "accumulation"), [(1, 5), (2, 3), (5, 1)])
