@@ -8,7 +8,7 @@
     python evaluation.py --model_name_or_path me/pythia-70m_finetuned   # a model on the Hub
     HF_TOKEN=... python evaluation.py --push_to_hub                     # also adds the scores to its card there
     python evaluation.py --reviews a.txt b.txt c.txt                    # the meta-review of your own reviews, printed
-    python evaluation.py --forum https://openreview.net/forum?id=ID     # that of a paper on OpenReview
+    python evaluation.py --forum "https://openreview.net/forum?id=ID"   # that of a paper on OpenReview
 
 A test case is a row with a `review` (several reviews of one paper with a line <REVBREAK> between them) and, if there is
 one, a `reference`. Other columns are yours and stay as they are; results go to the right of them. Every text also goes
@@ -143,7 +143,7 @@ class EvaluationArguments(HubArguments):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise ValueError(f"--{name} must be at least 1, got {value}")
         TokenizationArguments(prompt=self.prompt or PROMPT)  # raises where there is no such prompt
-        self.forum = read_id(self.forum) if self.forum else None
+        self.forum = None if self.forum is None else read_id(self.forum)
         one_paper = bool(self.reviews) + bool(self.forum)
         others = ("output", "num_examples", "blind", "unblind", "push_to_hub")
         if one_paper > 1 or (one_paper and (wrong := [name for name in others if getattr(self, name)])):

@@ -57,8 +57,6 @@ KINDS = {  # of a reply, by the end of its invitation: Submission12/-/Official_R
     "meta-review": r"(paper_?\d+_)?(official_)?meta_?review",
     "decision": r"(paper_?\d+_)?(acceptance_)?(decision|acceptance)",
 }
-SUBMISSIONS_V1 = ("Blind_Submission", "Submission", "submission")  # what invitations to submit are called
-COLUMNS = ("Input", "Output", "forum", "title", "venue", "year", "ratings", "confidences")
 
 
 @dataclass
@@ -78,9 +76,8 @@ class Paper:
 
     def to_row(self, separator: str) -> dict[str, Any]:
         """The columns of zqz979/meta-review, and what else is known."""
-        values = (f" {separator} ".join(self.reviews), self.meta_review, self.forum, self.title, self.venue, self.year,
-                  self.ratings, self.confidences)  # fmt: skip
-        return dict(zip(COLUMNS, values, strict=True))
+        row = {"Input": f" {separator} ".join(self.reviews), "Output": self.meta_review} | vars(self)
+        return {name: value for name, value in row.items() if name not in ("reviews", "meta_review")}
 
 
 def read_id(given: str) -> str:
@@ -115,6 +112,8 @@ def connect(version: int) -> Any:
     address = os.environ.get(name, default).rstrip("/")
     make = openreview.api.OpenReviewClient if version == 2 else openreview.Client
     client = ask(f"cannot log in to OpenReview ({address})", make, baseurl=address)
+    if client is None:
+        raise OSError(f"there is no OpenReview at {address} ({name})")
     statuses = (429, 500, 502, 503, 504)
     retry = ToldRetry(RETRIES, connect=1, backoff_factor=BACKOFF, status_forcelist=statuses, raise_on_status=False)
     client.session.mount(address, HTTPAdapter(max_retries=retry))
@@ -162,7 +161,9 @@ def name_fields(content: Any) -> dict[str, Any]:
 def find_texts(fields: dict[str, Any], names: tuple[str, ...]) -> dict[str, str]:
     """Those of the named fields that hold a text, in the order of the names."""
     texts = {name: fields[name].strip() for name in names if isinstance(fields.get(name), str)}
-    return {name: text for name, text in texts.items() if re.search(r"\w", text)}
+    short = len(texts.get("recommendation", "").split()) < VERDICT_WORDS
+    return {name: text for name, text in texts.items()
+            if re.search(r"\w", text) and not (name == "recommendation" and short)}  # fmt: skip
 
 
 def find_number(fields: dict[str, Any], names: tuple[str, ...]) -> float | None:
@@ -185,43 +186,33 @@ def find_kind(reply: dict[str, Any]) -> str | None:
 
 
 def read_paper(note: Any) -> Paper:
-    """What the submission, a note of the client with its replies, holds."""
-    paper, fields = Paper([]), name_fields(note.content)
+    """What was written about a paper: from its submission, a note of the client that has its replies with it."""
+    paper, fields, meta_reviews = Paper([], forum=note.id), name_fields(note.content), {}
     invitations = getattr(note, "invitations", None) or [getattr(note, "invitation", None) or ""]
-    paper.forum, paper.title = note.id, str(fields.get("title") or "")
-    paper.venue = getattr(note, "domain", None) or invitations[0].partition("/-/")[0]
-    if year := re.search(r"(?<!\d)20\d\d(?!\d)", paper.venue):
-        paper.year = int(year[0])
-    elif created := note.cdate or note.tcdate:  # milliseconds
-        paper.year = time.gmtime(created / 1000).tm_year
-    meta_reviews: dict[str, str] = {}
+    paper.title, paper.venue = str(fields.get("title") or ""), invitations[0].partition("/-/")[0]
+    named = re.search(r"(?<!\d)20\d\d(?!\d)", paper.venue)
+    created = note.cdate or note.tcdate  # milliseconds; for a journal, which has no year in its name
+    paper.year = int(named[0]) if named else time.gmtime(created / 1000).tm_year if created else None
     replies = (note.details or {}).get("replies") or []
-    for reply in sorted(replies, key=lambda reply: reply.get("tcdate") or reply.get("cdate") or 0):
+    for reply in sorted(replies, key=lambda reply: reply.get("tcdate") or 0):
         kind, answers = find_kind(reply), name_fields(reply.get("content"))
-        if kind is None:
-            continue
         texts = find_texts(answers, REVIEW_FIELDS if kind == "review" else META_REVIEW_FIELDS)
-        if len(texts.get("recommendation", "").split()) < VERDICT_WORDS:
-            texts.pop("recommendation", None)
-        if reply.get("ddate"):
+        if kind and reply.get("ddate"):
             paper.left_out[f"{kind}s deleted"] += 1
-        elif not texts and kind != "decision":  # a decision need not give reasons
-            paper.left_out[f"{kind}s without a text in a field that is known"] += 1
-        elif kind == "review":
-            heads = [f"{name.replace('_', ' ').capitalize()}: {text}" for name, text in texts.items()]
-            paper.reviews.append("\n".join(heads if len(heads) > 1 else texts.values()))
+        elif kind == "review" and texts:
+            titled = [f"{name.replace('_', ' ').capitalize()}: {text}" for name, text in texts.items()]
+            paper.reviews.append("\n".join(titled if len(titled) > 1 else texts.values()))
             paper.ratings.append(find_number(answers, RATING_FIELDS))
             paper.confidences.append(find_number(answers, CONFIDENCE_FIELDS))
-        elif texts:
+        elif kind and texts:
             meta_reviews.setdefault(kind, next(iter(texts.values())))
+        elif kind and kind != "decision":  # which need not give reasons
+            paper.left_out[f"{kind}s without a text in a known field"] += 1
     paper.meta_review = meta_reviews.get("meta-review") or meta_reviews.get("decision", "")
     marks = " ".join(map(str, [*invitations, fields.get("venueid"), "withdrawn" * bool(fields.get("withdrawal"))]))
-    if note.ddate:
-        paper.skipped = "deleted"
-    elif re.search(r"withdrawn|desk_?reject", marks, re.IGNORECASE):
-        paper.skipped = "withdrawn or desk-rejected"
-    elif not paper.reviews:
-        paper.skipped = "without a review"
+    gone = re.search(r"withdrawn|desk_?reject", marks, re.IGNORECASE)
+    reasons = {"deleted": note.ddate, "withdrawn or desk-rejected": gone, "without a review": not paper.reviews}
+    paper.skipped = next((reason for reason, holds in reasons.items() if holds), "")
     return paper
 
 
@@ -268,7 +259,7 @@ def find_submissions(venue: str) -> tuple[Any, str]:
     if group is not None and group.domain:  # that of a venue of version 1 has none
         return client, f"{venue}/-/{name_fields(group.content).get('submission_name') or 'Submission'}"
     client = connect(1)
-    for name in SUBMISSIONS_V1:
+    for name in ("Blind_Submission", "Submission", "submission"):
         invitation = f"{venue}/-/{name}"
         if ask(f"cannot read the venue {venue}", client.get_notes, invitation=invitation, limit=1):
             return client, invitation
@@ -280,23 +271,29 @@ def read_pages(client: Any, invitation: str, after: str | None) -> Iterator[tupl
     """Pages of submissions, those after a forum in the order of their ids, and how many OpenReview counts in all."""
     attempt = f"cannot read {invitation}"
     query = {"invitation": invitation, "details": "replies", "sort": "id", "limit": PAGE}
-    page, total = ask(attempt, client.get_notes, after=after, with_count=True, **query) or ([], 0)
-    while page:
+    page, total = ask(attempt, client.get_notes, after=after, with_count=True, **query) or (None, 0)
+    while page and page[-1].id != after:
         yield page, total
         time.sleep(PAUSE)
-        page = ask(attempt, client.get_notes, after=page[-1].id, **query)
+        after = page[-1].id
+        page = ask(attempt, client.get_notes, after=after, **query)
+    if page != []:
+        raise OSError(f"{attempt}: OpenReview does not go on after {after}; try again later")
 
 
 def find_end(part: Path) -> tuple[int, str | None]:
     """How many papers a file holds and the last one's forum; what an interruption left of a line is cut off."""
-    count, size, last = 0, 0, "{}"
+    count, size, last = 0, 0, None
     with part.open("a+b") as file:
         file.seek(0)
         for line in file:
             if line.endswith(b"\n"):
-                count, size, last = count + 1, size + len(line), line
+                try:
+                    count, size, last = count + 1, size + len(line), json.loads(line)["forum"]
+                except (ValueError, LookupError, TypeError) as error:
+                    raise ValueError(f"line {count + 1} of {part} is damaged; delete it to fetch anew") from error
         file.truncate(size)
-    return count, json.loads(last).get("forum")
+    return count, last
 
 
 def fetch_venue(venue: str, folder: Path, separator: str) -> Path:
@@ -310,13 +307,13 @@ def fetch_venue(venue: str, folder: Path, separator: str) -> Path:
         print(f"{venue}: {target} is there already; delete it to fetch anew.")
         return target
     client, invitation = find_submissions(venue)
+    folder.mkdir(parents=True, exist_ok=True)
     there, last = find_end(part)
     with part.open("a", encoding="utf-8") as file, tqdm(desc=venue, unit=" papers", initial=there) as progress:
         for page, total in read_pages(client, invitation, last):
             progress.total = max(total, progress.n + len(page))
             for paper in map(read_paper, page):
-                row = paper.to_row(separator) | {"skipped": paper.skipped, "left_out": paper.left_out}
-                file.write(json.dumps(row) + "\n")
+                file.write(json.dumps(paper.to_row(separator)) + "\n")
             file.flush()
             progress.update(len(page))
     keep_useful(part, target, venue)
@@ -328,12 +325,12 @@ def keep_useful(part: Path, target: Path, venue: str) -> None:
     new, counts, left_out = target.with_name(f".{target.name}.new"), Counter[str](), Counter[str]()
     with part.open(encoding="utf-8") as rows, new.open("w", encoding="utf-8") as file:
         for row in map(json.loads, rows):
-            left_out.update(row["left_out"])
-            if row["skipped"]:
-                left_out[f"papers {row['skipped']}"] += 1
-                continue
-            counts.update(["papers"] + ["meta-reviews"] * bool(row["Output"]))
-            file.write(json.dumps({name: row[name] for name in COLUMNS}) + "\n")
+            left_out.update(row.pop("left_out"))
+            if reason := row.pop("skipped"):
+                left_out[f"papers {reason}"] += 1
+            else:
+                counts.update(["papers"] + ["meta-reviews"] * bool(row["Output"]))
+                file.write(json.dumps(row) + "\n")
     others = f"; left out: {describe_counts(left_out)}" if left_out else ""
     if not counts:
         new.unlink()

@@ -201,7 +201,8 @@ def add_case(path: str, values: dict[str, str]) -> int:
                              "nothing was saved. Give the command without --save")  # fmt: skip
         if text and name in columns:
             cell = sheet.cell(last + 1, columns[name])
-            write_text(cell, text)
+            if replaced := write_text(cell, text):
+                print(f"{replaced} characters that a workbook cannot hold are replaced in it.")
             cell.alignment = Alignment(wrap_text=True, vertical="top")
     save_workbook(workbook, Path(path))
     return last + 1

@@ -119,7 +119,7 @@ class Connection(BaseHTTPRequestHandler):
         call = Request(self.command, self.path, headers, headers.pop("authorization", None))
         call.body = self.rfile.read(int(headers.get("content-length", 0)))
         address = urlsplit(self.path)
-        _, version, path = address.path.split("/")
+        _, version, path = address.path.split("/", 2)
         query = {name: values[-1] for name, values in parse_qs(address.query).items()}
         more: dict[str, str] = {}
         with self.server.lock:

@@ -74,7 +74,7 @@ def test_a_forum_in_both_versions(server: OpenReview, version: int, venue: str, 
     ]
     assert paper.ratings == [8.0, 6.0] and paper.confidences == [4.0, None]
     assert paper.meta_review == META["metareview"]
-    assert paper.left_out == {"reviews deleted": 1, "reviews without a text in a field that is known": 2}
+    assert paper.left_out == {"reviews deleted": 1, "reviews without a text in a known field": 2}
     assert not paper.skipped
 
 
@@ -197,7 +197,11 @@ def test_a_server_that_fails_for_good(server: OpenReview) -> None:
     assert len(server.requests) == 1 + 3
 
 
-def test_out_of_reach(server: OpenReview, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_out_of_reach_and_not_there(server: OpenReview, monkeypatch: pytest.MonkeyPatch) -> None:
+    log_in(monkeypatch)
+    monkeypatch.setenv("OPENREVIEW_API_BASEURL_V2", os.environ["OPENREVIEW_API_BASEURL_V2"] + "/elsewhere")
+    with pytest.raises(OSError, match=r"there is no OpenReview at .*elsewhere"):
+        fetch_forum("abc")
     monkeypatch.setenv("OPENREVIEW_API_BASEURL_V2", "http://127.0.0.1:9")
     with pytest.raises(OSError, match="out of reach"):
         fetch_forum("abc")
@@ -237,7 +241,7 @@ def test_left_out_is_said_and_a_file_that_is_there_is_not_fetched_again(
     path = fetch_venue(NEW, tmp_path, "<REVBREAK>")
     said = capsys.readouterr().out
     assert f"{path}: 1 papers, 1 meta-reviews of {NEW}; left out: " in said
-    assert "1 papers without a review" in said and "2 reviews without a text in a field that is known" in said
+    assert "1 papers without a review" in said and "2 reviews without a text in a known field" in said
     before, asked = path.read_bytes(), len(server.requests)
     assert fetch_venue(NEW, tmp_path, "<REVBREAK>") == path
     assert (path.read_bytes(), len(server.requests)) == (before, asked)
@@ -262,6 +266,19 @@ def test_an_interrupted_venue_goes_on_without_asking_twice(
     assert [row["forum"] for row in rows] == [f"p{number:02}" for number in range(45)]
     answered = [call.path.partition("after=")[2][:3] for call in server.requests[asked:] if "replies" in call.path]
     assert answered == ["p29", "p39", "p44"]
+
+
+def test_a_damaged_file_and_a_venue_that_breaks_off(server: OpenReview, tmp_path: Path) -> None:
+    server.add_paper(2, NEW, "p1", make_replies(2))
+    part = tmp_path / f"{NEW.replace('/', '_')}.jsonl.part"
+    part.write_bytes(b'{"forum": "p0"}\n\x00\x00\n')
+    with pytest.raises(ValueError, match=r"line 2 of .*\.part is damaged; delete it"):
+        fetch_venue(NEW, tmp_path, "<REVBREAK>")
+    part.unlink()
+    server.faults.append(Fault(path_contains="after=p1", status=404))
+    with pytest.raises(OSError, match="does not go on after p1"):
+        fetch_venue(NEW, tmp_path, "<REVBREAK>")
+    assert list(tmp_path.iterdir()) == [part]  # not taken for the whole
 
 
 def test_an_unknown_venue_and_one_without_reviews(server: OpenReview, tmp_path: Path) -> None:
@@ -289,6 +306,8 @@ def test_splits_go_by_paper_and_by_year() -> None:
         (PROCESS, ["--venue", NEW, "--dataset_name", "a.csv"], ["--venue", "--dataset_name"]),
         (PROCESS, ["--venue", NEW, "--review_separator", "|"], ["--venue", "--review_separator"]),
         (PROCESS, ["--test_year", 2024], ["--test_year", "--venue"]),
+        (PROCESS, ["--venue", ""], ["''", "neither an id"]),
+        (EVALUATE, ["--forum", ""], ["''", "neither an id"]),
         (PROCESS, ["--venue"], ["--venue", "expected at least one argument"]),
         (EVALUATE, ["--forum", "https://openreview.net/about"], ["neither an id"]),
         (EVALUATE, ["--forum", "abc", "--reviews", "a.txt"], ["--reviews and --forum"]),
