@@ -105,7 +105,7 @@ def connect(version: int) -> Any:
         def sleep(self, response: Any = None) -> None:
             seconds = (self.get_retry_after(response) if response is not None else None) or self.get_backoff_time()
             if seconds > 1:
-                tqdm.write(f"OpenReview asks to wait: {seconds:,.0f} s", file=sys.stderr)
+                tqdm.write(f"OpenReview is busy; waiting {seconds:,.0f} s", file=sys.stderr)
             super().sleep(response)
 
     name, default = ADDRESSES[version]
@@ -145,10 +145,10 @@ def ask(attempt: str, call: Callable[..., Any], **query: Any) -> Any:
             raise OSError(f"{attempt}: the login to OpenReview has expired; give the same command again") from error
         advice = f"check {' and '.join(LOGIN)}" if os.environ.get(LOGIN[0]) else f"log in: set {' and '.join(LOGIN)}"
         raise ValueError(f"{attempt}: OpenReview answers {status or name} ({message}); {advice}") from error
-    except (requests.ConnectionError, requests.Timeout) as error:
-        raise OSError(f"{attempt}: OpenReview is out of reach; check the network and try again") from error
     except (ValueError, LookupError, TypeError, AttributeError) as error:  # no JSON, or not what the client expects
         raise OSError(f"{attempt}: OpenReview's answer makes no sense ({type(error).__name__}); try later") from error
+    except requests.RequestException as error:
+        raise OSError(f"{attempt}: OpenReview is out of reach; check the network and try again") from error
 
 
 def name_fields(content: Any) -> dict[str, Any]:

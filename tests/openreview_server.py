@@ -80,29 +80,25 @@ class OpenReview(ThreadingHTTPServer):
         if token and token not in self.tokens:
             return 401, {"name": "TokenExpiredError", "message": "Token has expired", "status": 401}
         missing = 404, {"name": "NotFoundError", "message": "Not found", "status": 404}
-        if path == "groups":
-            venue = query["id"]
-            group = {"id": venue, "domain": venue, "content": {"submission_name": {"value": "Submission"}}}
-            return (
-                (200, {"groups": [group if self.venues[venue] == 2 else {"id": venue}]})
-                if venue in self.venues
-                else missing
-            )
+        if path == "groups" and (venue := query["id"]) in self.venues:
+            group = {"domain": venue, "content": {"submission_name": {"value": "Submission"}}}
+            return 200, {"groups": [{"id": venue} | (group if self.venues[venue] == 2 else {})]}
         if path != "notes":
             return missing
-        notes = self.papers[version]
+        hidden = set() if query.get("details") == "replies" else {"details"}
+        papers = self.papers[version].items()
+        notes = {id: {name: note[name] for name in note.keys() - hidden} for id, note in papers}
         if "id" in query:
             if query["id"] not in notes:
                 return missing
             if query["id"] in self.private and not token:
                 return 403, {"name": "ForbiddenError", "message": "You don't have permission to read it", "status": 403}
             return 200, {"notes": [notes[query["id"]]]}
-        fitting = [
-            note
-            for forum, note in sorted(notes.items())
-            if query["invitation"] in note.get("invitations", [note.get("invitation")])
-            and forum > query.get("after", "")
-        ]
+        if "after" in query and query.get("sort") != "id":
+            return 400, {"name": "Error", "message": "after goes with sort=id"}
+        named = {id: note.get("invitations") or [note["invitation"]] for id, note in notes.items()}
+        invited = sorted(id for id in named if query["invitation"] in named[id])
+        fitting = [notes[id] for id in invited if id > query.get("after", "")]
         answer: dict[str, Any] = {"notes": fitting[: int(query["limit"])]}
         return 200, answer | ({"count": len(fitting)} if version == 1 or query.get("count") else {})
 
@@ -121,26 +117,24 @@ class Connection(BaseHTTPRequestHandler):
         address = urlsplit(self.path)
         _, version, path = address.path.split("/", 2)
         query = {name: values[-1] for name, values in parse_qs(address.query).items()}
-        more: dict[str, str] = {}
         with self.server.lock:
             self.server.requests.append(call)
             fits = (fault for fault in self.server.faults if fault.times and fault.path_contains in self.path)
             if fault := next(fits, None):
                 fault.times -= 1
-                call.status, answer, more = (
-                    fault.status,
-                    {"name": "Error", "message": "asked for by the test"},
-                    fault.headers,
-                )
+            if fault and fault.cut_after is None:
+                call.status, answer = fault.status, {"name": "Error", "message": "asked for by the test"}
             else:
                 call.status, answer = self.server.answer(call, int(version), path, query)
             body = json.dumps(answer).encode()
             if self.server.bodies and not fault:
                 body = self.server.bodies.pop(0)
         self.send_response(call.status)
+        more = fault.headers if fault else {}
         for name, value in {"Content-Type": "application/json", "Content-Length": str(len(body)), **more}.items():
             self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(body)
+        self.wfile.write(body[: fault.cut_after] if fault else body)
+        self.close_connection = bool(fault and fault.cut_after)
 
     do_GET = do_POST = serve

@@ -187,7 +187,7 @@ def test_too_many_requests_then_an_answer(server: OpenReview, capfd: pytest.Capt
     assert len(fetch_forum("abc").reviews) == 2
     assert [call.status for call in server.requests] == [429, 503, 200]
     said = capfd.readouterr()
-    assert said.err.count("OpenReview asks to wait: 2 s") == 1 and not said.out
+    assert said.err.count("OpenReview is busy; waiting 2 s") == 1 and not said.out
 
 
 def test_a_server_that_fails_for_good(server: OpenReview) -> None:
@@ -195,6 +195,13 @@ def test_a_server_that_fails_for_good(server: OpenReview) -> None:
     with pytest.raises(OSError, match=r"OpenReview answers 500 \(asked for by the test\); try again later"):
         fetch_forum("abc")
     assert len(server.requests) == 1 + 3
+
+
+def test_an_answer_that_is_cut_off(server: OpenReview) -> None:
+    server.add_paper(2, NEW, "abc", make_replies(2))
+    server.faults.append(Fault(cut_after=30, times=-1))
+    with pytest.raises(OSError, match="cannot read the forum abc: OpenReview is out of reach"):
+        fetch_forum("abc")
 
 
 def test_out_of_reach_and_not_there(server: OpenReview, monkeypatch: pytest.MonkeyPatch) -> None:
