@@ -7,6 +7,8 @@
     python evaluation.py --unblind                  # the judgements of that copy, under the models' names
     python evaluation.py --model_name_or_path me/pythia-70m_finetuned   # a model on the Hub
     HF_TOKEN=... python evaluation.py --push_to_hub                     # also adds the scores to its card there
+    python evaluation.py --reviews a.txt b.txt c.txt                    # the meta-review of your own reviews, printed
+    python evaluation.py --forum "https://openreview.net/forum?id=ID"   # that of a paper on OpenReview
 
 A test case is a row with a `review` (several reviews of one paper with a line <REVBREAK> between them) and, if there is
 one, a `reference`. Other columns are yours and stay as they are; results go to the right of them. Every text also goes
@@ -43,6 +45,7 @@ from fine_tune import (
     is_model,
     load_model,
 )
+from openreview_forum import Paper, describe_paper, fetch_forum, read_id, read_review_files
 from processing_meta_review import (
     KEEP,
     MAX_SUMMARY_TOKENS,
@@ -57,6 +60,7 @@ from processing_meta_review import (
     check_token,
     clean_reviews,
     clean_text,
+    encode_texts,
     explain_hub,
     fit_prompts,
     format_table,
@@ -71,6 +75,7 @@ from processing_meta_review import (
 from workbook import (
     MODELS,
     Case,
+    add_case,
     append_run,
     blind_paths,
     case_sheet,
@@ -137,12 +142,24 @@ class EvaluationArguments(HubArguments):
     blind: bool = field(default=False, metadata={"help": "also write a copy that hides who wrote what, and its key"})
     unblind: bool = field(default=False, metadata={"help": "write no texts; take the judgements from that copy"})
     hub_model_id: str | None = field(default=None, metadata={"help": "default: where the model was pushed to"})
+    reviews: list[str] | None = field(default=None, metadata={"help": "files with reviews, one of each, or with a line "
+                                                              "--- between them; - is standard input"})  # fmt: skip
+    forum: str | None = field(default=None, metadata={"help": "a paper on OpenReview: its address or id"})
+    save: bool = field(default=False, metadata={"help": "with --reviews or --forum: add the case to the workbook"})
 
     def __post_init__(self) -> None:
         for name in ("max_new_tokens", "batch_size", "num_examples"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise ValueError(f"--{name} must be at least 1, got {value}")
         TokenizationArguments(prompt=self.prompt or PROMPT)  # raises where there is no such prompt
+        self.forum = None if self.forum is None else read_id(self.forum)
+        one_paper = bool(self.reviews) + bool(self.forum)
+        others = ("output", "num_examples", "blind", "unblind", "push_to_hub")
+        if one_paper > 1 or (one_paper and (wrong := [name for name in others if getattr(self, name)])):
+            what = "one another" if one_paper > 1 else f"--{wrong[0]}"
+            raise ValueError(f"--reviews and --forum print the meta-review of one paper and do not go with {what}")
+        if self.save and not one_paper:
+            raise ValueError("--save adds a case that --reviews or --forum gives")
 
 
 @dataclass
@@ -493,11 +510,56 @@ def describe_run(
     return run | {title: values[0] for title, values in figures}
 
 
+def read_paper(arguments: EvaluationArguments) -> Paper:
+    """The reviews, and what else is known, of the paper that --forum or --reviews names."""
+    try:
+        return fetch_forum(arguments.forum) if arguments.forum else Paper(read_review_files(arguments.reviews))
+    except ValueError as error:
+        raise InputError(str(error)) from error
+
+
+def write_draft(arguments: EvaluationArguments, record: dict[str, Any]) -> None:
+    """Print the meta-review that the fine-tuned model writes for one paper, and its scores if there is a human one."""
+    keep, separator = record.get("keep", KEEP), record.get("review_separator", REVIEW_SEPARATOR)
+    settings = choose_settings(arguments.model_name_or_path, arguments, record)
+    tokenizer, limit = load_tokenizer(settings)
+    paper = read_paper(arguments)
+    texts = f"\n{separator}\n".join(paper.reviews)
+    review, reference = clean_reviews(texts, keep, separator), clean_text(paper.meta_review, keep)
+    if not review:
+        raise InputError(f"cleaning leaves nothing of the reviews; the model knows only the characters {keep}")
+    if arguments.forum:
+        print(describe_paper(paper))
+    if arguments.save:
+        case = {"case": paper.title, "review": texts, "reference": paper.meta_review}
+        print(f"Saved as row {add_case(arguments.test_cases, case)} of {arguments.test_cases}.")
+
+    [prompt], [cut] = fit_prompts([review], tokenizer, limit, settings.prompt_template)
+    lengths = [len(tokens) for tokens in encode_texts(review.split(REVIEW_JOINER), tokenizer)]
+    kept = share_budget(lengths, sum(lengths) - cut)
+    shares = ", ".join(f"{part / length:.0%}" for part, length in zip(kept, lengths, strict=True))
+    print(f"Read of each review ({limit:,} tokens in all): {shares}")
+    device, dtype = choose_device()
+    model = load_model(arguments.model_name_or_path, dtype).to(device).eval()
+    [(_, output)] = generate(model, tokenizer, [prompt], arguments.max_new_tokens, 1)
+    end = "" if output.stopped else f" [cut off after {output.tokens} tokens]"
+    print(f"\nDraft by a model ({public_name(arguments.model_name_or_path)}); check it against the reviews:\n")
+    print(f"{output.text}{end}")
+    if reference:
+        print(f"\nWritten by a person:\n\n{paper.meta_review}\n")
+        written = score(clean_text(output.text, keep), output.stopped, review, reference)
+        opening = score(lead(review, len(reference.split())), None, review, reference)
+        print(format_table(tabulate(summarize({"fine_tuned": [written], "lead": [opening]}))))
+
+
 def main() -> None:
     arguments: EvaluationArguments = parse_flags(EvaluationArguments, __doc__)
 
     # 1. Read the test cases and what the model records of its training.
     record = load_record(arguments.model_name_or_path)
+    if arguments.reviews or arguments.forum:
+        write_draft(arguments, record)
+        return
     base_model = arguments.base_model or record.get("base_model")
     if base_model is None:
         raise InputError(f"{arguments.model_name_or_path!r} does not record its base; name it with --base_model")

@@ -794,6 +794,10 @@ def save_result(
     for name, text in texts.items():
         (new / name).write_text(text)
     names = sorted((file.name for file in new.iterdir()), key=CONFIGS.__contains__)
+    for pattern in (*CONFIGS, "model*.safetensors*", "adapter_model*"):
+        for file in Path(folder).glob(pattern):
+            if file.name not in names:  # a whole model would be loaded in the place of an adapter
+                file.unlink()
     for name in names:  # the configuration last: it marks a finished model
         (new / name).replace(Path(folder, name))
     new.rmdir()

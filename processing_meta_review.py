@@ -2,6 +2,7 @@
 
     python processing_meta_review.py                                  # zqz979/meta-review from the Hub
     python processing_meta_review.py --dataset_name my_reviews.csv    # a file or folder: CSV, JSON, JSON Lines, Parquet
+    python processing_meta_review.py --venue ICLR.cc/2024/Conference  # from OpenReview; several are taken together
     python processing_meta_review.py --model_name_or_path EleutherAI/pythia-410m   # another tokenizer and context
     HF_TOKEN=... python processing_meta_review.py --push_to_hub       # both data sets to the Hub too, private
 
@@ -42,6 +43,8 @@ from transformers import AutoConfig, AutoTokenizer, HfArgumentParser
 from transformers import PreTrainedTokenizerBase as Tokenizer
 from transformers.utils import find_adapter_config_file
 
+from openreview_forum import fetch_venue, read_id
+
 DATASET = "zqz979/meta-review"  # Hub id, folder or file with the reviews and meta-reviews
 MODEL = "EleutherAI/pythia-70m"  # the model to fine-tune; here only its tokenizer and its context are needed
 PROCESSED_DIR = "processed_meta_review"  # cleaned texts
@@ -61,6 +64,8 @@ PROMPT = "plain"  # which of them
 MAX_LENGTH = None  # tokens of prompt and summary together; None: the model's context (2,048 for Pythia)
 MAX_SUMMARY_TOKENS = 512  # part of MAX_LENGTH that is kept free for the summary and its end token
 SEED = 42  # for dividing a source that has only one split
+VENUE = None  # take the papers of these venues of OpenReview instead of DATASET
+TEST_YEAR = None  # with VENUE: the papers of this year are the test split; None: a twentieth of all papers
 
 PROMPT_MARK = "{# the prompt of the meta-review scripts #}"  # begins a chat template that is only PROMPT
 REVIEW_JOINER = "\n\n"  # between the cleaned reviews of one paper
@@ -74,6 +79,11 @@ DROP_REASONS = ("empty", "duplicate", "in a later split")
 FILE_FORMATS = {".csv": "csv", ".json": "json", ".jsonl": "json", ".parquet": "parquet"}
 RECORD = "processing_record.json"  # in both folders: what they were made with
 SILENCE = 60  # seconds that a process waits for the first of its machine to tell what went wrong with both
+VENUE_FEATURES = datasets.Features(  # of a file of fetch_venue, said outright: a year or a rating may be missing
+    dict.fromkeys(("Input", "Output", "forum", "title", "venue"), datasets.Value("string"))
+    | {"year": datasets.Value("int64")}
+    | dict.fromkeys(("ratings", "confidences"), datasets.List(datasets.Value("float64")))
+)
 SHOWN = {"input_ids": slice(20), "labels": slice(-20, None), "review": slice(300), "summary": slice(300)}  # in a card
 
 
@@ -125,11 +135,18 @@ class ProcessingArguments(TokenizationArguments, HubArguments):
     keep: str = field(default=KEEP, metadata={"help": "characters and ranges to keep besides whitespace"})
     review_separator: str = field(default=REVIEW_SEPARATOR, metadata={"help": "stands between two reviews"})
     seed: int = field(default=SEED, metadata={"help": "for dividing a source that has only one split"})
+    venue: list[str] | None = field(default=VENUE, metadata={"help": "venues of OpenReview to read instead"})
+    test_year: int | None = field(default=TEST_YEAR, metadata={"help": "with --venue: kept for the test split"})
     hub_dataset_id: str = field(default=PROCESSED_DIR, metadata={"help": "name on the Hub, with or without owner"})
     hub_tokenized_id: str = field(default=TOKENIZED_DIR, metadata={"help": "the same for the tokenized data set"})
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.venue = [read_id(venue) for venue in dict.fromkeys(self.venue or ())]
+        if self.venue and (self.dataset_name, self.review_separator) != (DATASET, REVIEW_SEPARATOR):
+            raise ValueError("--venue goes with neither --dataset_name nor --review_separator")
+        if self.test_year and not self.venue:
+            raise ValueError("--test_year goes with --venue")
         try:
             clean_reviews("a b", self.keep, self.review_separator)
         except (re.error, ValueError) as error:
@@ -271,6 +288,27 @@ def complete_splits(source: DatasetDict, seed: int = SEED) -> DatasetDict:
         if name not in splits or len(splits[name]) == 0:
             raise InputError(f"the split {name!r} is empty, or the source has too few rows to make one")
     return DatasetDict({name: splits[name] for name in SPLITS})
+
+
+def choose_split(forum: str, year: int | None, test_year: int | None) -> str:
+    """The split of a paper, by its id alone: it never moves from one to another. A test year takes all its papers."""
+    share = int(hashlib.sha256(forum.encode()).hexdigest(), 16) % 20
+    if test_year:
+        return "test" if year == test_year else "validation" if share == 1 else "train"
+    return {0: "test", 1: "validation"}.get(share, "train")
+
+
+def load_venues(venues: list[str], folder: Path, test_year: int | None) -> DatasetDict:
+    """Papers of venues of OpenReview, divided by paper; fetched into files in `folder` unless they are there."""
+    try:
+        files = [str(fetch_venue(venue, folder, REVIEW_SEPARATOR)) for venue in venues]
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    with explain_hub(f"cannot read {', '.join(files)}"):
+        papers = datasets.load_dataset("json", data_files=files, split="train", features=VENUE_FEATURES)
+    pairs = zip(papers["forum"], papers["year"], strict=True)
+    chosen = np.array([choose_split(forum, year, test_year) for forum, year in pairs])
+    return DatasetDict({name: papers.select(np.flatnonzero(chosen == name)) for name in SPLITS})
 
 
 def clean_text(text: str | None, keep: str = KEEP) -> str:
@@ -547,9 +585,13 @@ def main() -> None:
 
     # 1. Read the tokenizer and the source.
     tokenizer, limit = load_tokenizer(arguments)
-    if read_record(arguments.dataset_name):
+    if arguments.venue:
+        source = load_venues(arguments.venue, Path(arguments.output_dir).resolve().parent, arguments.test_year)
+        arguments.dataset_name = ", ".join(f"https://openreview.net/group?id={venue}" for venue in arguments.venue)
+    elif read_record(arguments.dataset_name):
         raise InputError(f"{arguments.dataset_name!r} is cleaned already; give the data that it was made from")
-    source = load_source(arguments.dataset_name)
+    else:
+        source = load_source(arguments.dataset_name)
     available = sorted(set.intersection(*map(set, source.column_names.values())))
     review = choose_column(available, "review_column", arguments.review_column, ("Input", "review"))
     summary = choose_column(available, "summary_column", arguments.summary_column, ("Output", "summary"))
@@ -567,6 +609,7 @@ def main() -> None:
     print(format_table(lengths))
     made_with = {name: getattr(arguments, name) for name in ("keep", "review_separator")}
     made_with["dataset_name"] = public_name(arguments.dataset_name)
+    made_with |= {"test_year": arguments.test_year} if arguments.test_year else {}
     save_splits(processed, made_with, arguments.output_dir)
     record = made_with | tokenization_record(processed, tokenizer, arguments)
     save_splits(tokenized, record, arguments.tokenized_dir)

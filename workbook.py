@@ -179,6 +179,35 @@ def read_cases(sheet: Worksheet, path: str) -> list[Case]:
     return cases
 
 
+def add_case(path: str, values: dict[str, str]) -> int:
+    """Put a case, the texts of columns, below all that stands in a workbook; the row where it is, also if it was there.
+
+    Only the column `reference` is made where it is missing. Raises `InputError` for a text too long for a cell.
+    """
+    check_target(Path(path))
+    workbook = open_workbook(path)
+    sheet = case_sheet(workbook, path)
+    columns = find_columns(sheet)
+    last = max(cell.row for row in sheet.iter_rows() for cell in row if cell.value is not None)
+    for row in range(2, last + 1):
+        if str(sheet.cell(row, columns["review"]).value or "").split() == values["review"].split():
+            return row
+    if values.get("reference") and "reference" not in columns:
+        columns["reference"] = sheet.max_column + 1
+        mark_header(sheet.cell(1, columns["reference"], "reference"))
+    for name, text in values.items():
+        if len(text) > CELL_LIMIT:
+            raise InputError(f"the {name} has {len(text):,} characters, but a cell holds {CELL_LIMIT:,}; "
+                             "nothing was saved. Give the command without --save")  # fmt: skip
+        if text and name in columns:
+            cell = sheet.cell(last + 1, columns[name])
+            if replaced := write_text(cell, text):
+                print(f"{replaced} characters that a workbook cannot hold are replaced in it.")
+            cell.alignment = Alignment(wrap_text=True, vertical="top")
+    save_workbook(workbook, Path(path))
+    return last + 1
+
+
 def new_workbook(rows: list[dict[str, Any]]) -> Workbook:
     """A workbook with these rows (of the same keys) as its sheet `examples`."""
     workbook = Workbook()

@@ -102,6 +102,18 @@ def test_gradient_checkpointing_trains_the_same(adapted: Path, tmp_path: Path) -
     assert all(torch.allclose(first[name], second[name], atol=1e-6) for name in first)
 
 
+def test_an_adapter_takes_the_place_of_a_whole_model(
+    processed: Path, fine_tuned: Path, base: Path, tmp_path: Path
+) -> None:
+    for name in ("processed_meta_review", "tokenized_meta_review", "pythia_finetuned"):
+        shutil.copytree(fine_tuned / name, tmp_path / name)
+    flags = ["--model_name_or_path", base, *LORA, "--max_steps", 1, "--restart"]
+    result = run_script("fine_tune.py", *flags, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    names = {file.name for file in (tmp_path / "pythia_finetuned").iterdir() if file.is_file()}
+    assert ADAPTER in names and not {"model.safetensors", "config.json"} & names
+
+
 def test_layers_that_are_not_there_are_named(adapted: Path) -> None:
     arguments = FineTuningArguments(
         model_name_or_path=str(adapted / "base"), output_dir="out", use_lora=True, lora_targets="foo,bar", use_cpu=True
