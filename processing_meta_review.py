@@ -586,6 +586,8 @@ def main() -> None:
     # 1. Read the tokenizer and the source.
     tokenizer, limit = load_tokenizer(arguments)
     if arguments.venue:
+        if arguments.push_to_hub:
+            check_token()  # before hours of fetching
         source = load_venues(arguments.venue, Path(arguments.output_dir).resolve().parent, arguments.test_year)
         arguments.dataset_name = ", ".join(f"https://openreview.net/group?id={venue}" for venue in arguments.venue)
     elif read_record(arguments.dataset_name):
