@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -89,6 +91,12 @@ def test_evaluation_loads_the_adapter_with_its_base(adapted: Path) -> None:
     header = [cell.value for cell in sheet[1]]
     texts = [[row[header.index(name)].value for name in ("base", "fine_tuned")] for row in sheet.iter_rows(min_row=2)]
     assert len(texts) == 3 and any(base != fine_tuned for base, fine_tuned in texts)
+
+
+def test_the_snippet_of_the_card_works(adapted: Path) -> None:
+    code = (adapted / "pythia_finetuned" / "README.md").read_text().split("```python\n")[1].split("```")[0]
+    done = subprocess.run([sys.executable, "-c", code], cwd=adapted, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_gradient_checkpointing_trains_the_same(adapted: Path, tmp_path: Path) -> None:
