@@ -17,7 +17,6 @@ from measuring import (
     make_tokenizer,
     medians,
     parse,
-    peak_memory,
     print_ratios,
     save_results,
     seconds,
@@ -25,7 +24,7 @@ from measuring import (
 )
 
 from evaluation import BATCH_SIZE, generate
-from fine_tune import MAX_NEW_TOKENS, choose_device
+from fine_tune import MAX_NEW_TOKENS, choose_device, peak_memory
 from processing_meta_review import IGNORE_INDEX, TOKENIZED_DIR, run
 
 NEW_TOKENS = MAX_NEW_TOKENS

@@ -99,14 +99,6 @@ def seconds(work: Callable[[], Any]) -> float:
     return time.perf_counter() - started
 
 
-def peak_memory() -> int:
-    """Bytes: the most that was allocated on the GPU, or the largest resident set of this process."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated()
-    status = Path("/proc/self/status").read_text()  # ru_maxrss would include the parent's, from before exec
-    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
-
-
 def matmul_peak(dtype: torch.dtype, size: int = 4096) -> float:
     """FLOP/s of the best of ten products of square matrices: what the machine can do at most."""
     device = choose_device()[0]

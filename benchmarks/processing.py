@@ -15,9 +15,10 @@ from typing import Any
 
 import datasets
 from datasets import Dataset, DatasetDict
-from measuring import medians, parse, peak_memory, print_ratios, save_results, seconds, take_turns
+from measuring import medians, parse, print_ratios, save_results, seconds, take_turns
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from fine_tune import peak_memory
 from processing_meta_review import (
     DATASET,
     KEEP,

@@ -20,7 +20,6 @@ from measuring import (
     matmul_peak,
     medians,
     parse,
-    peak_memory,
     print_ratios,
     save_results,
     seconds,
@@ -29,7 +28,7 @@ from measuring import (
 )
 from torch.utils.flop_counter import FlopCounterMode
 
-from fine_tune import SummaryCollator, choose_device, summary_loss
+from fine_tune import SummaryCollator, choose_device, peak_memory, summary_loss
 from processing_meta_review import IGNORE_INDEX, run
 
 SUMMARY_SHARE = 7

@@ -25,7 +25,6 @@ from measuring import (
     make_tokenizer,
     medians,
     parse,
-    peak_memory,
     print_ratios,
     save_results,
     seconds,
@@ -44,6 +43,7 @@ from fine_tune import (
     SummaryCollator,
     build_trainer,
     choose_device,
+    peak_memory,
     summary_loss,
 )
 from processing_meta_review import TOKENIZED_DIR, run
