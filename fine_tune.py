@@ -87,6 +87,7 @@ ACCUMULATION_STEPS = 1  # steps whose gradients are added up: BATCH_SIZE 1 and 4
 EVALUATION_BATCH_SIZE = 8  # examples at a time on validation; changes memory and speed, not the loss
 EVALUATIONS_PER_EPOCH = 4  # how often validation is evaluated and a checkpoint saved
 VALIDATION_EXAMPLES = 300  # at most so many, always the same random ones: evaluating takes time from training
+PADDED_TO = 64  # lengths are rounded up to a multiple of it: changes memory and speed, not the loss
 CHECKPOINTS_KEPT = 2  # the newest ones, at least 2; the best one always stays
 USE_LORA = False  # train a small adapter and leave the model as it is; LEARNING_RATE should be about 2e-4 then
 LORA_R = 16  # rank of the adapter's matrices: how much it can learn
@@ -464,24 +465,33 @@ class SummaryCollator:
     The prompt has no labels, and the output layer over its tokens would cost a small model most of its time and memory.
     A causal model does not see what comes after a token: so padding on the right needs no attention mask, and attention
     without a mask is faster. Examples of about one length have their summaries in about the same columns.
+    Lengths are rounded up to `multiple`: for each new shape a CPU's kernels are built anew, and all of them are kept.
     `input_ids` has the shape (batch, length); `labels`, (batch, logits_to_keep), has only the last columns: those from
     the one before the first label, which predicts it.
     """
 
     pad_token_id: int
     keeps_logits: bool  # whether the model takes logits_to_keep; if not, it computes all logits
+    context: int = sys.maxsize  # tokens that the model can read
+    multiple: int = PADDED_TO
 
     def __call__(self, examples: list[dict[str, list[int]]]) -> dict[str, Any]:
+        longest = max(len(example["input_ids"]) for example in examples)
+        length = max(longest, min(self.round_up(longest), self.context))
+
         def pad(name: str, padding: int) -> torch.Tensor:
-            rows = [torch.tensor(example[name]) for example in examples]
-            return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=padding)
+            return torch.tensor([[*example[name], *[padding] * (length - len(example[name]))] for example in examples])
 
         batch = {"input_ids": pad("input_ids", self.pad_token_id), "labels": pad("labels", IGNORE_INDEX)}
         if self.keeps_logits:
             first = int((batch["labels"][:, 1:] != IGNORE_INDEX).any(0).nonzero()[0])
-            batch["labels"] = batch["labels"][:, first:]
-            batch["logits_to_keep"] = batch["labels"].shape[1]
+            batch["logits_to_keep"] = min(length, self.round_up(length - first))
+            batch["labels"] = batch["labels"][:, -batch["logits_to_keep"] :]
         return batch
+
+    def round_up(self, number: int) -> int:
+        """The next multiple."""
+        return math.ceil(number / self.multiple) * self.multiple
 
 
 class LengthGroupedOrder(torch.utils.data.Sampler[int]):
@@ -679,6 +689,7 @@ def build_trainer(
 ) -> SummaryTrainer:
     """The Trainer for tokenized splits, with at most `arguments.validation_examples` of validation."""
     plain = model.get_base_model() if isinstance(model, PeftModel) else model
+    context = getattr(plain.config, "max_position_embeddings", None) or sys.maxsize
     keeps_logits = "logits_to_keep" in inspect.signature(plain.forward).parameters
     if not keeps_logits:
         print(f"{type(plain).__name__} takes no logits_to_keep: so logits are computed for the reviews too (slow).")
@@ -689,7 +700,7 @@ def build_trainer(
     return SummaryTrainer(
         model=model,
         args=arguments,
-        data_collator=SummaryCollator(tokenizer.pad_token_id, keeps_logits),
+        data_collator=SummaryCollator(tokenizer.pad_token_id, keeps_logits, context),
         train_dataset=examples["train"],
         eval_dataset=validation.select(longest_first.tolist()),
         processing_class=tokenizer,

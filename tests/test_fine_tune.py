@@ -140,11 +140,23 @@ def test_bf16_is_really_used_and_weights_stay_fp32(examples: list, tmp_path: Pat
 
 
 def test_logits_are_asked_for_only_where_there_are_labels(examples: list) -> None:
-    batch = SummaryCollator(0, True)(sorted(examples, key=lambda example: example["length"])[-2:])
+    longest = sorted(examples, key=lambda example: example["length"])[-2:]
+    batch = SummaryCollator(0, True, multiple=1)(longest)
     assert batch["input_ids"].shape == (2, 85)
     # Summaries in columns 41 to 52 and 60 to 84: from 41 on, and the one before.
     assert batch["logits_to_keep"] == 45 and batch["labels"].shape == (2, 45)
     assert batch["labels"][0, 0] == -100 and batch["labels"][0, 1] != -100
+
+
+@pytest.mark.parametrize(("context", "length", "kept"), [(10**9, 96, 64), (90, 90, 64), (85, 85, 64)])
+def test_lengths_are_rounded_up_within_the_context(context: int, length: int, kept: int, examples: list) -> None:
+    """So that a CPU meets few shapes, and that positions beyond the context are never asked for."""
+    longest = sorted(examples, key=lambda example: example["length"])[-2:]
+    batch = SummaryCollator(0, True, context, multiple=32)(longest)
+    assert batch["input_ids"].shape == (2, length) and batch["labels"].shape == (2, kept)
+    assert batch["logits_to_keep"] == kept
+    labels = SummaryCollator(0, False, context, multiple=32)(longest)["labels"]
+    assert torch.equal(labels[:, -kept:], batch["labels"]) and (labels[:, : -kept + 1] == -100).all()
 
 
 def test_validation_is_a_sample_that_does_not_depend_on_the_seed(examples: list, tmp_path: Path) -> None:
@@ -159,7 +171,7 @@ def test_validation_is_a_sample_that_does_not_depend_on_the_seed(examples: list,
     assert lengths == sorted(lengths, reverse=True)
     assert trainer.get_eval_dataloader().dataset["input_ids"][0] == samples[0][0]["input_ids"]
     batches = [batch["input_ids"].shape[1] for batch in trainer.get_eval_dataloader()]
-    assert batches[0] == lengths[0]  # nothing shuffles them again
+    assert batches[0] == SummaryCollator(0, True).round_up(lengths[0])  # nothing shuffles them again
 
 
 def test_the_loss_comes_without_logits_and_logits_come_without_labels(examples: list, tmp_path: Path) -> None:
