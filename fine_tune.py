@@ -697,16 +697,22 @@ def build_trainer(
     validation = examples["validation"].shuffle(SEED)  # not the run's seed: so that runs can be compared
     validation = validation.take(min(len(validation), arguments.validation_examples))
     longest_first = torch.tensor(validation["length"][:]).argsort(descending=True, stable=True)
-    return SummaryTrainer(
-        model=model,
-        args=arguments,
-        data_collator=SummaryCollator(tokenizer.pad_token_id, keeps_logits, context),
-        train_dataset=examples["train"],
-        eval_dataset=validation.select(longest_first.tolist()),
-        processing_class=tokenizer,
-        compute_metrics=mean_over_tokens,
-        callbacks=callbacks,
-    )
+    try:
+        return SummaryTrainer(
+            model=model,
+            args=arguments,
+            data_collator=SummaryCollator(tokenizer.pad_token_id, keeps_logits, context),
+            train_dataset=examples["train"],
+            eval_dataset=validation.select(longest_first.tolist()),
+            processing_class=tokenizer,
+            compute_metrics=mean_over_tokens,
+            callbacks=callbacks,
+        )
+    except (ImportError, RuntimeError, ValueError) as error:
+        if not arguments.report_to:
+            raise
+        reason = " ".join(str(error).split())
+        raise InputError(f"cannot report to {', '.join(arguments.report_to)} (--report_to): {reason}") from error
 
 
 def summarize(state: TrainerState, saved_step: int) -> dict[str, float | None]:

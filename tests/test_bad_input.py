@@ -173,6 +173,14 @@ def test_another_run_in_the_same_folder_is_refused(
         assert {path: path.stat().st_mtime_ns for path in (tmp_path / folder).rglob("*")} == before
 
 
+@pytest.mark.parametrize("where", ["nowhere", "comet_ml"])
+def test_reporting_to_what_is_not_there(where: str, refused, fine_tuned: Path, base: Path) -> None:
+    """A name that the Trainer does not know, and a package that is not installed."""
+    data = ["--dataset_name", fine_tuned / "processed_meta_review", "--model_name_or_path", base, *FINE_TUNING]
+    message = refused(TUNE, *data, "--report_to", where, "--output_dir", "new")
+    assert "--report_to" in message and where.split("_")[0] in message.lower()
+
+
 def test_no_data_yet(refused, base: Path) -> None:
     assert "First: python processing_meta_review.py" in refused(
         TUNE, "--model_name_or_path", base, *SMALL, "--max_new_tokens", 40
