@@ -892,7 +892,9 @@ def measure_run(arguments: FineTuningArguments, tokenizer: Tokenizer, examples: 
     started = time.perf_counter()
     trainer.evaluate(trainer.eval_dataset.select(middle))
     evaluation = (time.perf_counter() - started) * evaluated.sum() / evaluated[list(middle)].sum()
+    trainer.evaluate(trainer.eval_dataset.take(min(len(evaluated), batch)))  # the longest: for the memory
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    best = 0 if torch.cuda.is_available() else sum(value.nbytes for value in model.parameters())  # loaded in the end
     state = [
         value for values in trainer.optimizer.state.values() for value in values.values() if torch.is_tensor(value)
     ]
@@ -900,7 +902,7 @@ def measure_run(arguments: FineTuningArguments, tokenizer: Tokenizer, examples: 
         "parameters": trained,
         "epoch": float(predict[0](tokens).sum()),
         "evaluation": float(evaluation),
-        "memory": float(max(timer.memory[-1], predict[1](tokens.max()), peak_memory())),
+        "memory": float(max(timer.memory[-1], predict[1](tokens.max()), peak_memory())) + best,
         "checkpoint": 4 * trained + sum(value.numel() * value.element_size() for value in state),
     }
 
@@ -911,7 +913,8 @@ def print_plan(arguments: FineTuningArguments, tokenizer: Tokenizer, examples: D
     epochs = steps / math.ceil(number / step_size(arguments))
     every = math.ceil(arguments.eval_steps * (steps if arguments.eval_steps < 1 else 1))
     evaluations = arguments.eval_on_start + (0 if arguments.eval_strategy == "no" else math.ceil(steps / every))
-    print(f"{number:,} examples of {sum(examples['train']['length'][:]):,} tokens; {epochs:g} epochs are {steps:,} "
+    name = "epoch is" if epochs == 1 else "epochs are"
+    print(f"{number:,} examples of {sum(examples['train']['length'][:]):,} tokens; {epochs:g} {name} {steps:,} "
           f"steps of {step_size(arguments)} examples, with {evaluations} evaluations")  # fmt: skip
     cuda = torch.cuda.is_available()
     memory = torch.cuda.mem_get_info()[1] if cuda else psutil.virtual_memory().total
