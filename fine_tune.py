@@ -15,7 +15,9 @@ Next: python evaluation.py
 """
 
 import copy
+import ctypes
 import functools
+import gc
 import inspect
 import json
 import math
@@ -29,11 +31,12 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import chain, pairwise
 from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from warnings import catch_warnings
 
 import huggingface_hub
 import numpy as np
@@ -49,7 +52,15 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors import SafetensorError
 from torch.nn.functional import cross_entropy
 from torch.utils.checkpoint import checkpoint as recompute_backward
-from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel, Trainer, TrainingArguments, set_seed
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    GenerationConfig,
+    PreTrainedModel,
+    Trainer,
+    TrainingArguments,
+    set_seed,
+)
 from transformers import PreTrainedTokenizerBase as Tokenizer
 from transformers.trainer_callback import PrinterCallback, TrainerCallback, TrainerState
 from transformers.trainer_utils import EvalPrediction
@@ -104,7 +115,11 @@ RUN_SETTINGS = "run_settings.json"  # in a checkpoint: what the run is that it b
 CONFIGS = ("config.json", "adapter_config.json")  # a finished model has one of them, put in its place last of all
 MANIFEST = "manifest.json"  # in a checkpoint, written last: its files and their sizes
 UNREAD = "training_args.bin"  # in a checkpoint of the Trainer's: a pickle that nothing reads
-PLAN_STEPS, PLAN_SECONDS = 8, 30  # --plan: steps that are tried, and after how long no further one is begun
+PLAN_PLACES = (0, 0, 0.5, 1, 0.25, 0.75, 0.1, 0.9)  # --plan: steps it tries, by length; the first one warms up
+PLAN_SECONDS = 30  # after so long --plan begins no further one, if it has the first three
+TRAINED_BYTES, ADAPTED_BYTES = 16, 2  # of a parameter: fp32 with gradient and two moments; 16 bits and untrained
+M_MMAP_THRESHOLD = -3  # from malloc.h
+LARGE_BLOCK = 8 * 2**20  # bytes; a smaller threshold saves more memory and costs time
 LARGEST_LOSS = 700  # nats; the exponential of more is infinite
 LAST, BEST = "last-checkpoint", "best-checkpoint"  # folders on the Hub
 
@@ -189,6 +204,8 @@ class FineTuningArguments(TokenizationArguments, HubArguments, TrainingArguments
             self.eval_steps / 5 if self.eval_steps < 1 else max(1, int(self.eval_steps) // 5)
         )
         TrainingArguments.__post_init__(self)
+        if self.train_sampling_strategy == "random" and self.world_size > 1:  # accelerate forgets the epoch
+            raise ValueError("--train_sampling_strategy random is lost in several processes that go on; leave it out")
         self._n_gpu = min(self.n_gpu, 1)  # not DataParallel, which one process would use on several GPUs: it is slow
 
 
@@ -232,8 +249,6 @@ def prepare_model(arguments: FineTuningArguments, checkpoint: str | Path | None 
         return load_model(str(checkpoint or arguments.model_name_or_path))
     dtype = torch.bfloat16 if arguments.bf16 else torch.float16 if arguments.fp16 else torch.float32
     model = load_model(arguments.model_name_or_path, dtype)
-    if checkpoint:
-        return PeftModel.from_pretrained(model, checkpoint, is_trainable=True)
     targets = arguments.lora_targets
     adapter = LoraConfig(
         r=arguments.lora_r,
@@ -241,10 +256,13 @@ def prepare_model(arguments: FineTuningArguments, checkpoint: str | Path | None 
         target_modules=targets if targets == "all-linear" else targets.split(","),
         task_type="CAUSAL_LM",
     )
-    try:
-        return get_peft_model(model, adapter)
-    except ValueError as error:
-        raise InputError(f"--lora_targets {targets!r} does not suit {type(model).__name__}: {error}") from error
+    with catch_warnings(action="ignore", category=FutureWarning):  # peft 0.21 asks for what transformers renamed
+        if checkpoint:
+            return PeftModel.from_pretrained(model, checkpoint, is_trainable=True)
+        try:
+            return get_peft_model(model, adapter)
+        except ValueError as error:
+            raise InputError(f"--lora_targets {targets!r} does not suit {type(model).__name__}: {error}") from error
 
 
 def check_output_folder(folder: Path) -> None:
@@ -511,12 +529,15 @@ class LengthGroupedOrder(torch.utils.data.Sampler[int]):
         return len(self.lengths)
 
     def __iter__(self) -> Iterator[int]:
+        return chain.from_iterable(self.steps())
+
+    def steps(self) -> list[list[int]]:
+        """The rows of each step of the epoch; those of the last one may be fewer."""
         generator = torch.Generator().manual_seed(self.seed + self.epoch)
         chunks = torch.randperm(len(self), generator=generator).split(50 * self.step_size)
         chunks = [chunk[self.lengths[chunk].argsort(stable=True)] for chunk in chunks]
-        *steps, last = [step for chunk in chunks for step in chunk.split(self.step_size)]  # the last may be smaller
-        shuffled = [steps[index] for index in torch.randperm(len(steps), generator=generator)]
-        return iter(torch.cat([*shuffled, last]).tolist())
+        *steps, last = [step.tolist() for chunk in chunks for step in chunk.split(self.step_size)]
+        return [*(steps[index] for index in torch.randperm(len(steps), generator=generator)), last]
 
 
 class SummaryTrainer(Trainer):
@@ -571,9 +592,10 @@ class SummaryTrainer(Trainer):
 
     def find_rows(self) -> str:
         """The rows of the training split that the step under way has learned from."""
-        size, order = step_size(self.args), list(self.order or ())
-        start = self.state.global_step % max(1, math.ceil(len(order) / size)) * size
-        return ", ".join(map(str, order[start : start + size])) or "(unknown)"
+        if self.order is None:
+            return "(unknown)"
+        steps = self.order.steps()
+        return ", ".join(map(str, steps[self.state.global_step % len(steps)]))
 
     def _save_checkpoint(self, *args: Any, **more: Any) -> None:
         folder = Path(self.args.output_dir, f"checkpoint-{self.state.global_step}")
@@ -832,6 +854,15 @@ def push_model(names: list[str], folder: str, repo_id: str, private: bool | None
         huggingface_hub.upload_folder(repo_id=repo_id, **files, commit_message="Add the fine-tuned model")
 
 
+def give_memory_back() -> None:
+    """Have glibc return large blocks to the system when they are freed, where it is the C library (Linux).
+
+    By itself it soon keeps all blocks below 32 MB in a heap, which grows with every new shape of a batch.
+    """
+    with suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK)
+
+
 def peak_memory() -> int:
     """Bytes: the most that the GPU gave to this process, or its largest resident set so far."""
     if torch.cuda.is_available():
@@ -844,10 +875,10 @@ def peak_memory() -> int:
 
 
 class StepTimer(TrainerCallback):
-    """Seconds and peak memory of each step; ends the training when it has taken PLAN_SECONDS."""
+    """Seconds and peak memory of each step; ends the training after PLAN_SECONDS, but not before the third step."""
 
     def __init__(self) -> None:
-        self.begun, self.seconds, self.memory = time.perf_counter(), [], []
+        self.seconds, self.memory = [], []
 
     def on_step_begin(self, *_: Any, **__: Any) -> None:
         self.started = time.perf_counter()
@@ -857,53 +888,69 @@ class StepTimer(TrainerCallback):
             torch.cuda.synchronize()
         self.seconds.append(time.perf_counter() - self.started)
         self.memory.append(peak_memory())
-        if time.perf_counter() - self.begun > PLAN_SECONDS and len(self.seconds) > 2:
-            control.should_training_stop = True
+        control.should_training_stop = len(self.seconds) >= 3 and sum(self.seconds) > PLAN_SECONDS
+
+
+def fit_line(sizes: np.ndarray, costs: np.ndarray) -> np.polynomial.Polynomial:
+    """The least-squares line through costs that grow with a size, such as times; neither slope nor start below zero."""
+    slope = start = 0.0
+    if np.ptp(sizes) > 0:
+        slope, start = np.polyfit(sizes, costs, 1)
+    if slope <= 0:
+        slope, start = 0.0, np.mean(costs)
+    elif start < 0:
+        slope, start = np.dot(sizes, costs) / np.dot(sizes, sizes), 0.0
+    return np.polynomial.Polynomial([start, slope])
 
 
 def measure_run(arguments: FineTuningArguments, tokenizer: Tokenizer, examples: DatasetDict) -> dict[str, float]:
-    """Take a few real steps, from the shortest of an epoch to the longest, and work out the whole run from them.
+    """Take a few real steps and work out the whole run from them.
 
-    To be called in a process of its own: it changes `arguments`, and the peak of memory is that of the process.
+    The third step is the middle one by length: even where all others would take too long, the time of a run is hardly
+    extrapolated. To be called in a process of its own: it changes `arguments`, and the peak of memory is the process's.
     """
     set_seed(arguments.seed)
+    give_memory_back()
     disable_caching()  # as in run(), which the new process does not pass through
-    lengths, size = np.array(examples["train"]["length"][:]), step_size(arguments)
-    order = list(LengthGroupedOrder(lengths.tolist(), size, arguments.seed))
-    steps = [order[start : start + size] for start in range(0, len(order), size)]
+    lengths = np.array(examples["train"]["length"][:])
+    steps = LengthGroupedOrder(lengths.tolist(), step_size(arguments), arguments.seed).steps()
     tokens = np.array([len(step) * lengths[step].max() for step in steps])  # what the step computes, padding included
     ascending = [index for index in tokens.argsort(kind="stable") if len(steps[index]) == len(steps[0])]
-    probes = [ascending[round(place)] for place in np.linspace(0, len(ascending) - 1, PLAN_STEPS)]
-    rows = [row for index in (probes[0], *probes) for row in steps[index]]  # the first one twice: to warm up
-    arguments.max_steps, arguments.train_sampling_strategy = PLAN_STEPS + 1, "sequential"
+    probes = [ascending[round(place * (len(ascending) - 1))] for place in PLAN_PLACES]
+    arguments.max_steps, arguments.train_sampling_strategy = len(probes), "sequential"
     arguments.eval_strategy = arguments.save_strategy = "no"
-    arguments.eval_on_start, arguments.disable_tqdm, arguments.logging_steps = False, True, PLAN_STEPS + 2
+    arguments.eval_on_start, arguments.disable_tqdm, arguments.logging_steps = False, True, len(probes) + 1
     timer, model = StepTimer(), prepare_model(arguments)
-    few = DatasetDict(train=examples["train"].select(rows), validation=examples["validation"])
+    chosen = DatasetDict(
+        train=examples["train"].select([row for index in probes for row in steps[index]]),
+        validation=examples["validation"],
+    )
     transformers.utils.logging.set_verbosity_error()
-    trainer = build_trainer(model, arguments, tokenizer, few, [timer])
+    trainer = build_trainer(model, arguments, tokenizer, chosen, [timer])
     trainer.remove_callback(PrinterCallback)
     trainer.train()
-    taken = tokens[probes[: len(timer.seconds) - 1]]
-    predict = [np.polynomial.Polynomial.fit(taken, values[1:], 1) for values in (timer.seconds, timer.memory)]
-    # Sorted by length, the middle batch of the validation stands for all of them.
-    evaluated, batch = np.array(trainer.eval_dataset["length"][:]), arguments.per_device_eval_batch_size
-    middle = range(max(0, (len(evaluated) - batch) // 2), min(len(evaluated), (len(evaluated) + batch + 1) // 2))
+    taken = tokens[probes[: len(timer.seconds)]]
+    memory = timer.memory[-1]
+    if len(taken) == 3:  # the longest was not among them
+        memory = max(memory, fit_line(taken[1:], np.array(timer.memory[1:]))(tokens.max()))
+    # Sorted by length, the middle of the validation stands for all of it; a batch is padded to its first example.
+    validation, batch = trainer.eval_dataset, arguments.per_device_eval_batch_size
+    padded = np.repeat(validation["length"][::batch], batch)[: len(validation)]
+    few = 1 if len(taken) == 3 else min(len(validation), batch)
+    start = (len(validation) - few) // 2
     started = time.perf_counter()
-    trainer.evaluate(trainer.eval_dataset.select(middle))
-    evaluation = (time.perf_counter() - started) * evaluated.sum() / evaluated[list(middle)].sum()
-    trainer.evaluate(trainer.eval_dataset.take(min(len(evaluated), batch)))  # the longest: for the memory
+    trainer.evaluate(validation.select(range(start, start + few)))
+    evaluation = (time.perf_counter() - started) * padded.sum() / (few * validation["length"][start])
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    best = 0 if torch.cuda.is_available() else sum(value.nbytes for value in model.parameters())  # loaded in the end
-    state = [
-        value for values in trainer.optimizer.state.values() for value in values.values() if torch.is_tensor(value)
+    moments = [
+        value for state in trainer.optimizer.state.values() for value in state.values() if torch.is_tensor(value)
     ]
     return {
-        "parameters": trained,
-        "epoch": float(predict[0](tokens).sum()),
+        "trained": trained,
+        "epoch": float(fit_line(taken[1:], np.array(timer.seconds[1:]))(tokens).sum()),
         "evaluation": float(evaluation),
-        "memory": float(max(timer.memory[-1], predict[1](tokens.max()), peak_memory())) + best,
-        "checkpoint": 4 * trained + sum(value.numel() * value.element_size() for value in state),
+        "memory": float(memory),
+        "checkpoint": 4 * trained + sum(value.nbytes for value in moments),
     }
 
 
@@ -919,25 +966,36 @@ def print_plan(arguments: FineTuningArguments, tokenizer: Tokenizer, examples: D
     cuda = torch.cuda.is_available()
     memory = torch.cuda.mem_get_info()[1] if cuda else psutil.virtual_memory().total
     disk = shutil.disk_usage(Path(arguments.output_dir).absolute().parent).free
-    table, fits = [["", "parameters trained", "an epoch", "the run", "memory", "disk"]], True
+    table, advice = [["", "parameters trained", "an epoch", "the run", "memory", "disk"]], []
+    parameters = count_parameters(arguments.model_name_or_path)
     for name, use_lora in (("whole model", False), ("LoRA", True)):
         variant = copy.copy(arguments)
         variant.use_lora = use_lora
-        run = measure_apart(variant, tokenizer, examples)
+        least = parameters * (ADAPTED_BYTES if use_lora else TRAINED_BYTES)  # without the activations
+        run = measure_apart(variant, tokenizer, examples) if least < memory else None
+        chosen = use_lora == arguments.use_lora
+        if run is None or run["memory"] > 0.95 * memory:
+            advice += [f"It does not fit: {advise_memory(arguments, least > memory)}."] if chosen else []
         if run is None:
-            table.append([name, "", "", "", "too much", ""])
-            fits &= use_lora != arguments.use_lora
+            table.append(
+                [name, "" if use_lora else parameters, "", "", f"over {say_bytes(max(least, 0.95 * memory))}", ""]
+            )
             continue
-        whole = epochs * run["epoch"] + evaluations * run["evaluation"]
         # The ones kept, the best one, and the one that is being written before the oldest one goes.
-        space = run["checkpoint"] * ((arguments.save_total_limit or evaluations) + 2) + 4 * run["parameters"]
-        times, sizes = map(say_time, (run["epoch"], whole)), map(say_bytes, (run["memory"], space))
-        table.append([name, run["parameters"], *times, *sizes])
-        fits &= use_lora != arguments.use_lora or (run["memory"] < 0.95 * memory and space < disk)
+        space = run["checkpoint"] * ((arguments.save_total_limit or evaluations) + 2) + 4 * run["trained"]
+        if chosen and space > disk:
+            advice.append("The disk is too full for that: give an --output_dir on another.")
+        times = run["epoch"], epochs * run["epoch"] + evaluations * run["evaluation"]
+        table.append([name, run["trained"], *map(say_time, times), say_bytes(run["memory"]), say_bytes(space)])
     print(format_table(table))
     print(f"Here are {say_bytes(memory)} of memory{' on the GPU' if cuda else ''} and {say_bytes(disk)} of free disk.")
-    if not fits:
-        print(f"It does not fit; {advise_memory(arguments)}")
+    print(*advice, sep="\n", end="\n" if advice else "")
+
+
+def count_parameters(name: str) -> int:
+    """Parameters of a model, from its configuration alone: one too large to load is counted too."""
+    with explain_hub(f"cannot read the model {name!r}"), torch.device("meta"):
+        return AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(name)).num_parameters()
 
 
 def measure_apart(arguments: FineTuningArguments, *data: Any) -> dict[str, float] | None:
@@ -969,15 +1027,19 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, names) or "can't allocate memory" in str(error)
 
 
-def advise_memory(arguments: FineTuningArguments) -> str:
-    """What to give for the same training in less memory."""
+def advise_memory(arguments: FineTuningArguments, model_too_large: bool = False) -> str:
+    """What to give for less memory, the mildest first; a smaller batch only where it can help."""
     batch, steps = arguments.per_device_train_batch_size, arguments.gradient_accumulation_steps
-    if batch > 1:
-        factor = next(number for number in range(2, batch + 1) if batch % number == 0)
-        return (f"give --per_device_train_batch_size {batch // factor} --gradient_accumulation_steps {steps * factor}, "
-                "which trains the same")  # fmt: skip
-    less = "" if arguments.activation_checkpointing else "--gradient_checkpointing True, "
-    return f"give {less}{'' if arguments.use_lora else '--use_lora True, '}or a smaller --max_length"
+    ways = [] if arguments.activation_checkpointing or model_too_large else ["--gradient_checkpointing True"]
+    ways += [] if arguments.use_lora else ["--use_lora True"]
+    ways += ["several GPUs (configs/fsdp2.yaml)", "a smaller model" if model_too_large else "a smaller --max_length"]
+    others = ", or ".join(ways)
+    if batch == 1 or model_too_large:
+        return f"give {others}"
+    factor = next(number for number in range(2, batch + 1) if batch % number == 0)
+    same = f"--per_device_train_batch_size {batch // factor} --gradient_accumulation_steps {steps * factor}"
+    further = "" if factor == batch else f", down to 1 and {steps * batch}"
+    return f"give {same}{further}, which trains the same; if that is not enough, {others}"
 
 
 def train(trainer: SummaryTrainer, checkpoint: Path | None) -> float:
@@ -1025,6 +1087,7 @@ def main() -> None:
 
     # 2. Find out where to begin, and load the model.
     set_seed(arguments.seed)
+    give_memory_back()
     name = arguments.hub_model_id or f"{Path(arguments.model_name_or_path).resolve().name}_finetuned"
     settings, steps = run_settings(arguments, record), count_steps(arguments, len(examples["train"]))
     with arguments.main_process_first(local=False):
@@ -1066,7 +1129,11 @@ def main() -> None:
     weights = trainer.accelerator.get_state_dict(trainer.model) if gather else None
     if not arguments.should_save:
         return
-    model = prepare_model(arguments, best) if best else model
+    if best:
+        trainer.accelerator.free_memory()
+        del trainer, model  # else there were two models in memory
+        gc.collect()
+        model = prepare_model(arguments, best)
     model.config.use_cache = True  # the Trainer turns it off
     # Said outright that it does not sample: where a model leaves that open, pipelines do.
     ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}

@@ -308,6 +308,9 @@ def load_venues(venues: list[str], folder: Path, test_year: int | None) -> Datas
         papers = datasets.load_dataset("json", data_files=files, split="train", features=VENUE_FEATURES)
     pairs = zip(papers["forum"], papers["year"], strict=True)
     chosen = np.array([choose_split(forum, year, test_year) for forum, year in pairs])
+    if test_year and "test" not in chosen:
+        years = sorted({year for year in papers["year"] if year})
+        raise InputError(f"no paper is of --test_year {test_year}, only of {', '.join(map(str, years))}")
     return DatasetDict({name: papers.select(np.flatnonzero(chosen == name)) for name in SPLITS})
 
 

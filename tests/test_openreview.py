@@ -442,6 +442,8 @@ def test_from_a_venue_to_a_meta_review(server: OpenReview, base: Path, tmp_path:
         server.add_paper(version, venue, f"forum{number:02}", [*reviews, meta_review], title=f"Paper {number}")
     environment = server.environment()
     small = ["--model_name_or_path", base, "--max_summary_tokens", 100]
+    result = run_script(PROCESS, *small, "--venue", NEW, OLD, "--test_year", 2031, cwd=tmp_path, **environment)
+    assert result.returncode == 2 and "no paper is of --test_year 2031, only of 2021, 2024" in result.stderr
     result = run_script(PROCESS, *small, "--venue", NEW, OLD, "--test_year", 2024, cwd=tmp_path, **environment)
     assert result.returncode == 0, result.stderr
     cleaned = next(line for line in result.stdout.splitlines() if line.startswith("| test "))

@@ -2,13 +2,30 @@
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from conftest import FINE_TUNING, make_model, make_tokenizer, run_script
 from datasets import Dataset, DatasetDict
+from hypothesis import given
+from hypothesis import strategies as st
 
-from fine_tune import FineTuningArguments, advise_memory, build_trainer, count_steps, say_bytes, say_time, train
+from fine_tune import (
+    PLAN_PLACES,
+    FineTuningArguments,
+    advise_memory,
+    build_trainer,
+    count_parameters,
+    count_steps,
+    fit_line,
+    measure_run,
+    print_plan,
+    say_bytes,
+    say_time,
+    train,
+)
 
 
 @pytest.fixture(scope="module")
@@ -59,17 +76,98 @@ def test_steps_are_counted_as_the_trainer_counts_them(
 
 
 def test_out_of_memory_says_what_to_give(tmp_path: Path) -> None:
-    """The same step in smaller parts; with batches of one, what needs less memory."""
+    """The same step in smaller parts first; no smaller batch where the batch is one, or the model itself too large."""
 
-    def advise(**settings: object) -> str:
-        return advise_memory(FineTuningArguments(output_dir=str(tmp_path), use_cpu=True, **settings))
+    def advise(too_large: bool = False, **settings: object) -> str:
+        return advise_memory(FineTuningArguments(output_dir=str(tmp_path), use_cpu=True, **settings), too_large)
 
-    assert "--per_device_train_batch_size 2 --gradient_accumulation_steps 2" in advise()
+    first, _, then = advise().partition("; ")
+    assert first == (
+        "give --per_device_train_batch_size 2 --gradient_accumulation_steps 2, down to 1 and 4, which trains the same"
+    )
+    assert re.search("--gradient_checkpointing True.*--use_lora True.*configs/fsdp2.yaml.*--max_length", then)
     flags = {"per_device_train_batch_size": 9, "gradient_accumulation_steps": 2}
-    assert "--per_device_train_batch_size 3 --gradient_accumulation_steps 6" in advise(**flags)
-    last = advise(per_device_train_batch_size=1)
-    assert "--gradient_checkpointing True" in last and "--use_lora True" in last and "--max_length" in last
-    assert "--use_lora" not in advise(per_device_train_batch_size=1, use_lora=True)
+    assert "--per_device_train_batch_size 3 --gradient_accumulation_steps 6, down to 1 and 18" in advise(**flags)
+    assert advise(per_device_train_batch_size=1).startswith("give --gradient_checkpointing True, or --use_lora True")
+    assert advise(per_device_train_batch_size=1, use_lora=True, activation_checkpointing=True).startswith(
+        "give several GPUs"
+    )
+    assert advise(too_large=True).startswith("give --use_lora True") and "batch" not in advise(too_large=True)
+
+
+@given(
+    st.lists(st.integers(1, 10**6), min_size=1, max_size=9),
+    st.floats(0, 1e6),
+    st.floats(0, 1e9),
+    st.lists(st.floats(0, 1e9), min_size=9, max_size=9),
+)
+def test_a_line_of_costs_is_found_and_never_falls_below_nothing(
+    sizes: list[int], slope: float, start: float, noise: list[float]
+) -> None:
+    values = np.array(sizes, dtype=float)
+    line = fit_line(values, start + slope * values)
+    assert line(values) == pytest.approx(start + slope * values, rel=1e-6, abs=1e-3)
+    disturbed = fit_line(values, np.array(noise[: len(sizes)]))
+    assert disturbed(0) >= 0 and disturbed(2e6) >= disturbed(0)
+
+
+def measured_steps(tmp_path: Path, data: DatasetDict) -> tuple[FineTuningArguments, tuple]:
+    make_model("gpt_neox").save_pretrained(tmp_path / "model")
+    tokenizer = make_tokenizer()
+    tokenizer.pad_token = tokenizer.eos_token
+    arguments = FineTuningArguments(
+        output_dir=str(tmp_path / "out"), model_name_or_path=str(tmp_path / "model"), use_cpu=True
+    )
+    return arguments, (tokenizer, data)
+
+
+def rows(number: int) -> DatasetDict:
+    examples = [
+        {"input_ids": [2] * length, "labels": [-100] * (length - 2) + [2, 3], "length": length}
+        for length in range(3, 3 + number)
+    ]
+    return DatasetDict({split: Dataset.from_list(examples) for split in ("train", "validation")})
+
+
+@pytest.mark.parametrize(("patience", "steps"), [(0, 3), (1e9, len(PLAN_PLACES))])
+def test_slow_steps_are_few_and_the_middle_one_is_among_them(
+    patience: float, steps: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step that takes a second for each of its tokens: the run is as long as all its tokens."""
+    clock, seen = [0.0], []
+    arguments, data = measured_steps(tmp_path, rows(60))
+
+    def forward(model: torch.nn.Module, args: tuple, inputs: dict) -> None:
+        if model.training:
+            seen.append(inputs["input_ids"].shape)
+            clock[0] += 4 * float((inputs["input_ids"] == 2).sum(1).max())
+
+    def prepare(*_: object) -> torch.nn.Module:
+        model = make_model("gpt_neox")
+        model.register_forward_pre_hook(forward, with_kwargs=True)
+        return model
+
+    monkeypatch.setattr("fine_tune.PLAN_SECONDS", patience)
+    monkeypatch.setattr("fine_tune.prepare_model", prepare)
+    monkeypatch.setattr("fine_tune.time.perf_counter", lambda: clock[0])
+    run = measure_run(arguments, *data)
+    assert len(seen) == steps
+    expected = 4 * sum(data[1]["train"]["length"][start : start + 4][-1] for start in range(0, 60, 4))
+    assert run["epoch"] == pytest.approx(expected, rel=0.1)
+
+
+def test_a_model_too_large_for_the_memory_is_not_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    arguments, data = measured_steps(tmp_path, rows(8))
+    parameters = make_model("gpt_neox").num_parameters()
+    assert count_parameters(arguments.model_name_or_path) == parameters
+    monkeypatch.setattr("fine_tune.psutil.virtual_memory", lambda: SimpleNamespace(total=1.5 * parameters))
+    monkeypatch.setattr("fine_tune.measure_apart", lambda *_: pytest.fail("was tried"))
+    print_plan(arguments, *data)
+    output = capsys.readouterr().out
+    assert f"over {say_bytes(16 * parameters)}" in output and f"over {say_bytes(2 * parameters)}" in output
+    assert output.splitlines()[-1].startswith("It does not fit: give --use_lora True")
 
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), None])

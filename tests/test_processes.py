@@ -10,6 +10,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from safetensors.torch import load_file
 from transformers import TrainingArguments
 
 import processing_meta_review
-from fine_tune import FineTuningArguments
+from fine_tune import FineTuningArguments, find_checkpoint
 from processing_meta_review import run
 
 STEPS = 14  # 25 rows, 4 in a step: the last step of an epoch has one row, so the second process has none
@@ -250,6 +251,26 @@ def test_ddp_goes_on_inside_the_second_epoch(
     check_same(tmp_path, folder, loss=0, weight=0)
 
 
+@pytest.mark.parametrize("launcher", [TORCHRUN, None])
+def test_a_launcher_that_is_ended_ends_all_processes_after_a_checkpoint(
+    launcher: list[str] | None, flags: list[object], tmp_path: Path
+) -> None:
+    flags = [*flags, *TWO, "--num_train_epochs", 200]
+    process = start(tmp_path, launcher or accelerate("ddp.yaml"), flags)
+    deadline = time.monotonic() + 240
+    while not find_checkpoint(tmp_path / "out") and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.terminate()
+    out, err = process.communicate(timeout=60)
+    assert process.returncode != 0
+    newest = find_checkpoint(tmp_path / "out")
+    assert newest, err
+    step = json.loads((newest / "trainer_state.json").read_text())["global_step"]
+    assert out.count(f"Stopped at step {step} of 1400, which is saved") == out.count("Stopping") == 1, out + err
+    assert {file.name for file in newest.glob("rng_state_*")} == {"rng_state_0.pth", "rng_state_1.pth"}
+    assert all(json.loads((tmp_path / f"process_{rank}.json").read_text())["left"] for rank in range(2))
+
+
 def test_fsdp2_goes_on_and_saves_where_there_is_no_checkpoint(
     fsdp: tuple[Path, list[dict[str, Any]]], flags: list[object], tmp_path: Path
 ) -> None:
@@ -315,6 +336,7 @@ def check_told_once(folder: Path, launcher: list[str], flags: list[object], mess
     [
         (["--nonsense"], "error: unknown argument: --nonsense"),
         (["--dataset_name", "nowhere"], "error: there is no 'nowhere' here"),
+        (["--train_sampling_strategy", "random"], "error: --train_sampling_strategy random"),
     ],
 )
 def test_wrong_input_is_told_once_and_ends_all_processes(
