@@ -702,6 +702,15 @@ def without_logits(forward: Callable[..., ModelOutput]) -> Callable[..., ModelOu
     return loss_alone
 
 
+def give_memory_back() -> None:
+    """Have glibc return large blocks to the system when they are freed, where it is the C library (Linux).
+
+    By itself it soon keeps all blocks below 32 MB in a heap, which grows with every new shape of a batch.
+    """
+    with suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK)
+
+
 def build_trainer(
     model: PreTrainedModel | PeftModel,
     arguments: FineTuningArguments,
@@ -710,6 +719,7 @@ def build_trainer(
     callbacks: list[TrainerCallback],
 ) -> SummaryTrainer:
     """The Trainer for tokenized splits, with at most `arguments.validation_examples` of validation."""
+    give_memory_back()
     plain = model.get_base_model() if isinstance(model, PeftModel) else model
     context = getattr(plain.config, "max_position_embeddings", None) or sys.maxsize
     keeps_logits = "logits_to_keep" in inspect.signature(plain.forward).parameters
@@ -854,15 +864,6 @@ def push_model(names: list[str], folder: str, repo_id: str, private: bool | None
         huggingface_hub.upload_folder(repo_id=repo_id, **files, commit_message="Add the fine-tuned model")
 
 
-def give_memory_back() -> None:
-    """Have glibc return large blocks to the system when they are freed, where it is the C library (Linux).
-
-    By itself it soon keeps all blocks below 32 MB in a heap, which grows with every new shape of a batch.
-    """
-    with suppress(AttributeError, OSError, TypeError):
-        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK)
-
-
 def peak_memory() -> int:
     """Bytes: the most that the GPU gave to this process, or its largest resident set so far."""
     if torch.cuda.is_available():
@@ -910,7 +911,6 @@ def measure_run(arguments: FineTuningArguments, tokenizer: Tokenizer, examples: 
     extrapolated. To be called in a process of its own: it changes `arguments`, and the peak of memory is the process's.
     """
     set_seed(arguments.seed)
-    give_memory_back()
     disable_caching()  # as in run(), which the new process does not pass through
     lengths = np.array(examples["train"]["length"][:])
     steps = LengthGroupedOrder(lengths.tolist(), step_size(arguments), arguments.seed).steps()
@@ -1087,7 +1087,6 @@ def main() -> None:
 
     # 2. Find out where to begin, and load the model.
     set_seed(arguments.seed)
-    give_memory_back()
     name = arguments.hub_model_id or f"{Path(arguments.model_name_or_path).resolve().name}_finetuned"
     settings, steps = run_settings(arguments, record), count_steps(arguments, len(examples["train"]))
     with arguments.main_process_first(local=False):

@@ -3,14 +3,16 @@
 import inspect
 import json
 import math
+import platform
 import shutil
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import FINE_TUNING, make_model, make_tokenizer, run_script
+from conftest import FINE_TUNING, ROOT, make_model, make_tokenizer, run_script
 from datasets import Dataset, DatasetDict, load_from_disk
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,6 +20,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 from transformers.loss.loss_utils import ForCausalLMLoss
 
+import fine_tune
 from fine_tune import (
     FineTuningArguments,
     LengthGroupedOrder,
@@ -340,6 +343,52 @@ def test_the_folder_explains_itself_to_plain_transformers(fine_tuned: Path, base
     card = (folder / "README.md").read_text()
     assert base.name in card and str(base) not in card  # a folder of the user's is nobody else's business
     assert "weights in fp32" in card and "loss_curve.png" in card and "0.005, schedule linear" in card
+
+
+def test_one_model_at_a_time_is_in_memory(
+    fine_tuned: Path, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the best checkpoint is loaded, the model that was trained and its optimizer are gone."""
+    prepare, trained = fine_tune.prepare_model, []
+
+    def watch(*arguments: object) -> torch.nn.Module:
+        assert not any(model() for model in trained), "the trained model is still there"
+        model = prepare(*arguments)
+        trained.append(weakref.ref(model))
+        return model
+
+    monkeypatch.setattr(fine_tune, "prepare_model", watch)
+    monkeypatch.chdir(tmp_path)
+    flags = ["--dataset_name", fine_tuned / "processed_meta_review", "--model_name_or_path", base, *FINE_TUNING]
+    monkeypatch.setattr(sys, "argv", ["fine_tune.py", *map(str, flags)])
+    fine_tune.main()
+    assert len(trained) == 2
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc keeps freed blocks in a heap")
+def test_freed_memory_goes_back_to_the_system() -> None:
+    """Blocks of the size of activations, freed but for the last one, which would hold all of a heap below it."""
+    script = """
+import sys
+import psutil, torch
+from fine_tune import give_memory_back
+resident = lambda: psutil.Process().memory_info().rss / 2**20
+if sys.argv[1] == "back":
+    give_memory_back()
+for size in range(1, 31):
+    torch.ones(size * 2**18)  # as a training does it: glibc's own threshold rises with what is freed
+before = resident()
+blocks = [torch.ones(16 * 2**18) for _ in range(20)]
+del blocks[:-1]
+print(resident() - before)
+"""
+    held = {}
+    for way in ("back", "kept"):
+        result = subprocess.run(
+            [sys.executable, "-c", script, way], cwd=ROOT, capture_output=True, text=True, check=True
+        )
+        held[way] = float(result.stdout)
+    assert held["back"] < 64 < 200 < held["kept"], held
 
 
 def test_same_seed_same_weights_bit_for_bit(fine_tuned: Path, base: Path, tmp_path: Path) -> None:

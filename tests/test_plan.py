@@ -133,14 +133,14 @@ def rows(number: int) -> DatasetDict:
 def test_slow_steps_are_few_and_the_middle_one_is_among_them(
     patience: float, steps: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A step that takes a second for each of its tokens: the run is as long as all its tokens."""
+    """Steps that take a second for each of their tokens: the run is as long as all of them."""
     clock, seen = [0.0], []
     arguments, data = measured_steps(tmp_path, rows(60))
 
     def forward(model: torch.nn.Module, args: tuple, inputs: dict) -> None:
         if model.training:
-            seen.append(inputs["input_ids"].shape)
-            clock[0] += 4 * float((inputs["input_ids"] == 2).sum(1).max())
+            seen.append(4 * int((inputs["input_ids"] == 2).sum(1).max()))
+            clock[0] += seen[-1]
 
     def prepare(*_: object) -> torch.nn.Module:
         model = make_model("gpt_neox")
@@ -151,7 +151,7 @@ def test_slow_steps_are_few_and_the_middle_one_is_among_them(
     monkeypatch.setattr("fine_tune.prepare_model", prepare)
     monkeypatch.setattr("fine_tune.time.perf_counter", lambda: clock[0])
     run = measure_run(arguments, *data)
-    assert len(seen) == steps
+    assert len(seen) == steps and seen[2] == 4 * 34  # of 15 steps, whose longest examples have 6, 10, ... 62 tokens
     expected = 4 * sum(data[1]["train"]["length"][start : start + 4][-1] for start in range(0, 60, 4))
     assert run["epoch"] == pytest.approx(expected, rel=0.1)
 
