@@ -115,11 +115,12 @@ RUN_SETTINGS = "run_settings.json"  # in a checkpoint: what the run is that it b
 CONFIGS = ("config.json", "adapter_config.json")  # a finished model has one of them, put in its place last of all
 MANIFEST = "manifest.json"  # in a checkpoint, written last: its files and their sizes
 UNREAD = "training_args.bin"  # in a checkpoint of the Trainer's: a pickle that nothing reads
-PLAN_PLACES = (0, 0, 0.5, 1, 0.25, 0.75, 0.1, 0.9)  # --plan: steps it tries, by length; the first one warms up
+PLAN_PLACES = (0, 0, 0.5, 1, 1, 0.5, 0.25, 0.75, 0.9)  # --plan: steps it tries, by their work; the first one warms up
 PLAN_SECONDS = 30  # after so long --plan begins no further one, if it has the first three
 TRAINED_BYTES, ADAPTED_BYTES = 16, 2  # of a parameter: fp32 with gradient and two moments; 16 bits and untrained
 M_MMAP_THRESHOLD = -3  # from malloc.h
 LARGE_BLOCK = 8 * 2**20  # bytes; a smaller threshold saves more memory and costs time
+RETURN_SECONDS = 10  # between two times that the rest is returned: after every step of 1b it costs next to nothing
 LARGEST_LOSS = 700  # nats; the exponential of more is infinite
 LAST, BEST = "last-checkpoint", "best-checkpoint"  # folders on the Hub
 
@@ -209,6 +210,9 @@ class FineTuningArguments(TokenizationArguments, HubArguments, TrainingArguments
         self._n_gpu = min(self.n_gpu, 1)  # not DataParallel, which one process would use on several GPUs: it is slow
 
 
+# The model: device, weights, adapter
+
+
 def choose_device(use_cpu: bool = False) -> tuple[str, torch.dtype]:
     """The device and the fastest number format that its hardware really has: (cuda, mps or cpu, dtype)."""
     if torch.cuda.is_available() and not use_cpu:
@@ -263,6 +267,9 @@ def prepare_model(arguments: FineTuningArguments, checkpoint: str | Path | None 
             return get_peft_model(model, adapter)
         except ValueError as error:
             raise InputError(f"--lora_targets {targets!r} does not suit {type(model).__name__}: {error}") from error
+
+
+# Checkpoints: which are whole, whose they are, where a run goes on
 
 
 def check_output_folder(folder: Path) -> None:
@@ -419,6 +426,9 @@ def describe_start(state: TrainerState, checkpoint: Path, steps: int) -> str:
     return text
 
 
+# Examples, and the loss of their summaries
+
+
 def load_examples(
     arguments: FineTuningArguments, tokenizer: Tokenizer, limit: int
 ) -> tuple[DatasetDict, dict[str, Any]]:
@@ -538,6 +548,9 @@ class LengthGroupedOrder(torch.utils.data.Sampler[int]):
         chunks = [chunk[self.lengths[chunk].argsort(stable=True)] for chunk in chunks]
         *steps, last = [step.tolist() for chunk in chunks for step in chunk.split(self.step_size)]
         return [*(steps[index] for index in torch.randperm(len(steps), generator=generator)), last]
+
+
+# Training: the Trainer, what happens after a step, the Hub
 
 
 class SummaryTrainer(Trainer):
@@ -702,13 +715,26 @@ def without_logits(forward: Callable[..., ModelOutput]) -> Callable[..., ModelOu
     return loss_alone
 
 
-def give_memory_back() -> None:
-    """Have glibc return large blocks to the system when they are freed, where it is the C library (Linux).
-
-    By itself it soon keeps all blocks below 32 MB in a heap, which grows with every new shape of a batch.
-    """
+def call_glibc(function: str, *numbers: int) -> None:
+    """Call a function that sets up or tidies the heap, where glibc is the C library (Linux)."""
     with suppress(AttributeError, OSError, TypeError):
-        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK)
+        getattr(ctypes.CDLL(None), function)(*numbers)
+
+
+class MemoryReturner(TrainerCallback):
+    """Has glibc return freed memory to the system: large blocks at once, the others from time to time.
+
+    By itself it soon keeps all blocks below 32 MB in a heap full of gaps, which grows with every new shape of a batch.
+    """
+
+    def __init__(self) -> None:
+        call_glibc("mallopt", M_MMAP_THRESHOLD, LARGE_BLOCK)
+        self.returned = time.monotonic()
+
+    def on_step_end(self, *_: Any, **__: Any) -> None:
+        if time.monotonic() - self.returned > RETURN_SECONDS:
+            call_glibc("malloc_trim", 0)
+            self.returned = time.monotonic()
 
 
 def build_trainer(
@@ -719,7 +745,6 @@ def build_trainer(
     callbacks: list[TrainerCallback],
 ) -> SummaryTrainer:
     """The Trainer for tokenized splits, with at most `arguments.validation_examples` of validation."""
-    give_memory_back()
     plain = model.get_base_model() if isinstance(model, PeftModel) else model
     context = getattr(plain.config, "max_position_embeddings", None) or sys.maxsize
     keeps_logits = "logits_to_keep" in inspect.signature(plain.forward).parameters
@@ -738,13 +763,16 @@ def build_trainer(
             eval_dataset=validation.select(longest_first.tolist()),
             processing_class=tokenizer,
             compute_metrics=mean_over_tokens,
-            callbacks=callbacks,
+            callbacks=[*callbacks, MemoryReturner()],
         )
     except (ImportError, RuntimeError, ValueError) as error:
         if not arguments.report_to:
             raise
         reason = " ".join(str(error).split())
         raise InputError(f"cannot report to {', '.join(arguments.report_to)} (--report_to): {reason}") from error
+
+
+# The result: losses, curve, card, files
 
 
 def summarize(state: TrainerState, saved_step: int) -> dict[str, float | None]:
@@ -864,6 +892,9 @@ def push_model(names: list[str], folder: str, repo_id: str, private: bool | None
         huggingface_hub.upload_folder(repo_id=repo_id, **files, commit_message="Add the fine-tuned model")
 
 
+# Time and memory: --plan, and what to do when it is too much
+
+
 def peak_memory() -> int:
     """Bytes: the most that the GPU gave to this process, or its largest resident set so far."""
     if torch.cuda.is_available():
@@ -904,23 +935,53 @@ def fit_line(sizes: np.ndarray, costs: np.ndarray) -> np.polynomial.Polynomial:
     return np.polynomial.Polynomial([start, slope])
 
 
+def count_work(model: PreTrainedModel | PeftModel, rows: Dataset, steps: list[list[int]]) -> np.ndarray:
+    """Multiplications in the forward pass of each step, padding included: the time grows with them.
+
+    For a token one per weight and those of the attention (Chowdhery et al. 2022, appendix B); the output layer counts
+    for the columns with labels only.
+    """
+    output = model.get_output_embeddings().weight
+    embeddings = {model.get_input_embeddings().weight, output}  # one and the same where they are tied
+    inner = model.num_parameters() - sum(weight.numel() for weight in embeddings)
+    attention = 2 * getattr(model.config, "num_hidden_layers", 0) * getattr(model.config, "hidden_size", 0)
+    lengths = np.array(rows["length"][:])
+    prompts = np.array([np.argmax(labels != IGNORE_INDEX) for labels in rows.with_format("numpy")["labels"]])
+
+    def count(step: list[int]) -> int:
+        longest, kept = lengths[step].max(), lengths[step].max() - prompts[step].min()
+        return len(step) * (longest * (inner + longest * attention) + kept * output.numel())
+
+    return np.array([count(step) for step in steps], dtype=float)
+
+
+def time_evaluation(trainer: SummaryTrainer, number: int) -> float:
+    """Seconds of an evaluation, from so many examples in the middle, which stand for all: they are sorted by length."""
+    validation, batch = trainer.eval_dataset, trainer.args.per_device_eval_batch_size
+    padded = np.repeat(validation["length"][::batch], batch)[: len(validation)]  # to the first of its batch
+    number = min(number, len(validation))
+    start = (len(validation) - number) // 2
+    started = time.perf_counter()
+    trainer.evaluate(validation.select(range(start, start + number)))
+    return float((time.perf_counter() - started) * padded.sum() / (number * validation["length"][start]))
+
+
 def measure_run(arguments: FineTuningArguments, tokenizer: Tokenizer, examples: DatasetDict) -> dict[str, float]:
     """Take a few real steps and work out the whole run from them.
 
-    The third step is the middle one by length: even where all others would take too long, the time of a run is hardly
+    The third step is the middle one: even where all others would take too long, the time of a run is hardly
     extrapolated. To be called in a process of its own: it changes `arguments`, and the peak of memory is the process's.
     """
     set_seed(arguments.seed)
     disable_caching()  # as in run(), which the new process does not pass through
-    lengths = np.array(examples["train"]["length"][:])
-    steps = LengthGroupedOrder(lengths.tolist(), step_size(arguments), arguments.seed).steps()
-    tokens = np.array([len(step) * lengths[step].max() for step in steps])  # what the step computes, padding included
-    ascending = [index for index in tokens.argsort(kind="stable") if len(steps[index]) == len(steps[0])]
+    timer, model = StepTimer(), prepare_model(arguments)
+    steps = LengthGroupedOrder(examples["train"]["length"][:], step_size(arguments), arguments.seed).steps()
+    work = count_work(model, examples["train"], steps)
+    ascending = [index for index in work.argsort(kind="stable") if len(steps[index]) == len(steps[0])]
     probes = [ascending[round(place * (len(ascending) - 1))] for place in PLAN_PLACES]
     arguments.max_steps, arguments.train_sampling_strategy = len(probes), "sequential"
     arguments.eval_strategy = arguments.save_strategy = "no"
     arguments.eval_on_start, arguments.disable_tqdm, arguments.logging_steps = False, True, len(probes) + 1
-    timer, model = StepTimer(), prepare_model(arguments)
     chosen = DatasetDict(
         train=examples["train"].select([row for index in probes for row in steps[index]]),
         validation=examples["validation"],
@@ -929,26 +990,18 @@ def measure_run(arguments: FineTuningArguments, tokenizer: Tokenizer, examples: 
     trainer = build_trainer(model, arguments, tokenizer, chosen, [timer])
     trainer.remove_callback(PrinterCallback)
     trainer.train()
-    taken = tokens[probes[: len(timer.seconds)]]
+    taken = work[probes[: len(timer.seconds)]]
     memory = timer.memory[-1]
-    if len(taken) == 3:  # the longest was not among them
-        memory = max(memory, fit_line(taken[1:], np.array(timer.memory[1:]))(tokens.max()))
-    # Sorted by length, the middle of the validation stands for all of it; a batch is padded to its first example.
-    validation, batch = trainer.eval_dataset, arguments.per_device_eval_batch_size
-    padded = np.repeat(validation["length"][::batch], batch)[: len(validation)]
-    few = 1 if len(taken) == 3 else min(len(validation), batch)
-    start = (len(validation) - few) // 2
-    started = time.perf_counter()
-    trainer.evaluate(validation.select(range(start, start + few)))
-    evaluation = (time.perf_counter() - started) * padded.sum() / (few * validation["length"][start])
+    if len(taken) == 3:  # the largest was not among them
+        memory = max(memory, fit_line(taken[1:], np.array(timer.memory[1:]))(work.max()))
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     moments = [
         value for state in trainer.optimizer.state.values() for value in state.values() if torch.is_tensor(value)
     ]
     return {
         "trained": trained,
-        "epoch": float(fit_line(taken[1:], np.array(timer.seconds[1:]))(tokens).sum()),
-        "evaluation": float(evaluation),
+        "epoch": float(fit_line(taken[1:], np.array(timer.seconds[1:]))(work).sum()),
+        "evaluation": time_evaluation(trainer, 1 if len(taken) == 3 else arguments.per_device_eval_batch_size),
         "memory": float(memory),
         "checkpoint": 4 * trained + sum(value.nbytes for value in moments),
     }
@@ -1013,7 +1066,9 @@ def measure_apart(arguments: FineTuningArguments, *data: Any) -> dict[str, float
 def say_time(seconds: float) -> str:
     """A duration as a person says it."""
     hours, minutes = divmod(round(seconds / 60), 60)
-    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min" if seconds > 90 else f"{seconds:.0f} s"
+    if seconds < 600:
+        return f"{seconds:.0f} s" if seconds < 90 else "{} min {:02} s".format(*divmod(round(seconds), 60))
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min"
 
 
 def say_bytes(number: float) -> str:
@@ -1132,6 +1187,7 @@ def main() -> None:
         trainer.accelerator.free_memory()
         del trainer, model  # else there were two models in memory
         gc.collect()
+        call_glibc("malloc_trim", 0)
         model = prepare_model(arguments, best)
     model.config.use_cache = True  # the Trainer turns it off
     # Said outright that it does not sample: where a model leaves that open, pipelines do.

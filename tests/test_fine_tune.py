@@ -366,20 +366,23 @@ def test_one_model_at_a_time_is_in_memory(
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc keeps freed blocks in a heap")
-def test_freed_memory_goes_back_to_the_system() -> None:
-    """Blocks of the size of activations, freed but for the last one, which would hold all of a heap below it."""
-    script = """
+@pytest.mark.parametrize(("mib", "step"), [(16, False), (1, True)], ids=["large, at once", "others, after a step"])
+def test_freed_memory_goes_back_to_the_system(mib: int, step: bool) -> None:
+    """320 MiB of blocks, freed but for the last one, which would hold all of a heap below it."""
+    script = f"""
 import sys
 import psutil, torch
-from fine_tune import give_memory_back
+import fine_tune
 resident = lambda: psutil.Process().memory_info().rss / 2**20
-if sys.argv[1] == "back":
-    give_memory_back()
+fine_tune.RETURN_SECONDS = 0
+returner = fine_tune.MemoryReturner() if sys.argv[1] == "back" else None
 for size in range(1, 31):
     torch.ones(size * 2**18)  # as a training does it: glibc's own threshold rises with what is freed
 before = resident()
-blocks = [torch.ones(16 * 2**18) for _ in range(20)]
+blocks = [torch.ones({mib} * 2**18) for _ in range(320 // {mib})]
 del blocks[:-1]
+if returner and {step}:
+    returner.on_step_end()
 print(resident() - before)
 """
     held = {}

@@ -11,6 +11,7 @@ from conftest import FINE_TUNING, make_model, make_tokenizer, run_script
 from datasets import Dataset, DatasetDict
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.utils.flop_counter import FlopCounterMode
 
 from fine_tune import (
     PLAN_PLACES,
@@ -19,6 +20,7 @@ from fine_tune import (
     build_trainer,
     count_parameters,
     count_steps,
+    count_work,
     fit_line,
     measure_run,
     print_plan,
@@ -93,6 +95,28 @@ def test_out_of_memory_says_what_to_give(tmp_path: Path) -> None:
         "give several GPUs"
     )
     assert advise(too_large=True).startswith("give --use_lora True") and "batch" not in advise(too_large=True)
+
+
+@pytest.mark.parametrize("architecture", ["gpt_neox", "llama"])
+def test_the_work_of_a_step_is_what_pytorch_counts(architecture: str) -> None:
+    """Two steps, one with a long prompt and one with a long summary, against PyTorch's own counter."""
+    model = make_model(architecture)
+    model.set_attn_implementation("eager")  # the counter does not know the kernel of a CPU
+    shapes = [(200, 190), (150, 140), (60, 10), (50, 5)]  # tokens, and those of the prompt
+    rows = [
+        {"input_ids": [2] * length, "labels": [-100] * prompt + [2] * (length - prompt), "length": length}
+        for length, prompt in shapes
+    ]
+    steps = [[0, 1], [2, 3]]
+    measured = []
+    for step in steps:
+        longest, kept = max(shapes[row][0] for row in step), max(shapes[row][0] for row in step)
+        kept -= min(shapes[row][1] for row in step)
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            model(input_ids=torch.full((2, longest), 2), logits_to_keep=kept)
+        measured.append(counter.get_total_flops() / 2)
+    # Biases and normalizations, which it leaves out, are much of a model that is so small.
+    assert count_work(model, Dataset.from_list(rows), steps) == pytest.approx(measured, rel=0.1)
 
 
 @given(
