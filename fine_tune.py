@@ -120,7 +120,7 @@ PLAN_SECONDS = 30  # after so long --plan begins no further one, if it has the f
 TRAINED_BYTES, ADAPTED_BYTES = 16, 2  # of a parameter: fp32 with gradient and two moments; 16 bits and untrained
 M_MMAP_THRESHOLD = -3  # from malloc.h
 LARGE_BLOCK = 8 * 2**20  # bytes; a smaller threshold saves more memory and costs time
-RETURN_SECONDS = 10  # between two times that the rest is returned: after every step of 1b it costs next to nothing
+RETURN_SECONDS = 10  # at least, between two times that the smaller blocks are returned: they are fetched anew
 LARGEST_LOSS = 700  # nats; the exponential of more is infinite
 LAST, BEST = "last-checkpoint", "best-checkpoint"  # folders on the Hub
 
@@ -944,7 +944,8 @@ def count_work(model: PreTrainedModel | PeftModel, rows: Dataset, steps: list[li
     output = model.get_output_embeddings().weight
     embeddings = {model.get_input_embeddings().weight, output}  # one and the same where they are tied
     inner = model.num_parameters() - sum(weight.numel() for weight in embeddings)
-    attention = 2 * getattr(model.config, "num_hidden_layers", 0) * getattr(model.config, "hidden_size", 0)
+    config = model.config.get_text_config()
+    attention = 2 * config.num_hidden_layers * config.hidden_size
     lengths = np.array(rows["length"][:])
     prompts = np.array([np.argmax(labels != IGNORE_INDEX) for labels in rows.with_format("numpy")["labels"]])
 
@@ -1066,8 +1067,10 @@ def measure_apart(arguments: FineTuningArguments, *data: Any) -> dict[str, float
 def say_time(seconds: float) -> str:
     """A duration as a person says it."""
     hours, minutes = divmod(round(seconds / 60), 60)
-    if seconds < 600:
-        return f"{seconds:.0f} s" if seconds < 90 else "{} min {:02} s".format(*divmod(round(seconds), 60))
+    if round(seconds) < 90:
+        return f"{seconds:.0f} s"
+    if round(seconds) < 600:
+        return "{} min {:02} s".format(*divmod(round(seconds), 60))
     return f"{hours} h {minutes:02} min" if hours else f"{minutes} min"
 
 

@@ -115,7 +115,7 @@ def test_the_work_of_a_step_is_what_pytorch_counts(architecture: str) -> None:
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             model(input_ids=torch.full((2, longest), 2), logits_to_keep=kept)
         measured.append(counter.get_total_flops() / 2)
-    # Biases and normalizations, which it leaves out, are much of a model that is so small.
+    # Biases and normalizations, which the counter leaves out, are much of a model that is so small.
     assert count_work(model, Dataset.from_list(rows), steps) == pytest.approx(measured, rel=0.1)
 
 
@@ -215,5 +215,7 @@ def test_too_little_memory_in_training_is_one_line(error: Exception | None, tmp_
 
 
 def test_durations_and_sizes_are_said_as_people_do() -> None:
-    assert [say_time(seconds) for seconds in (5, 89, 600, 6_420)] == ["5 s", "89 s", "10 min", "1 h 47 min"]
+    assert [say_time(seconds) for seconds in (5, 89, 89.7, 535, 599.7, 6_420)] == [
+        "5 s", "89 s", "1 min 30 s", "8 min 55 s", "10 min", "1 h 47 min"
+    ]  # fmt: skip
     assert [say_bytes(number) for number in (850e6, 3.39e9, 41e6)] == ["850 MB", "3.4 GB", "41 MB"]
