@@ -115,7 +115,9 @@ RUN_SETTINGS = "run_settings.json"  # in a checkpoint: what the run is that it b
 CONFIGS = ("config.json", "adapter_config.json")  # a finished model has one of them, put in its place last of all
 MANIFEST = "manifest.json"  # in a checkpoint, written last: its files and their sizes
 UNREAD = "training_args.bin"  # in a checkpoint of the Trainer's: a pickle that nothing reads
-PLAN_PLACES = (0, 0, 0.5, 1, 1, 0.5, 0.25, 0.75, 0.9)  # --plan: steps it tries, by their work; the first one warms up
+# --plan: which steps it tries, as places between the least and the most work. The first one warms up, those after the
+# fourth lie evenly, however many they are (multiples of the golden ratio).
+PLAN_PLACES = (0, 0, 0.5, 1, *(number * 0.618034 % 1 for number in range(1, 57)))
 PLAN_SECONDS = 30  # after so long --plan begins no further one, if it has the first three
 TRAINED_BYTES, ADAPTED_BYTES = 16, 2  # of a parameter: fp32 with gradient and two moments; 16 bits and untrained
 M_MMAP_THRESHOLD = -3  # from malloc.h
@@ -205,6 +207,8 @@ class FineTuningArguments(TokenizationArguments, HubArguments, TrainingArguments
             self.eval_steps / 5 if self.eval_steps < 1 else max(1, int(self.eval_steps) // 5)
         )
         TrainingArguments.__post_init__(self)
+        if self.plan and self.world_size > 1:
+            raise ValueError("--plan measures one process: give it without a launcher")
         if self.train_sampling_strategy == "random" and self.world_size > 1:  # accelerate forgets the epoch
             raise ValueError("--train_sampling_strategy random is lost in several processes that go on; leave it out")
         self._n_gpu = min(self.n_gpu, 1)  # not DataParallel, which one process would use on several GPUs: it is slow
@@ -313,6 +317,11 @@ def find_fault(checkpoint: Path) -> str | None:
     return None
 
 
+def checkpoint_folder(arguments: TrainingArguments, state: TrainerState) -> Path:
+    """Where the Trainer saves a checkpoint of the step that it is at."""
+    return Path(arguments.output_dir, f"checkpoint-{state.global_step}")
+
+
 def list_checkpoints(folder: Path) -> dict[int, Path]:
     """The checkpoints in a folder, whole or not, by their steps: the newest first."""
     found = {int(path.name.partition("-")[2]): path for path in folder.glob("checkpoint-*") if path.name[11:].isdigit()}
@@ -328,6 +337,11 @@ def find_checkpoint(folder: Path) -> Path | None:
     return None
 
 
+def load_state(checkpoint: Path | None) -> TrainerState:
+    """What the Trainer knew when it saved a checkpoint: steps, losses, the best; without one, a new state."""
+    return TrainerState.load_from_json(str(checkpoint / "trainer_state.json")) if checkpoint else TrainerState()
+
+
 def fetch_checkpoints(repo_id: str, folder: Path) -> Path | None:
     """Bring the last and the best checkpoint from the Hub into `folder`; where the last one lies, None if none is."""
     with explain_hub(f"cannot fetch the checkpoints of {repo_id}", OSError):
@@ -340,8 +354,8 @@ def fetch_checkpoints(repo_id: str, folder: Path) -> Path | None:
 def find_best(state: TrainerState, folder: Path) -> Path | None:
     """The checkpoint with the lowest validation loss: one of this machine, or the one fetched from the Hub."""
     for checkpoint in (folder / f"checkpoint-{state.best_global_step}", folder / BEST):
-        file = checkpoint / "trainer_state.json"
-        if file.is_file() and TrainerState.load_from_json(str(file)).global_step == state.best_global_step:
+        is_there = (checkpoint / "trainer_state.json").is_file()
+        if is_there and load_state(checkpoint).global_step == state.best_global_step:
             return checkpoint
     return None
 
@@ -376,12 +390,16 @@ def check_settings(before: dict[str, Any], settings: dict[str, Any], what: str) 
                          "or begin anew with --restart, or in another --output_dir or --hub_model_id")  # fmt: skip
 
 
-def is_finished(folder: Path, settings: dict[str, Any], steps: int, checkpoint_step: int | None) -> bool:
-    """Whether a folder holds the finished model of this run, of so many steps or more.
+def is_finished(
+    arguments: FineTuningArguments, settings: dict[str, Any], steps: int, checkpoint_step: int | None
+) -> bool:
+    """Whether the output folder holds the finished model of this run, of so many steps or more.
 
     Raises `InputError` where it is of another run, or where more steps are asked for and no checkpoint is left.
     """
-    if not (folder / TRAINING_RECORD).is_file() or not is_model(folder):
+    folder = Path(arguments.output_dir)
+    asked_otherwise = arguments.restart or arguments.resume_from_checkpoint
+    if asked_otherwise or not (folder / TRAINING_RECORD).is_file() or not is_model(folder):
         return False
     record = json.loads((folder / TRAINING_RECORD).read_text())
     done = record["results"]["steps"]
@@ -611,7 +629,7 @@ class SummaryTrainer(Trainer):
         return ", ".join(map(str, steps[self.state.global_step % len(steps)]))
 
     def _save_checkpoint(self, *args: Any, **more: Any) -> None:
-        folder = Path(self.args.output_dir, f"checkpoint-{self.state.global_step}")
+        folder = checkpoint_folder(self.args, self.state)
         try:
             if self.args.should_save:
                 (folder / MANIFEST).unlink(missing_ok=True)  # where a step is saved again
@@ -680,7 +698,7 @@ class CheckpointPusher(TrainerCallback):
     def on_save(self, args: TrainingArguments, state: TrainerState, control: Any, **_: Any) -> None:
         if not state.is_world_process_zero:
             return
-        last = Path(args.output_dir, f"checkpoint-{state.global_step}")
+        last = checkpoint_folder(args, state)
         folders = {LAST: last, BEST: find_best(state, Path(args.output_dir)) or last}
         files = {f"{name}/{file.name}": file for name, folder in folders.items() for file in folder.iterdir()}
         try:
@@ -772,6 +790,43 @@ def build_trainer(
         raise InputError(f"cannot report to {', '.join(arguments.report_to)} (--report_to): {reason}") from error
 
 
+def train(
+    arguments: FineTuningArguments,
+    tokenizer: Tokenizer,
+    examples: DatasetDict,
+    settings: dict[str, Any],
+    start: Path | None,
+    callbacks: list[TrainerCallback],
+) -> tuple[TrainerState, float]:
+    """Train from a checkpoint, or from the base, to a last checkpoint: the state then, and examples per second.
+
+    Raises `OSError` where memory is too small, saying what to give.
+    """
+    set_seed(arguments.seed)
+    arguments.eval_on_start &= start is None
+    trainer = build_trainer(prepare_model(arguments, start), arguments, tokenizer, examples, callbacks)
+    trainer.settings = settings
+    if (arguments.fsdp or os.environ.get("ACCELERATE_USE_FSDP") == "true") and not trainer.is_fsdp_enabled:
+        raise InputError("FSDP needs GPUs: accelerate would use DDP here, without a word. Choose configs/ddp.yaml")
+    if arguments.should_save:
+        for step, checkpoint in list_checkpoints(Path(arguments.output_dir)).items():
+            if step > load_state(start).global_step:  # of a run that begins anew, or not whole
+                shutil.rmtree(checkpoint)
+    try:
+        output = trainer.train(start and str(start))
+    except BaseException as error:
+        # Closes the progress bar, so that what is said about the error comes last.
+        trainer.callback_handler.on_train_end(arguments, trainer.state, trainer.control)
+        if not is_out_of_memory(error):
+            raise
+        step = trainer.state.global_step + 1
+        raise OSError(f"out of memory at step {step}; {advise_memory(arguments)}") from error
+    if not checkpoint_folder(arguments, trainer.state).exists():  # as with --save_strategy no
+        trainer._save_checkpoint(trainer.model, None)
+    trainer.accelerator.free_memory()
+    return trainer.state, output.metrics["train_samples_per_second"]
+
+
 # The result: losses, curve, card, files
 
 
@@ -798,6 +853,14 @@ def describe_loss(loss: float | None) -> str:
     return "not evaluated" if loss is None else f"{loss:.4f} (perplexity {perplexity:.2f})"
 
 
+def describe_results(results: dict[str, float | None], speed: float | None) -> str:
+    """What a run came to: its length, its `speed` in examples per second, its losses."""
+    fast = f", {speed:.2f} examples/s with evaluation, at most {say_bytes(peak_memory())} of memory" if speed else ""
+    before, after = describe_loss(results["eval_loss_before"]), describe_loss(results["eval_loss"])
+    losses = f"Training loss {describe_loss(results['train_loss'])}; validation loss {before} before, {after} after"
+    return f"{results['epochs']:g} epochs, {results['steps']} steps{fast}\n{losses}"
+
+
 def draw_loss_curve(history: list[dict[str, float]], path: Path) -> None:
     """Draw training and validation loss against the epoch, from the Trainer's `log_history`."""
     figure = Figure(figsize=(7, 4), layout="constrained")
@@ -822,15 +885,12 @@ def base_license(name: str) -> str | None:
     return None
 
 
-def model_card(
-    arguments: FineTuningArguments, record: dict[str, Any], settings: dict[str, Any], name: str, message: str
-) -> ModelCard:
-    """README.md of the saved model: what it is, how to use it, what it was made with, how it did.
-
-    `name` is its Hub id or its folder, `message` what a user's message to it looks like.
-    """
+def model_card(arguments: FineTuningArguments, record: dict[str, Any], tokenizer: Tokenizer, name: str) -> ModelCard:
+    """README.md of a saved model: how to use it, what it was made with. `name` is its Hub id or its folder."""
     base, data, results = arguments.model_name_or_path, record["dataset_name"], record["results"]
-    loss = results["eval_loss"]
+    loss, message = results["eval_loss"], "first review\n\nsecond review"
+    if not tokenizer.chat_template.startswith(PROMPT_MARK):  # it is the base's, and does not bring the prompt along
+        message = arguments.prompt_template.replace("{review}", message)
     return ModelCard.from_template(
         ModelCardData(),  # the template has the metadata
         str(CARDS / "model.md"),
@@ -845,26 +905,26 @@ def model_card(
         perplexity=math.exp(loss) if loss is not None and loss < LARGEST_LOSS else None,
         arguments=arguments,
         record=record,
-        settings=settings,
+        settings=record["settings"],
         versions={"transformers": transformers.__version__, "torch": torch.__version__},
     )
 
 
 def save_result(
-    model: PreTrainedModel,
-    weights: dict[str, torch.Tensor] | None,
+    model: PreTrainedModel | PeftModel,
     tokenizer: Tokenizer,
     texts: dict[str, str],
-    history: list,
-    folder: str,
+    history: list[dict[str, float]],
+    arguments: FineTuningArguments,
 ) -> list[str]:
-    """Write the model, further `texts` by file name and the loss curve beside, then put them in their place; names.
-
-    `weights` are given where the model holds only its share of them.
-    """
-    new = Path(folder, ".new")
+    """Write the model, further `texts` by file name and the loss curve beside, then put them in their place; names."""
+    folder, new = arguments.output_dir, Path(arguments.output_dir, ".new")
     shutil.rmtree(new, ignore_errors=True)
-    model.save_pretrained(new, state_dict=weights)
+    model.config.use_cache = True  # the Trainer turns it off
+    # Said outright that it does not sample: where a model leaves that open, pipelines do.
+    ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+    model.generation_config = GenerationConfig(**ends, max_new_tokens=arguments.max_new_tokens, do_sample=False)
+    model.save_pretrained(new)
     model.generation_config.save_pretrained(new)
     tokenizer.save_pretrained(new)
     draw_loss_curve(history, new / "loss_curve.png")
@@ -978,6 +1038,7 @@ def measure_run(arguments: FineTuningArguments, tokenizer: Tokenizer, examples: 
     timer, model = StepTimer(), prepare_model(arguments)
     steps = LengthGroupedOrder(examples["train"]["length"][:], step_size(arguments), arguments.seed).steps()
     work = count_work(model, examples["train"], steps)
+    all_steps = count_steps(arguments, len(examples["train"]))
     ascending = [index for index in work.argsort(kind="stable") if len(steps[index]) == len(steps[0])]
     probes = [ascending[round(place * (len(ascending) - 1))] for place in PLAN_PLACES]
     arguments.max_steps, arguments.train_sampling_strategy = len(probes), "sequential"
@@ -999,9 +1060,11 @@ def measure_run(arguments: FineTuningArguments, tokenizer: Tokenizer, examples: 
     moments = [
         value for state in trainer.optimizer.state.values() for value in state.values() if torch.is_tensor(value)
     ]
+    seconds = fit_line(taken[1:], np.array(timer.seconds[1:]))(work)
     return {
         "trained": trained,
-        "epoch": float(fit_line(taken[1:], np.array(timer.seconds[1:]))(work).sum()),
+        "epoch": float(seconds.sum()),
+        "training": float(np.resize(seconds, all_steps).sum()),  # its steps, again from the first one in each epoch
         "evaluation": time_evaluation(trainer, 1 if len(taken) == 3 else arguments.per_device_eval_batch_size),
         "memory": float(memory),
         "checkpoint": 4 * trained + sum(value.nbytes for value in moments),
@@ -1012,10 +1075,9 @@ def print_plan(arguments: FineTuningArguments, tokenizer: Tokenizer, examples: D
     """Print how long the run takes, the whole model and with an adapter, in how much memory, and what to change."""
     number, steps = len(examples["train"]), count_steps(arguments, len(examples["train"]))
     epochs = steps / math.ceil(number / step_size(arguments))
-    every = math.ceil(arguments.eval_steps * (steps if arguments.eval_steps < 1 else 1))
-    evaluations = arguments.eval_on_start + (0 if arguments.eval_strategy == "no" else math.ceil(steps / every))
+    evaluations = count_evaluations(arguments, steps, epochs)
     name = "epoch is" if epochs == 1 else "epochs are"
-    print(f"{number:,} examples of {sum(examples['train']['length'][:]):,} tokens; {epochs:g} {name} {steps:,} "
+    print(f"{number:,} examples of {sum(examples['train']['length'][:]):,} tokens; {epochs:.3g} {name} {steps:,} "
           f"steps of {step_size(arguments)} examples, with {evaluations} evaluations")  # fmt: skip
     cuda = torch.cuda.is_available()
     memory = torch.cuda.mem_get_info()[1] if cuda else psutil.virtual_memory().total
@@ -1039,11 +1101,18 @@ def print_plan(arguments: FineTuningArguments, tokenizer: Tokenizer, examples: D
         space = run["checkpoint"] * ((arguments.save_total_limit or evaluations) + 2) + 4 * run["trained"]
         if chosen and space > disk:
             advice.append("The disk is too full for that: give an --output_dir on another.")
-        times = run["epoch"], epochs * run["epoch"] + evaluations * run["evaluation"]
+        times = run["epoch"], run["training"] + evaluations * run["evaluation"]
         table.append([name, run["trained"], *map(say_time, times), say_bytes(run["memory"]), say_bytes(space)])
     print(format_table(table))
     print(f"Here are {say_bytes(memory)} of memory{' on the GPU' if cuda else ''} and {say_bytes(disk)} of free disk.")
     print(*advice, sep="\n", end="\n" if advice else "")
+
+
+def count_evaluations(arguments: FineTuningArguments, steps: int, epochs: float) -> int:
+    """Evaluations in a run of so many steps: before the first one, on the way and in the end."""
+    every = math.ceil(arguments.eval_steps * (steps if arguments.eval_steps < 1 else 1))
+    on_the_way = {"no": 0, "steps": math.ceil(steps / every), "epoch": math.ceil(epochs)}
+    return arguments.eval_on_start + on_the_way[arguments.eval_strategy.value]
 
 
 def count_parameters(name: str) -> int:
@@ -1100,19 +1169,6 @@ def advise_memory(arguments: FineTuningArguments, model_too_large: bool = False)
     return f"give {same}{further}, which trains the same; if that is not enough, {others}"
 
 
-def train(trainer: SummaryTrainer, checkpoint: Path | None) -> float:
-    """Examples per second, evaluation included. Raises `OSError` where memory is too small, saying what to give."""
-    try:
-        return trainer.train(checkpoint and str(checkpoint)).metrics["train_samples_per_second"]
-    except BaseException as error:
-        # Closes the progress bar, so that what is said about the error comes last.
-        trainer.callback_handler.on_train_end(trainer.args, trainer.state, trainer.control)
-        if not is_out_of_memory(error):
-            raise
-        step = trainer.state.global_step + 1
-        raise OSError(f"out of memory at step {step}; {advise_memory(trainer.args)}") from error
-
-
 @contextmanager
 def process_group() -> Iterator[None]:
     """Leave the group of processes, if there is one, in the end: a process that just stops may end in an abort."""
@@ -1137,88 +1193,59 @@ def main() -> None:
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token  # only fills; whether a token is learned is up to the labels
     tokenizer.padding_side = "left"
-    if arguments.plan and arguments.world_size > 1:
-        raise InputError("--plan measures one process: give it without a launcher")
     if arguments.plan:
         print_plan(arguments, tokenizer, examples)
         return
 
-    # 2. Find out where to begin, and load the model.
-    set_seed(arguments.seed)
-    name = arguments.hub_model_id or f"{Path(arguments.model_name_or_path).resolve().name}_finetuned"
+    # 2. Find out where to begin.
     settings, steps = run_settings(arguments, record), count_steps(arguments, len(examples["train"]))
+    name = arguments.hub_model_id or f"{Path(arguments.model_name_or_path).resolve().name}_finetuned"
     with arguments.main_process_first(local=False):
         repo_id = open_repository(arguments, name, "model") if push else None
         checkpoints_to = repo_id if arguments.hub_strategy == "checkpoint" else None
-        start = find_start(arguments, settings, checkpoints_to)
-    state = TrainerState.load_from_json(str(start / "trainer_state.json")) if start else TrainerState()
-    flagged = arguments.restart or arguments.resume_from_checkpoint
-    if not flagged and is_finished(folder, settings, steps, state.global_step if start else None):
+        last = find_start(arguments, settings, checkpoints_to)
+    state = load_state(last)
+    if is_finished(arguments, settings, steps, state.global_step if last else None):
         print(f"{folder} holds the finished model of this run. Next: python evaluation.py. More of it: a larger "
               "--num_train_epochs; anew: --restart; another run: another --output_dir.")  # fmt: skip
         return
-    if start:
-        arguments.eval_on_start = False
-        print(describe_start(state, start, steps))
-    model = prepare_model(arguments, start)
-    record |= {"base_model": arguments.model_name_or_path, "base_revision": find_revision(arguments.model_name_or_path)}
+    if last:
+        print(describe_start(state, last, steps))
 
     # 3. Train.
-    stop, pusher = Stop(), CheckpointPusher(checkpoints_to)
-    trainer = build_trainer(model, arguments, tokenizer, examples, [stop, *([pusher] if checkpoints_to else [])])
-    trainer.settings = settings
-    if (arguments.fsdp or os.environ.get("ACCELERATE_USE_FSDP") == "true") and not trainer.is_fsdp_enabled:
-        raise InputError("FSDP needs GPUs: accelerate would use DDP here, without a word. Choose configs/ddp.yaml")
-    if arguments.should_save:
-        for step, checkpoint in list_checkpoints(folder).items():
-            if step > state.global_step:  # of a run that begins anew, or not whole
-                shutil.rmtree(checkpoint)
-    speed = None
+    stop, pusher, speed = Stop(), CheckpointPusher(checkpoints_to), None
     if state.global_step < steps:  # else only the model was not saved any more
-        speed, state = train(trainer, start), trainer.state
+        callbacks = [stop, *([pusher] if checkpoints_to else [])]
+        state, speed = train(arguments, tokenizer, examples, settings, last, callbacks)
+        last = checkpoint_folder(arguments, state)
     if stop.stopped:
         print(f"Stopped at step {state.global_step} of {steps}, which is saved. The same command goes on from there.")
         sys.exit(1)
 
-    # 4. Save the best model. From here on the first process is alone.
-    best = find_best(state, folder)
-    gather = trainer.is_fsdp_enabled and not best
-    weights = trainer.accelerator.get_state_dict(trainer.model) if gather else None
+    # 4. Save the best model, or the last one where none was evaluated. From here on the first process is alone.
     if not arguments.should_save:
         return
-    if best:
-        trainer.accelerator.free_memory()
-        del trainer, model  # else there were two models in memory
-        gc.collect()
-        call_glibc("malloc_trim", 0)
-        model = prepare_model(arguments, best)
-    model.config.use_cache = True  # the Trainer turns it off
-    # Said outright that it does not sample: where a model leaves that open, pipelines do.
-    ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
-    model.generation_config = GenerationConfig(**ends, max_new_tokens=arguments.max_new_tokens, do_sample=False)
+    gc.collect()  # else there were two models in memory
+    call_glibc("malloc_trim", 0)
+    best = find_best(state, folder)
+    model = prepare_model(arguments, best or last)
+    record |= {"base_model": arguments.model_name_or_path, "base_revision": find_revision(arguments.model_name_or_path)}
     results = summarize(state, state.best_global_step if best else state.global_step)
     record |= {"hub_model_id": repo_id, "settings": settings, "results": results}
-    message = "first review\n\nsecond review"
-    if not tokenizer.chat_template.startswith(PROMPT_MARK):
-        message = arguments.prompt_template.replace("{review}", message)
-    card = model_card(arguments, record, settings, repo_id or arguments.output_dir, message)
+    card = model_card(arguments, record, tokenizer, repo_id or arguments.output_dir)
     texts = {TRAINING_RECORD: json.dumps(record, indent=2) + "\n", "README.md": str(card)}
-    names = save_result(model, weights, tokenizer, texts, state.log_history, arguments.output_dir)
+    names = save_result(model, tokenizer, texts, state.log_history, arguments)
 
     # 5. Say what came out, and push it if asked.
-    before, after = describe_loss(results["eval_loss_before"]), describe_loss(results["eval_loss"])
-    fast = f", {speed:.2f} examples/s with evaluation, at most {say_bytes(peak_memory())} of memory" if speed else ""
-    print(f"{results['epochs']:g} epochs, {results['steps']} steps{fast}")
-    print(f"Training loss {describe_loss(results['train_loss'])}; validation loss {before} before, {after} after")
-    print(f"Model: {arguments.output_dir} ({f'the best, from {best.name}' if best else 'as it was at the end'})")
+    print(describe_results(results, speed))
+    print(f"Model: {folder} ({f'the best, from {best.name}' if best else 'as it was at the end'})")
+    if checkpoints_to:
+        there = f"step {pusher.pushed_step}, and the best" if pusher.pushed_step else "none of those saved now"
+        print(f"Checkpoints in {repo_id} on the Hub: {there}; the last one is of step {results['steps']}")
     if repo_id:
-        if checkpoints_to:
-            there = f"step {pusher.pushed_step}, and the best" if pusher.pushed_step else "none of those saved now"
-            print(f"Checkpoints in {repo_id} on the Hub: {there}; the last one is of step {results['steps']}")
         push_model(names, arguments.output_dir, repo_id, arguments.hub_private_repo)
         print(f"Pushed {repo_id} to the Hub: model, tokenizer, card, curve")
-    flag = "" if arguments.output_dir == OUTPUT_DIR else f" --model_name_or_path {arguments.output_dir}"
-    print(f"Next: python evaluation.py{flag}")
+    print(f"Next: python evaluation.py{'' if str(folder) == OUTPUT_DIR else f' --model_name_or_path {folder}'}")
 
 
 if __name__ == "__main__":

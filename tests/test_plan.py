@@ -15,9 +15,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from fine_tune import (
     PLAN_PLACES,
+    SEED,
     FineTuningArguments,
+    LengthGroupedOrder,
     advise_memory,
     build_trainer,
+    count_evaluations,
     count_parameters,
     count_steps,
     count_work,
@@ -75,6 +78,29 @@ def test_steps_are_counted_as_the_trainer_counts_them(
     trainer = build_trainer(make_model("gpt_neox"), arguments, tokenizer, data, [])
     expected = trainer.set_initial_training_values(arguments, trainer.get_train_dataloader())[-1]
     assert count_steps(arguments, examples) == expected
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ({}, 5),
+        ({"eval_strategy": "epoch", "num_train_epochs": 2.5}, 4),
+        ({"eval_strategy": "epoch", "max_steps": 3}, 2),
+        ({"eval_steps": 3, "eval_on_start": False}, 3),
+        ({"eval_strategy": "no", "eval_on_start": False}, 0),
+    ],
+)
+def test_evaluations_are_counted_as_the_trainer_does_them(
+    flags: dict, expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = FineTuningArguments(output_dir=str(tmp_path), use_cpu=True, disable_tqdm=True, **flags)
+    tokenizer = make_tokenizer()
+    tokenizer.pad_token = tokenizer.eos_token
+    monkeypatch.setattr("fine_tune.prepare_model", lambda *_: make_model("gpt_neox"))
+    steps = count_steps(arguments, 28)
+    state, _ = train(arguments, tokenizer, rows(28), {}, None, [])
+    done = sum("eval_loss" in entry for entry in state.log_history)
+    assert done == expected == count_evaluations(arguments, steps, steps / 7)
 
 
 def test_out_of_memory_says_what_to_give(tmp_path: Path) -> None:
@@ -160,6 +186,7 @@ def test_slow_steps_are_few_and_the_middle_one_is_among_them(
     """Steps that take a second for each of their tokens: the run is as long as all of them."""
     clock, seen = [0.0], []
     arguments, data = measured_steps(tmp_path, rows(60))
+    arguments.max_steps = 20  # an epoch and a third
 
     def forward(model: torch.nn.Module, args: tuple, inputs: dict) -> None:
         if model.training:
@@ -176,8 +203,10 @@ def test_slow_steps_are_few_and_the_middle_one_is_among_them(
     monkeypatch.setattr("fine_tune.time.perf_counter", lambda: clock[0])
     run = measure_run(arguments, *data)
     assert len(seen) == steps and seen[2] == 4 * 34  # of 15 steps, whose longest examples have 6, 10, ... 62 tokens
-    expected = 4 * sum(data[1]["train"]["length"][start : start + 4][-1] for start in range(0, 60, 4))
-    assert run["epoch"] == pytest.approx(expected, rel=0.1)
+    lengths = data[1]["train"]["length"][:]
+    expected = [4 * max(lengths[row] for row in step) for step in LengthGroupedOrder(lengths, 4, SEED).steps()]
+    assert run["epoch"] == pytest.approx(sum(expected), rel=0.1)
+    assert run["training"] == pytest.approx(sum(expected) + sum(expected[:5]), rel=0.1)
 
 
 def test_a_model_too_large_for_the_memory_is_not_tried(
@@ -195,7 +224,9 @@ def test_a_model_too_large_for_the_memory_is_not_tried(
 
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), None])
-def test_too_little_memory_in_training_is_one_line(error: Exception | None, tmp_path: Path) -> None:
+def test_too_little_memory_in_training_is_one_line(
+    error: Exception | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As a GPU raises it, and as PyTorch does when a CPU has no more: an allocation that no machine can make."""
     arguments = FineTuningArguments(output_dir=str(tmp_path), use_cpu=True, eval_on_start=False, disable_tqdm=True)
     tokenizer = make_tokenizer()
@@ -210,8 +241,9 @@ def test_too_little_memory_in_training_is_one_line(error: Exception | None, tmp_
         torch.empty(2**60)
 
     model.get_output_embeddings().register_forward_pre_hook(exhaust)
+    monkeypatch.setattr("fine_tune.prepare_model", lambda *_: model)
     with pytest.raises(OSError, match="out of memory at step 1; give --per_device_train_batch_size 2"):
-        train(build_trainer(model, arguments, tokenizer, data, []), None)
+        train(arguments, tokenizer, data, {}, None, [])
 
 
 def test_durations_and_sizes_are_said_as_people_do() -> None:
