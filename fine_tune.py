@@ -122,7 +122,7 @@ PLAN_SECONDS = 30  # after so long --plan begins no further one, if it has the f
 TRAINED_BYTES, ADAPTED_BYTES = 16, 2  # of a parameter: fp32 with gradient and two moments; 16 bits and untrained
 M_MMAP_THRESHOLD = -3  # from malloc.h
 LARGE_BLOCK = 8 * 2**20  # bytes; a smaller threshold saves more memory and costs time
-RETURN_SECONDS = 10  # at least, between two times that the smaller blocks are returned: they are fetched anew
+RETURN_SECONDS = 10  # between two times that the smaller blocks are returned; more often costs time
 LARGEST_LOSS = 700  # nats; the exponential of more is infinite
 LAST, BEST = "last-checkpoint", "best-checkpoint"  # folders on the Hub
 
@@ -160,12 +160,13 @@ class FineTuningArguments(TokenizationArguments, HubArguments, TrainingArguments
     fp16: bool | None = field(default=None, metadata={"help": "default: on a GPU that has no bf16"} | SWITCH)
     eval_strategy: str = field(default="steps", metadata={"help": "no, steps or epoch"})
     eval_steps: float | None = field(default=None, metadata={"help": "default: from --evaluations_per_epoch"})
-    save_strategy: str | None = field(default=None, metadata={"help": "default: as --eval_strategy"})
+    save_strategy: str | None = field(
+        default=None, metadata={"help": "default: as --eval_strategy; the last step is saved with each"}
+    )
     save_steps: float | None = field(default=None, metadata={"help": "default: as --eval_steps"})
     logging_steps: float | None = field(default=None, metadata={"help": "default: five times per evaluation"})
     eval_on_start: bool = field(default=True, metadata={"help": "evaluate before the first step"})
     metric_for_best_model: str | None = field(default="eval_loss", metadata={"help": "decides what is kept"})
-    greater_is_better: bool | None = field(default=False, metadata={"help": "of that metric"})
     train_sampling_strategy: str = field(default="group_by_length", metadata={"help": "less padding than random"})
     logging_nan_inf_filter: bool = field(default=False, metadata={"help": "hide a loss that is not a number"})
     hub_strategy: str = field(default="end", metadata={"help": "end, or checkpoint: each checkpoint too"})
@@ -248,7 +249,7 @@ def find_revision(name: str) -> str | None:
 
 
 def prepare_model(arguments: FineTuningArguments, checkpoint: str | Path | None = None) -> PreTrainedModel | PeftModel:
-    """The model that is trained, from a checkpoint or from the base; with LoRA, the base with an adapter.
+    """The model to train or to save, from a checkpoint or from the base; with LoRA, the base with an adapter.
 
     A checkpoint is loaded here because the Trainer's own loading loses GPT-NeoX's output layer. What LoRA (Hu et al.
     2021) does not train need not be fp32.
@@ -342,6 +343,15 @@ def load_state(checkpoint: Path | None) -> TrainerState:
     return TrainerState.load_from_json(str(checkpoint / "trainer_state.json")) if checkpoint else TrainerState()
 
 
+def delete_checkpoints(folder: Path, start: Path | None) -> None:
+    """Delete the checkpoints of steps after `start`, so that they are not taken for the new ones; all, without it."""
+    step = load_state(start).global_step
+    later = [path for number, path in list_checkpoints(folder).items() if number > step]
+    for checkpoint in later if start else (*later, folder / LAST, folder / BEST):
+        if checkpoint.exists():
+            shutil.rmtree(checkpoint)
+
+
 def fetch_checkpoints(repo_id: str, folder: Path) -> Path | None:
     """Bring the last and the best checkpoint from the Hub into `folder`; where the last one lies, None if none is."""
     with explain_hub(f"cannot fetch the checkpoints of {repo_id}", OSError):
@@ -390,12 +400,11 @@ def check_settings(before: dict[str, Any], settings: dict[str, Any], what: str) 
                          "or begin anew with --restart, or in another --output_dir or --hub_model_id")  # fmt: skip
 
 
-def is_finished(
-    arguments: FineTuningArguments, settings: dict[str, Any], steps: int, checkpoint_step: int | None
-) -> bool:
+def is_finished(arguments: FineTuningArguments, settings: dict[str, Any], steps: int, checkpoint_step: int) -> bool:
     """Whether the output folder holds the finished model of this run, of so many steps or more.
 
-    Raises `InputError` where it is of another run, or where more steps are asked for and no checkpoint is left.
+    `checkpoint_step` is that of the newest checkpoint, 0 where there is none. Raises `InputError` where the model is of
+    another run, or where more steps are asked for and no checkpoint is left.
     """
     folder = Path(arguments.output_dir)
     asked_otherwise = arguments.restart or arguments.resume_from_checkpoint
@@ -403,10 +412,10 @@ def is_finished(
         return False
     record = json.loads((folder / TRAINING_RECORD).read_text())
     done = record["results"]["steps"]
-    if checkpoint_step is not None and checkpoint_step < done:
+    if 0 < checkpoint_step < done:
         return False  # a run that began anew and was interrupted
     check_settings(record["settings"], settings, f"the finished model in {str(folder)!r}")
-    if checkpoint_step is None and done < steps:
+    if not checkpoint_step and done < steps:
         raise InputError(f"{str(folder)!r} holds a finished model of {done} steps and no checkpoint to go on from; "
                          "begin anew with --restart, or in another --output_dir")  # fmt: skip
     return done >= steps
@@ -580,6 +589,7 @@ class SummaryTrainer(Trainer):
 
     settings: dict[str, Any] = {}  # noqa: RUF012  # what goes into RUN_SETTINGS
     order: LengthGroupedOrder | None = None
+    saved_step: int | None = None
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> torch.utils.data.Sampler[int] | None:
         if self.args.train_sampling_strategy != "group_by_length":
@@ -630,6 +640,7 @@ class SummaryTrainer(Trainer):
 
     def _save_checkpoint(self, *args: Any, **more: Any) -> None:
         folder = checkpoint_folder(self.args, self.state)
+        self.saved_step = self.state.global_step
         try:
             if self.args.should_save:
                 (folder / MANIFEST).unlink(missing_ok=True)  # where a step is saved again
@@ -640,8 +651,10 @@ class SummaryTrainer(Trainer):
                 write_manifest(folder)
         except (OSError, RuntimeError, SafetensorError) as error:  # RuntimeError: torch, on a full disk
             reason, free = str(error).splitlines()[0], say_bytes(shutil.disk_usage(folder.parent).free)
-            raise OSError(f"{folder} was not saved: {reason} ({free} of disk free). The one before it is whole: when "
-                          "there is room, the same command goes on from there") from error  # fmt: skip
+            before = [path.name for path in list_checkpoints(folder.parent).values() if find_fault(path) is None]
+            then = f"goes on from {before[0]}" if before else "begins anew: no checkpoint is whole"
+            raise OSError(f"{folder} was not saved: {reason} ({free} of disk free). When there is room, the same "
+                          f"command {then}") from error  # fmt: skip
 
     def _get_eval_sampler(self, eval_dataset: Dataset) -> torch.utils.data.Sampler[int]:
         return torch.utils.data.SequentialSampler(eval_dataset)  # sorted by length; the stock one mixes small sets
@@ -740,7 +753,7 @@ def call_glibc(function: str, *numbers: int) -> None:
 
 
 class MemoryReturner(TrainerCallback):
-    """Has glibc return freed memory to the system: large blocks at once, the others from time to time.
+    """Has glibc return freed memory to the system: large blocks at once, others now and then and before an evaluation.
 
     By itself it soon keeps all blocks below 32 MB in a heap full of gaps, which grows with every new shape of a batch.
     """
@@ -749,10 +762,12 @@ class MemoryReturner(TrainerCallback):
         call_glibc("mallopt", M_MMAP_THRESHOLD, LARGE_BLOCK)
         self.returned = time.monotonic()
 
-    def on_step_end(self, *_: Any, **__: Any) -> None:
-        if time.monotonic() - self.returned > RETURN_SECONDS:
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: Any, **_: Any) -> None:
+        if control.should_evaluate or time.monotonic() - self.returned > RETURN_SECONDS:
             call_glibc("malloc_trim", 0)
             self.returned = time.monotonic()
+
+    on_epoch_end = on_step_end  # with --eval_strategy epoch
 
 
 def build_trainer(
@@ -784,10 +799,20 @@ def build_trainer(
             callbacks=[*callbacks, MemoryReturner()],
         )
     except (ImportError, RuntimeError, ValueError) as error:
-        if not arguments.report_to:
+        if not arguments.report_to or is_out_of_memory(error):
             raise
         reason = " ".join(str(error).split())
         raise InputError(f"cannot report to {', '.join(arguments.report_to)} (--report_to): {reason}") from error
+
+
+def check_fsdp(trainer: SummaryTrainer) -> None:
+    """Raise `InputError` where FSDP was asked for and is not there, or would save no whole model."""
+    asked = trainer.args.fsdp or os.environ.get("ACCELERATE_USE_FSDP") == "true"
+    if asked and not trainer.is_fsdp_enabled:
+        raise InputError("FSDP needs GPUs: accelerate would use DDP here, without a word. Choose configs/ddp.yaml")
+    if asked and "FULL" not in str(trainer.accelerator.state.fsdp_plugin.state_dict_type):
+        raise InputError("fsdp_state_dict_type must be FULL_STATE_DICT, as in configs/fsdp2.yaml: a checkpoint is "
+                         "then a model as any other")  # fmt: skip
 
 
 def train(
@@ -800,30 +825,30 @@ def train(
 ) -> tuple[TrainerState, float]:
     """Train from a checkpoint, or from the base, to a last checkpoint: the state then, and examples per second.
 
-    Raises `OSError` where memory is too small, saying what to give.
+    Deletes the checkpoints of later steps. Raises `InputError` for FSDP that cannot be, `OSError` where memory is too
+    small, saying what to give.
     """
     set_seed(arguments.seed)
     arguments.eval_on_start &= start is None
-    trainer = build_trainer(prepare_model(arguments, start), arguments, tokenizer, examples, callbacks)
-    trainer.settings = settings
-    if (arguments.fsdp or os.environ.get("ACCELERATE_USE_FSDP") == "true") and not trainer.is_fsdp_enabled:
-        raise InputError("FSDP needs GPUs: accelerate would use DDP here, without a word. Choose configs/ddp.yaml")
-    if arguments.should_save:
-        for step, checkpoint in list_checkpoints(Path(arguments.output_dir)).items():
-            if step > load_state(start).global_step:  # of a run that begins anew, or not whole
-                shutil.rmtree(checkpoint)
+    model, trainer = prepare_model(arguments, start), None
     try:
+        trainer = build_trainer(model, arguments, tokenizer, examples, callbacks)
+        trainer.settings = settings
+        check_fsdp(trainer)
+        if arguments.should_save:
+            delete_checkpoints(Path(arguments.output_dir), start)
         output = trainer.train(start and str(start))
     except BaseException as error:
-        # Closes the progress bar, so that what is said about the error comes last.
-        trainer.callback_handler.on_train_end(arguments, trainer.state, trainer.control)
+        if trainer:
+            with suppress(AttributeError):  # closes the progress bar, if there is one: what is said now comes last
+                trainer.callback_handler.on_train_end(arguments, trainer.state, trainer.control)
         if not is_out_of_memory(error):
             raise
-        step = trainer.state.global_step + 1
+        step = trainer.state.global_step + 1 if trainer else 1
         raise OSError(f"out of memory at step {step}; {advise_memory(arguments)}") from error
-    if not checkpoint_folder(arguments, trainer.state).exists():  # as with --save_strategy no
+    if trainer.saved_step != trainer.state.global_step:  # as with --save_strategy no or best
         trainer._save_checkpoint(trainer.model, None)
-    trainer.accelerator.free_memory()
+        trainer.callback_handler.on_save(arguments, trainer.state, trainer.control)
     return trainer.state, output.metrics["train_samples_per_second"]
 
 
@@ -920,7 +945,7 @@ def save_result(
     """Write the model, further `texts` by file name and the loss curve beside, then put them in their place; names."""
     folder, new = arguments.output_dir, Path(arguments.output_dir, ".new")
     shutil.rmtree(new, ignore_errors=True)
-    model.config.use_cache = True  # the Trainer turns it off
+    model.config.use_cache = True  # the Trainer turned it off, in the checkpoint too
     # Said outright that it does not sample: where a model leaves that open, pipelines do.
     ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
     model.generation_config = GenerationConfig(**ends, max_new_tokens=arguments.max_new_tokens, do_sample=False)
@@ -1030,8 +1055,8 @@ def time_evaluation(trainer: SummaryTrainer, number: int) -> float:
 def measure_run(arguments: FineTuningArguments, tokenizer: Tokenizer, examples: DatasetDict) -> dict[str, float]:
     """Take a few real steps and work out the whole run from them.
 
-    The third step is the middle one: even where all others would take too long, the time of a run is hardly
-    extrapolated. To be called in a process of its own: it changes `arguments`, and the peak of memory is the process's.
+    The third step is the middle one by its work: where no further one is tried, it tells most about the time. To be
+    called in a process of its own: it changes `arguments`, and the peak of memory is the process's.
     """
     set_seed(arguments.seed)
     disable_caching()  # as in run(), which the new process does not pass through
@@ -1053,7 +1078,9 @@ def measure_run(arguments: FineTuningArguments, tokenizer: Tokenizer, examples: 
     trainer.remove_callback(PrinterCallback)
     trainer.train()
     taken = work[probes[: len(timer.seconds)]]
-    memory = timer.memory[-1]
+    call_glibc("malloc_trim", 0)  # as before an evaluation of the run
+    evaluation = time_evaluation(trainer, 1 if len(taken) == 3 else arguments.per_device_eval_batch_size)
+    memory = peak_memory()
     if len(taken) == 3:  # the largest was not among them
         memory = max(memory, fit_line(taken[1:], np.array(timer.memory[1:]))(work.max()))
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
@@ -1064,8 +1091,8 @@ def measure_run(arguments: FineTuningArguments, tokenizer: Tokenizer, examples: 
     return {
         "trained": trained,
         "epoch": float(seconds.sum()),
-        "training": float(np.resize(seconds, all_steps).sum()),  # its steps, again from the first one in each epoch
-        "evaluation": time_evaluation(trainer, 1 if len(taken) == 3 else arguments.per_device_eval_batch_size),
+        "training": float(np.resize(seconds, all_steps).sum()),  # epoch after epoch, up to its last step
+        "evaluation": evaluation,
         "memory": float(memory),
         "checkpoint": 4 * trained + sum(value.nbytes for value in moments),
     }
@@ -1205,7 +1232,7 @@ def main() -> None:
         checkpoints_to = repo_id if arguments.hub_strategy == "checkpoint" else None
         last = find_start(arguments, settings, checkpoints_to)
     state = load_state(last)
-    if is_finished(arguments, settings, steps, state.global_step if last else None):
+    if is_finished(arguments, settings, steps, state.global_step):
         print(f"{folder} holds the finished model of this run. Next: python evaluation.py. More of it: a larger "
               "--num_train_epochs; anew: --restart; another run: another --output_dir.")  # fmt: skip
         return
@@ -1214,7 +1241,7 @@ def main() -> None:
 
     # 3. Train.
     stop, pusher, speed = Stop(), CheckpointPusher(checkpoints_to), None
-    if state.global_step < steps:  # else only the model was not saved any more
+    if state.global_step < steps:  # else all are taken, and only the model is still to be saved
         callbacks = [stop, *([pusher] if checkpoints_to else [])]
         state, speed = train(arguments, tokenizer, examples, settings, last, callbacks)
         last = checkpoint_folder(arguments, state)
@@ -1222,10 +1249,10 @@ def main() -> None:
         print(f"Stopped at step {state.global_step} of {steps}, which is saved. The same command goes on from there.")
         sys.exit(1)
 
-    # 4. Save the best model, or the last one where none was evaluated. From here on the first process is alone.
+    # 4. Save the best model, or the last one where no best one was saved. From here on the first process is alone.
     if not arguments.should_save:
         return
-    gc.collect()  # else there were two models in memory
+    gc.collect()  # the trained model, which circular references hold: else there were two in memory
     call_glibc("malloc_trim", 0)
     best = find_best(state, folder)
     model = prepare_model(arguments, best or last)

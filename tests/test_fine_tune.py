@@ -17,7 +17,7 @@ from datasets import Dataset, DatasetDict, load_from_disk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, TrainerCallback, TrainerState
 from transformers.loss.loss_utils import ForCausalLMLoss
 
 import fine_tune
@@ -26,6 +26,7 @@ from fine_tune import (
     LengthGroupedOrder,
     SummaryCollator,
     build_trainer,
+    find_fault,
     load_model,
     summary_loss,
 )
@@ -366,23 +367,28 @@ def test_one_model_at_a_time_is_in_memory(
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc keeps freed blocks in a heap")
-@pytest.mark.parametrize(("mib", "step"), [(16, False), (1, True)], ids=["large, at once", "others, after a step"])
-def test_freed_memory_goes_back_to_the_system(mib: int, step: bool) -> None:
+@pytest.mark.parametrize(
+    ("mib", "interval", "evaluates"),
+    [(16, 1e9, False), (1, 0, False), (1, 1e9, True)],
+    ids=["large, at once", "others, after a step", "others, before an evaluation"],
+)
+def test_freed_memory_goes_back_to_the_system(mib: int, interval: float, evaluates: bool) -> None:
     """320 MiB of blocks, freed but for the last one, which would hold all of a heap below it."""
     script = f"""
 import sys
+from types import SimpleNamespace
 import psutil, torch
 import fine_tune
 resident = lambda: psutil.Process().memory_info().rss / 2**20
-fine_tune.RETURN_SECONDS = 0
+fine_tune.RETURN_SECONDS = {interval}
 returner = fine_tune.MemoryReturner() if sys.argv[1] == "back" else None
 for size in range(1, 31):
     torch.ones(size * 2**18)  # as a training does it: glibc's own threshold rises with what is freed
 before = resident()
 blocks = [torch.ones({mib} * 2**18) for _ in range(320 // {mib})]
 del blocks[:-1]
-if returner and {step}:
-    returner.on_step_end()
+if returner:
+    returner.on_step_end(None, None, SimpleNamespace(should_evaluate={evaluates}))
 print(resident() - before)
 """
     held = {}
@@ -423,6 +429,28 @@ def test_going_on_from_a_checkpoint_ends_where_the_unbroken_run_ends(
     assert all(torch.equal(expected[name], got[name]) for name in expected)
 
 
+@pytest.mark.parametrize(("strategy", "saved"), [("no", [3]), ("steps", [2, 3])])
+def test_the_last_step_is_saved_once_and_told(
+    strategy: str, saved: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Told to the callbacks: one of them pushes checkpoints to the Hub."""
+    told = []
+
+    class Listener(TrainerCallback):
+        def on_save(self, args: FineTuningArguments, state: TrainerState, control: object, **_: object) -> None:
+            told.append(state.global_step)
+
+    arguments = FineTuningArguments(
+        output_dir=str(tmp_path), use_cpu=True, max_steps=3, eval_strategy="no", eval_on_start=False, save_steps=2,
+        save_strategy=strategy, disable_tqdm=True,
+    )  # fmt: skip
+    data = DatasetDict({split: Dataset.from_list(make_examples(LENGTHS)) for split in ("train", "validation")})
+    monkeypatch.setattr(fine_tune, "prepare_model", lambda *_: make_model("gpt_neox"))
+    state, _ = fine_tune.train(arguments, TOKENIZER, data, {}, None, [Listener()])
+    assert told == saved and state.global_step == 3
+    assert all(find_fault(tmp_path / f"checkpoint-{step}") is None for step in saved)
+
+
 def test_another_tokenization_is_made_again_and_said(fine_tuned: Path, base: Path, tmp_path: Path) -> None:
     flags = [
         "--dataset_name",
@@ -436,4 +464,5 @@ def test_another_tokenization_is_made_again_and_said(fine_tuned: Path, base: Pat
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     assert "differs in max_length" in result.stdout and "not evaluated after" in result.stdout
+    assert find_fault(tmp_path / "pythia_finetuned" / "checkpoint-1") is None  # the last step is always saved
     assert json.loads((tmp_path / "pythia_finetuned" / "training_record.json").read_text())["max_length"] == 230

@@ -23,6 +23,7 @@ from fine_tune import (
     FineTuningArguments,
     LengthGroupedOrder,
     check_output_folder,
+    delete_checkpoints,
     find_best,
     find_checkpoint,
     find_fault,
@@ -197,6 +198,7 @@ def test_a_full_disk_leaves_the_checkpoint_before(interrupted: Path, fine_tuned:
     assert done.returncode == 1, done.stderr
     message = done.stderr[done.stderr.rindex("failed: ") :].strip()
     assert "checkpoint-12 was not saved" in message and "\n" not in message and "Traceback" not in done.stderr
+    assert message.endswith("the same command goes on from checkpoint-10")
     assert find_checkpoint(interrupted).name == "checkpoint-10"
     again = run_fine_tune(fine_tuned, base, interrupted.parent)
     assert again.returncode == 0, again.stderr
@@ -238,6 +240,15 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_step_and_examples(
 def test_fewer_than_two_checkpoints_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="at least 2"):
         FineTuningArguments(output_dir=str(tmp_path), save_total_limit=1, use_cpu=True)
+
+
+@pytest.mark.parametrize("goes_on", [True, False])
+def test_what_a_run_leaves_behind_is_not_taken_for_that_of_the_next(goes_on: bool, interrupted: Path) -> None:
+    _, older = list_checkpoints(interrupted).values()
+    shutil.copytree(older, interrupted / "best-checkpoint")
+    delete_checkpoints(interrupted, older if goes_on else None)
+    left = {path.name for path in interrupted.iterdir() if "checkpoint" in path.name}
+    assert left == ({older.name, "best-checkpoint"} if goes_on else set())
 
 
 def test_the_best_checkpoint_is_found_where_it_lies(interrupted: Path) -> None:

@@ -223,6 +223,21 @@ def test_a_model_too_large_for_the_memory_is_not_tried(
     assert output.splitlines()[-1].startswith("It does not fit: give --use_lora True")
 
 
+@pytest.mark.parametrize("early", ["build_trainer", "SummaryTrainer.train"])
+def test_too_little_memory_before_the_first_step_is_one_line(
+    early: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when a GPU has no room for the model, or not for the optimizer of the checkpoint to go on from."""
+
+    def exhaust(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(f"fine_tune.{early}", exhaust)
+    arguments, data = measured_steps(tmp_path, rows(8))
+    with pytest.raises(OSError, match="out of memory at step 1; give --per_device_train_batch_size 2"):
+        train(arguments, *data, {}, None, [])
+
+
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), None])
 def test_too_little_memory_in_training_is_one_line(
     error: Exception | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -271,7 +271,7 @@ def test_a_launcher_that_is_ended_ends_all_processes_after_a_checkpoint(
     assert all(json.loads((tmp_path / f"process_{rank}.json").read_text())["left"] for rank in range(2))
 
 
-def test_fsdp2_goes_on_and_saves_where_there_is_no_checkpoint(
+def test_fsdp2_goes_on_and_saves_the_last_step_where_saving_is_off(
     fsdp: tuple[Path, list[dict[str, Any]]], flags: list[object], tmp_path: Path
 ) -> None:
     folder, _ = fsdp
@@ -279,7 +279,8 @@ def test_fsdp2_goes_on_and_saves_where_there_is_no_checkpoint(
     more = ["--resume_from_checkpoint", "checkpoint-10", "--eval_strategy", "no", "--save_strategy", "no"]
     processes = trained(tmp_path, accelerate("fsdp2.yaml"), [*flags, *TWO, *more], FSDP_ON_CPU="1")
     assert all("FSDPModule" in about["classes"] for about in processes)
-    assert not list((tmp_path / "out").glob("checkpoint-*"))
+    last = json.loads((folder / "out" / "training_record.json").read_text())["results"]["steps"]
+    assert [checkpoint.name for checkpoint in (tmp_path / "out").glob("checkpoint-*")] == [f"checkpoint-{last}"]
     got, wanted = (load_file(run / "out" / "model.safetensors") for run in (tmp_path, folder))
     assert got.keys() == wanted.keys() and all(torch.equal(got[name], wanted[name]) for name in wanted)
 
@@ -347,6 +348,15 @@ def test_wrong_input_is_told_once_and_ends_all_processes(
 
 def test_fsdp_does_not_become_ddp_without_a_word(flags: list[object], tmp_path: Path) -> None:
     check_told_once(tmp_path, accelerate("fsdp2.yaml"), flags, "error: FSDP needs GPUs")
+
+
+def test_fsdp_that_would_save_no_whole_model_is_refused(
+    flags: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FSDP_ON_CPU", "1")
+    config = tmp_path / "sharded.yaml"
+    config.write_text((ROOT / "configs" / "fsdp2.yaml").read_text().replace("FULL_STATE", "SHARDED_STATE"))
+    check_told_once(tmp_path, accelerate(str(config)), [*flags, *TWO], "error: fsdp_state_dict_type must be FULL")
 
 
 def test_a_process_that_fails_alone_tells_it(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
