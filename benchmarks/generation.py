@@ -23,9 +23,13 @@ from measuring import (
     take_turns,
 )
 
-from evaluation import BATCH_SIZE, generate
-from fine_tune import MAX_NEW_TOKENS, choose_device, peak_memory
-from processing_meta_review import IGNORE_INDEX, TOKENIZED_DIR, run
+from evaluation import BATCH_SIZE
+from fine_tune import MAX_NEW_TOKENS, TOKENIZED_DIR
+from metareview.cli import run
+from metareview.generation import generate
+from metareview.memory import peak_memory
+from metareview.model import choose_device
+from metareview.tokenization import IGNORE_INDEX
 
 NEW_TOKENS = MAX_NEW_TOKENS
 

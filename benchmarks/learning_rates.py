@@ -19,8 +19,8 @@ def validation_losses(rate: str) -> tuple[list[float], list[float]]:
     """Epochs and losses of a run with this learning rate, which is made if it is not there yet."""
     folder = RESULTS / f"learning_rate_{rate}"
     data = ["--dataset_name", DEMO / "processed_meta_review", "--tokenized_dir", DEMO / "tokenized_meta_review"]
-    model = ["--model_name_or_path", "assets/demo/model", "--max_summary_tokens", "256", "--output_dir", folder]
-    command = [sys.executable, "fine_tune.py", *data, *model, "--num_train_epochs", "2", "--learning_rate", rate]
+    run = ["--output_dir", folder, "--epochs", "2", "--learning_rate", rate]
+    command = [sys.executable, "fine_tune.py", *data, *run]
     subprocess.run(list(map(str, command)), check=True)
     last = max(folder.glob("checkpoint-*"), key=lambda checkpoint: int(checkpoint.name.partition("-")[2]))
     history = json.loads((last / "trainer_state.json").read_text())["log_history"]

@@ -23,10 +23,12 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, PreTrainedTokenizerFast
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the three scripts
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the scripts and their package
 
-from fine_tune import LengthGroupedOrder, choose_device
-from processing_meta_review import InputError, format_table, load_source
+from metareview.batching import LengthGroupedOrder
+from metareview.cli import InputError, format_table
+from metareview.data import load_source
+from metareview.model import choose_device
 
 SEED = 42
 RESULTS = Path("benchmark_results")  # in the current folder: a JSON file and pictures for each benchmark

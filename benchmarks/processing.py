@@ -18,25 +18,12 @@ from datasets import Dataset, DatasetDict
 from measuring import medians, parse, print_ratios, save_results, seconds, take_turns
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from fine_tune import peak_memory
-from processing_meta_review import (
-    DATASET,
-    KEEP,
-    MAX_SUMMARY_TOKENS,
-    MODEL,
-    REVIEW_SEPARATOR,
-    SPLITS,
-    TokenizationArguments,
-    choose_column,
-    clean_splits,
-    complete_splits,
-    load_source,
-    load_tokenizer,
-    run,
-    save_splits,
-    tokenization_record,
-    tokenize_splits,
-)
+from metareview.cleaning import clean_splits
+from metareview.cli import run
+from metareview.data import SPLITS, choose_column, complete_splits, find_columns, load_source, save_splits
+from metareview.memory import peak_memory
+from metareview.tokenization import TokenizationArguments, load_tokenizer, tokenization_record, tokenize_splits
+from processing_meta_review import DATASET, KEEP, MAX_SUMMARY_TOKENS, MODEL, PROMPT, REVIEW_SEPARATOR, SPLIT_SEED
 
 
 def old_loop(source: DatasetDict, review: str, summary: str, name: str, folder: str) -> None:
@@ -69,7 +56,7 @@ def old_loop(source: DatasetDict, review: str, summary: str, name: str, folder: 
 
 def ours(source: DatasetDict, review: str, summary: str, name: str, folder: str, reserve: int) -> None:
     """What processing_meta_review.py does between reading the source and saying so."""
-    arguments = TokenizationArguments(model_name_or_path=name, max_summary_tokens=reserve)
+    arguments = TokenizationArguments(name, PROMPT, max_summary_tokens=reserve)
     tokenizer, limit = load_tokenizer(arguments)
     processed, _ = clean_splits(source, review, summary, KEEP, REVIEW_SEPARATOR)
     tokenized, _ = tokenize_splits(processed, tokenizer, limit, arguments)
@@ -101,8 +88,8 @@ def repeat(source: DatasetDict, times: int, review: str, folder: str) -> Dataset
 
 def measure(arguments: argparse.Namespace) -> dict[str, float]:
     datasets.disable_progress_bars()
-    source = complete_splits(load_source(arguments.dataset_name))
-    available = source["train"].column_names
+    source = complete_splits(load_source(arguments.dataset_name), SPLIT_SEED)
+    available = find_columns(source)
     review = choose_column(available, "review_column", None, ("Input", "review"))
     summary = choose_column(available, "summary_column", None, ("Output", "summary"))
     name, _, times = arguments.contestant.partition("_x")

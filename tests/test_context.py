@@ -2,21 +2,12 @@
 
 import pytest
 from conftest import make_tokenizer
-from datasets import Dataset, DatasetDict
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from processing_meta_review import (
-    PROMPTS,
-    InputError,
-    TokenizationArguments,
-    cut_at_word,
-    encode_prompts,
-    fit_prompts,
-    prompt_as_chat_template,
-    share_budget,
-    tokenize_splits,
-)
+from metareview.cli import InputError
+from metareview.context import cut_at_word, fit_prompts, share_budget
+from metareview.prompts import PROMPTS, encode_prompts, prompt_as_chat_template
 
 TOKENIZER = make_tokenizer()
 TOKENIZER.chat_template = prompt_as_chat_template(TOKENIZER)
@@ -61,7 +52,6 @@ def test_cut_ends_at_a_word_and_keeps_what_fits(text: str, allowance: int) -> No
         assert words[0].startswith(kept)
 
 
-@settings(deadline=None)
 @given(REVIEWS, st.integers(0, 200))
 def test_a_prompt_never_exceeds_its_limit_and_keeps_its_frame(reviews: list[str], room: int) -> None:
     review, limit = "\n\n".join(reviews), FRAME + 20 + room
@@ -79,7 +69,6 @@ def test_a_prompt_never_exceeds_its_limit_and_keeps_its_frame(reviews: list[str]
     assert all(any(original.startswith(part) for original in originals) for part in kept)
 
 
-@settings(deadline=None)
 @given(REVIEWS, st.integers(0, 40))
 def test_cut_reviews_are_cut_to_about_the_same_length(reviews: list[str], room: int) -> None:
     limit = FRAME + 9 * len(reviews) + room
@@ -97,24 +86,3 @@ def test_cut_reviews_are_cut_to_about_the_same_length(reviews: list[str], room: 
 def test_too_many_reviews_for_the_context_are_refused() -> None:
     with pytest.raises(InputError, match="40 reviews"):
         fit_prompts(["\n\n".join(["word"] * 40)], TOKENIZER, FRAME + 10)
-
-
-def tokenize(rows: list[tuple[str, str]]) -> tuple[Dataset, dict[str, object]]:
-    arguments = TokenizationArguments(max_length=200, max_summary_tokens=60)
-    split = Dataset.from_list([{"review": review, "summary": summary} for review, summary in rows])
-    splits, (header, row) = tokenize_splits(DatasetDict(train=split), TOKENIZER, 140, arguments)
-    return splits["train"], dict(zip(header, row, strict=True))
-
-
-def test_the_reserve_is_the_same_whatever_the_summary() -> None:
-    review = "word " * 500
-    tokenized, _ = tokenize([(review.strip(), "short"), (review.strip(), "longer " * 8)])
-    prompts = [[t for t, label in zip(r["input_ids"], r["labels"], strict=True) if label == -100] for r in tokenized]
-    assert prompts[0] == prompts[1] == fit_prompts([review.strip()], TOKENIZER, 140)[0][0]
-    assert 130 < len(prompts[0]) <= 140
-
-
-def test_a_summary_over_the_reserve_is_left_out_and_reported() -> None:
-    tokenized, reported = tokenize([("fine", "fine"), ("fine", "long " * 60), ("word " * 300, "fine")])
-    assert len(tokenized) == 2
-    assert reported["cut to fit"] == 1 and reported["summary too long"] == 1

@@ -1,23 +1,20 @@
-"""OpenReview through its real client, against a server on loopback: papers, venues, reviews from files, failures."""
+"""OpenReview through its real client, against a server on loopback: papers, venues, failures."""
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import FINE_TUNING, ROOT, make_rows, run_script
-from hub import Fault
-from openpyxl import Workbook, load_workbook
-from openreview_server import PASSWORD, TOKEN, USER, OpenReview, make_reply
+from servers.hub import Fault
+from servers.openreview import PASSWORD, TOKEN, USER, OpenReview, make_reply
 
-import openreview_forum
-from openreview_forum import fetch_forum, fetch_venue, find_number, read_id
-from processing_meta_review import choose_split
+from metareview import openreview
+from metareview.cli import InputError
+from metareview.data import choose_split
+from metareview.openreview import fetch_forum, fetch_venue
+from metareview.papers import find_number
 
-PROCESS, TUNE, EVALUATE = "processing_meta_review.py", "fine_tune.py", "evaluation.py"
 NEW, OLD = "Shells.org/2024/Conference", "Shells.org/2021/Conference"
 STRUCTURED = {
     "summary": "Sorts shells by their pitch.",
@@ -53,7 +50,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenReview]:
         for name, value in server.environment().items():
             monkeypatch.setenv(name, value)
         for name, value in {"PAUSE": 0.0, "BACKOFF": 0.01, "RETRIES": 3}.items():
-            monkeypatch.setattr(openreview_forum, name, value)
+            monkeypatch.setattr(openreview, name, value)
         yield server
 
 
@@ -115,39 +112,20 @@ def test_names_of_reviews_and_of_numbers(server: OpenReview) -> None:
     assert find_number({"rating": "Accept"}, ("rating",)) is None
 
 
-@pytest.mark.parametrize(
-    ("given", "wanted"),
-    [
-        ("https://openreview.net/forum?id=a-B_9&noteId=other", "a-B_9"),
-        ("https://openreview.net/group?id=ICLR.cc/2024/Conference#tab-accept-oral", "ICLR.cc/2024/Conference"),
-        ("ICLR.cc/2024/Conference", "ICLR.cc/2024/Conference"),
-        (" abc ", "abc"),
-    ],
-)
-def test_ids_and_addresses(given: str, wanted: str) -> None:
-    assert read_id(given) == wanted
-
-
-@pytest.mark.parametrize("given", ["", "two words", "https://openreview.net/about", "../../etc/passwd", "a//b"])
-def test_what_is_no_id(given: str) -> None:
-    with pytest.raises(ValueError, match="neither an id"):
-        read_id(given)
-
-
 def test_a_login_opens_what_is_private_and_is_never_shown(
     server: OpenReview, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     server.add_paper(2, NEW, "hidden", make_replies(2))
     server.private.add("hidden")
-    with pytest.raises(ValueError, match=r"403 \(You don't have permission .* log in: set OPENREVIEW_USERNAME"):
+    with pytest.raises(InputError, match=r"403 \(You don't have permission .* log in: set OPENREVIEW_USERNAME"):
         fetch_forum("hidden")
     log_in(monkeypatch)
     assert len(fetch_forum("hidden").reviews) == 2
     log_in(monkeypatch, "wrong")
-    with pytest.raises(ValueError, match=r"cannot log in .*Invalid username or password: \.\.\.\); check") as wrong:
+    with pytest.raises(InputError, match=r"cannot log in .*Invalid username or password: \.\.\.\); check") as wrong:
         fetch_forum("hidden")
     monkeypatch.delenv("OPENREVIEW_PASSWORD")
-    with pytest.raises(ValueError, match="only one is set") as half:
+    with pytest.raises(InputError, match="only one is set") as half:
         fetch_forum("hidden")
     said = "".join(capfd.readouterr()) + str(wrong.value) + str(half.value)
     assert not any(secret in said for secret in (USER, PASSWORD, TOKEN, "wrong"))
@@ -162,14 +140,14 @@ def test_an_expired_token(server: OpenReview, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_an_unknown_forum_a_reply_and_one_without_reviews(server: OpenReview) -> None:
-    with pytest.raises(ValueError, match="no forum 'nowhere' that you may read"):
+    with pytest.raises(InputError, match="no forum 'nowhere' that you may read"):
         fetch_forum("nowhere")
     assert [call.path.split("/")[1] for call in server.requests] == ["2", "1"]
     server.add_paper(2, NEW, "reply", [], forum="abc")
-    with pytest.raises(ValueError, match="its forum is abc"):
+    with pytest.raises(InputError, match="its forum is abc"):
         fetch_forum("reply")
     server.add_paper(2, NEW, "early", make_replies(2)[2:])
-    with pytest.raises(ValueError, match=r"no review that you may read .*1 reviews deleted"):
+    with pytest.raises(InputError, match=r"no review that you may read .*1 reviews deleted"):
         fetch_forum("early")
 
 
@@ -257,7 +235,7 @@ def test_left_out_is_said_and_a_file_that_is_there_is_not_fetched_again(
 def test_an_interrupted_venue_goes_on_without_asking_twice(
     server: OpenReview, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(openreview_forum, "PAGE", 10)
+    monkeypatch.setattr(openreview, "PAGE", 10)
     for number in range(45):
         server.add_paper(2, NEW, f"p{number:02}", make_replies(2))
     server.faults.append(Fault(path_contains="after=p29", times=-1))
@@ -279,7 +257,7 @@ def test_a_damaged_file_and_a_venue_that_breaks_off(server: OpenReview, tmp_path
     server.add_paper(2, NEW, "p1", make_replies(2))
     part = tmp_path / f"{NEW.replace('/', '_')}.jsonl.part"
     part.write_bytes(b'{"forum": "p0"}\n\x00\x00\n')
-    with pytest.raises(ValueError, match=r"line 2 of .*\.part is damaged; delete it"):
+    with pytest.raises(InputError, match=r"line 2 of .*\.part is damaged; delete it"):
         fetch_venue(NEW, tmp_path, "<REVBREAK>")
     part.unlink()
     server.faults.append(Fault(path_contains="after=p1", status=404))
@@ -289,10 +267,10 @@ def test_a_damaged_file_and_a_venue_that_breaks_off(server: OpenReview, tmp_path
 
 
 def test_an_unknown_venue_and_one_without_reviews(server: OpenReview, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"no venue 'Shells\.org/1999'"):
+    with pytest.raises(InputError, match=r"no venue 'Shells\.org/1999'"):
         fetch_venue("Shells.org/1999", tmp_path, "<REVBREAK>")
     server.add_paper(2, NEW, "early", [])
-    with pytest.raises(ValueError, match=r"no paper with a review .*1 papers without a review"):
+    with pytest.raises(InputError, match=r"no paper with a review .*1 papers without a review"):
         fetch_venue(NEW, tmp_path, "<REVBREAK>")
     assert not list(tmp_path.iterdir())
 
@@ -304,156 +282,3 @@ def test_splits_go_by_paper_and_by_year() -> None:
     assert 70 < splits.count("test") < 130 and 70 < splits.count("validation") < 130
     by_year = [choose_split(forum, 2023 + number % 2, 2024) for number, forum in enumerate(forums)]
     assert set(by_year[1::2]) == {"test"} and set(by_year[::2]) == {"train", "validation"}
-
-
-@pytest.mark.parametrize(
-    ("script", "flags", "words"),
-    [
-        (PROCESS, ["--venue", "two words"], ["'two words'", "neither an id"]),
-        (PROCESS, ["--venue", NEW, "--dataset_name", "a.csv"], ["--venue", "--dataset_name"]),
-        (PROCESS, ["--venue", NEW, "--review_separator", "|"], ["--venue", "--review_separator"]),
-        (PROCESS, ["--test_year", 2024], ["--test_year", "--venue"]),
-        (PROCESS, ["--venue", ""], ["''", "neither an id"]),
-        (EVALUATE, ["--forum", ""], ["''", "neither an id"]),
-        (PROCESS, ["--venue"], ["--venue", "expected at least one argument"]),
-        (EVALUATE, ["--forum", "https://openreview.net/about"], ["neither an id"]),
-        (EVALUATE, ["--forum", "abc", "--reviews", "a.txt"], ["--reviews and --forum"]),
-        (EVALUATE, ["--reviews", "a.txt", "--num_examples", 3], ["--num_examples"]),
-        (EVALUATE, ["--reviews", "a.txt", "--blind"], ["--blind"]),
-        (EVALUATE, ["--save"], ["--save", "--reviews", "--forum"]),
-    ],
-)
-def test_wrong_flags(refused, script: str, flags: list, words: list[str]) -> None:
-    message = refused(script, *flags)
-    assert all(word in message for word in words), message
-
-
-def test_wrong_input_of_the_scripts(refused, server: OpenReview, fine_tuned: Path, base: Path, tmp_path: Path) -> None:
-    model = ["--model_name_or_path", fine_tuned / "pythia_finetuned"]
-    assert "no forum 'nowhere'" in refused(EVALUATE, *model, "--forum", "nowhere")
-    small = ["--model_name_or_path", base, "--max_summary_tokens", 100]
-    assert "no venue 'Shells.org/1999'" in refused(PROCESS, *small, "--venue", "Shells.org/1999")
-    assert "'a.txt': No such file" in refused(EVALUATE, *model, "--reviews", "a.txt")
-    (tmp_path / "a.txt").write_text(" \n---\n!\n")
-    assert "no review in --reviews 'a.txt'" in refused(EVALUATE, *model, "--reviews", "a.txt")
-    (tmp_path / "b.txt").write_bytes(b"\xff\xfe\x00")
-    assert "'b.txt': it is no text in UTF-8" in refused(EVALUATE, *model, "--reviews", "b.txt", "a.txt")
-    (tmp_path / "c.txt").write_text("Только кириллица.")
-    assert "cleaning leaves nothing" in refused(EVALUATE, *model, "--reviews", "c.txt")
-    (tmp_path / "d.txt").write_text("A fine paper.")
-    assert "no review in --reviews 'a.txt'" in refused(EVALUATE, *model, "--reviews", "d.txt", "a.txt")
-    assert "no workbook 'eval_examples.xlsx'" in refused(EVALUATE, *model, "--reviews", "d.txt", "--save")
-
-
-def test_without_the_package(refused, fine_tuned: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "openreview", None)  # as if it were not installed
-    model = ["--model_name_or_path", fine_tuned / "pythia_finetuned"]
-    assert "pip install openreview-py" in refused(EVALUATE, *model, "--forum", "abc")
-
-
-def test_a_failure_of_openreview_ends_with_status_1(server: OpenReview, fine_tuned: Path) -> None:
-    server.add_paper(2, NEW, "abc", make_replies(2))
-    server.bodies.append(b"<html>")
-    flags = ["--model_name_or_path", "pythia_finetuned", "--forum", "abc"]
-    result = run_script(EVALUATE, *flags, cwd=fine_tuned, **server.environment())
-    assert result.returncode == 1 and "Traceback" not in result.stderr
-    assert "failed: cannot read the forum abc: OpenReview's answer makes no sense" in result.stderr
-
-
-def draft(folder: Path, *flags: object, given: str = "") -> str:
-    """What evaluation.py prints, with no way to OpenReview and with `given` as standard input."""
-    result = subprocess.run(
-        [sys.executable, ROOT / EVALUATE, "--model_name_or_path", "pythia_finetuned", *map(str, flags)],
-        cwd=folder,
-        env={**os.environ, "HF_HUB_OFFLINE": "1", "OPENREVIEW_API_BASEURL_V2": "http://127.0.0.1:9"},
-        input=given,
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
-    assert result.returncode == 0, result.stderr
-    return result.stdout
-
-
-def test_own_reviews_in_three_forms(fine_tuned: Path, tmp_path: Path) -> None:
-    reviews = make_rows(1, seed=5)[0]["Input"].split(" <REVBREAK> ")
-    for name, review in zip("abc", reviews, strict=True):
-        (tmp_path / f"{name}.txt").write_text(review)
-    (tmp_path / "all.txt").write_bytes(b"\xef\xbb\xbf" + "\r\n---\r\n".join(reviews).encode())
-    before = sorted(fine_tuned.iterdir())
-    said = draft(fine_tuned, "--reviews", *(tmp_path / f"{name}.txt" for name in "abc"))
-    assert said == draft(fine_tuned, "--reviews", tmp_path / "all.txt")
-    assert said == draft(fine_tuned, "--reviews", "-", given="\n---\n".join(reviews))
-    assert "Read of each review (156 tokens in all): 100%, 100%, 100%" in said
-    assert "Draft by a model (pythia_finetuned); check it against the reviews:\n\n" in said
-    assert len(said.partition("reviews:\n\n")[2].split()) > 3
-    assert sorted(fine_tuned.iterdir()) == before  # a draft leaves nothing behind
-
-
-def test_how_much_was_read_is_said(fine_tuned: Path, tmp_path: Path) -> None:
-    (tmp_path / "long.txt").write_text("the method is convincing " * 100)
-    (tmp_path / "short.txt").write_text("the proof")
-    said = draft(fine_tuned, "--reviews", tmp_path / "long.txt", tmp_path / "short.txt")
-    long, short = said.partition("in all): ")[2].splitlines()[0].split(", ")
-    assert short == "100%" and 5 < int(long.removesuffix("%")) < 60
-
-
-def test_save_adds_the_case_and_keeps_a_persons_things(fine_tuned: Path, tmp_path: Path) -> None:
-    workbook, path = Workbook(), tmp_path / "mine.xlsx"
-    for row in (["note", "review", "case"], ["=1+1", "an old case", "old"], ["below it", None, None]):
-        workbook.active.append(row)
-    workbook.active.column_dimensions["B"].width = 33
-    workbook.create_sheet("mine").append(["precious"])
-    workbook.save(path)
-    flags = ["--reviews", "-", "--save", "--test_cases", path]
-    for _ in range(2):  # the second time it is there already
-        said = draft(fine_tuned, *flags, given="=SUM(1) is no formula\n---\nIt lacks a baseline.")
-        assert f"Saved as row 4 of {path}." in said
-    saved = load_workbook(path)
-    rows = [[cell.value for cell in row] for row in saved.active.iter_rows()]
-    assert rows[:3] == [["note", "review", "case"], ["=1+1", "an old case", "old"], ["below it", None, None]]
-    assert rows[3:] == [[None, "=SUM(1) is no formula\n<REVBREAK>\nIt lacks a baseline.", None]]
-    assert saved.active["B4"].data_type == "s" and saved.active["A2"].data_type == "f"
-    assert saved.active.column_dimensions["B"].width == 33 and saved["mine"]["A1"].value == "precious"
-    assert [file.name for file in tmp_path.iterdir()] == ["mine.xlsx"]
-
-
-def test_a_case_too_long_for_a_cell_is_not_saved(refused, fine_tuned: Path, tmp_path: Path) -> None:
-    workbook, path = Workbook(), tmp_path / "mine.xlsx"
-    workbook.active.append(["review"])
-    workbook.save(path)
-    before = path.read_bytes()
-    (tmp_path / "long.txt").write_text("word " * 8_000)
-    flags = ["--model_name_or_path", fine_tuned / "pythia_finetuned", "--reviews", "long.txt", "--save"]
-    assert "nothing was saved" in refused(EVALUATE, *flags, "--test_cases", path)
-    assert path.read_bytes() == before
-
-
-def test_from_a_venue_to_a_meta_review(server: OpenReview, base: Path, tmp_path: Path) -> None:
-    for number, row in enumerate(make_rows(60)):
-        version, venue = (2, NEW) if number % 3 == 0 else (1, OLD)
-        reviews = [
-            make_reply(
-                version, "Official_Review", {"review": review, "rating": "8: good"} if number else {"review": review}
-            )
-            for review in row["Input"].split(" <REVBREAK> ")
-        ]
-        meta_review = make_reply(version, "Meta_Review", {"metareview": row["Output"]}, by="Area_Chair_1")
-        server.add_paper(version, venue, f"forum{number:02}", [*reviews, meta_review], title=f"Paper {number}")
-    environment = server.environment()
-    small = ["--model_name_or_path", base, "--max_summary_tokens", 100]
-    result = run_script(PROCESS, *small, "--venue", NEW, OLD, "--test_year", 2031, cwd=tmp_path, **environment)
-    assert result.returncode == 2 and "no paper is of --test_year 2031, only of 2021, 2024" in result.stderr
-    result = run_script(PROCESS, *small, "--venue", NEW, OLD, "--test_year", 2024, cwd=tmp_path, **environment)
-    assert result.returncode == 0, result.stderr
-    cleaned = next(line for line in result.stdout.splitlines() if line.startswith("| test "))
-    assert cleaned.split("|")[2].strip() == "20"  # all of 2024, and nothing else
-    record = json.loads((tmp_path / "processed_meta_review" / "processing_record.json").read_text())
-    assert record["test_year"] == 2024 and record["dataset_name"].count("https://openreview.net/group?id=Shells") == 2
-    result = run_script(TUNE, "--model_name_or_path", base, *FINE_TUNING, cwd=tmp_path)
-    assert result.returncode == 0, result.stderr
-    result = run_script(EVALUATE, "--forum", "https://openreview.net/forum?id=forum00", cwd=tmp_path, **environment)
-    assert result.returncode == 0, result.stderr
-    for words in (f"Paper 0 ({NEW})", "Reviews: 3", "Ratings: - - -\n", "Draft by a model (pythia_finetuned)",
-                  f"Written by a person:\n\n{make_rows(1)[0]['Output']}", "| ROUGE-L ", " lead |"):  # fmt: skip
-        assert words in result.stdout, (words, result.stdout)

@@ -1,42 +1,38 @@
 """--plan: what a run will take, from a few real steps; it writes nothing."""
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from conftest import FINE_TUNING, make_model, make_tokenizer, run_script
+from conftest import (
+    FINE_TUNING,
+    TUNE,
+    make_arguments,
+    make_examples,
+    make_model,
+    make_tokenizer,
+    make_trainer,
+    run_script,
+)
 from datasets import Dataset, DatasetDict
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
-from fine_tune import (
-    PLAN_PLACES,
-    SEED,
-    FineTuningArguments,
-    LengthGroupedOrder,
-    advise_memory,
-    build_trainer,
-    count_evaluations,
-    count_parameters,
-    count_steps,
-    count_work,
-    fit_line,
-    measure_run,
-    print_plan,
-    say_bytes,
-    say_time,
-    train,
-)
+from fine_tune import SEED, FineTuningArguments
+from metareview.batching import LengthGroupedOrder
+from metareview.cli import format_bytes
+from metareview.plan import PLACES, count_evaluations, count_work, fit_line, measure_run, print_plan
 
 
 @pytest.fixture(scope="module")
 def planned(processed: Path, base: Path) -> str:
     before = sorted(processed.rglob("*"))
-    result = run_script("fine_tune.py", "--model_name_or_path", base, *FINE_TUNING, "--plan", cwd=processed)
+    result = run_script(TUNE, "--model_name_or_path", base, *FINE_TUNING, "--plan", cwd=processed)
     assert result.returncode == 0, result.stderr
     assert sorted(processed.rglob("*")) == before
     return result.stdout
@@ -55,29 +51,11 @@ def test_it_compares_the_whole_model_and_an_adapter(planned: str) -> None:
     assert (whole[0], lora[0]) == ("whole model", "LoRA")
     parameters = sum(parameter.numel() for parameter in make_model("gpt_neox").parameters())
     assert int(whole[1].replace(",", "")) == parameters > int(lora[1].replace(",", "")) > 0
-    assert all(re.fullmatch(r"\d+ s", cell) for cell in (*whole[2:4], *lora[2:4]))
+    assert all(re.fullmatch(r"\d+ (s|min|min \d+ s)", cell) for cell in (*whole[2:4], *lora[2:4]))
     # Weights, two moments of AdamW; two that are kept, the best, one that is being written; and the model itself.
     expected = (4 * 12 + 4) * parameters / 1e6
     assert float(whole[5].removesuffix(" MB")) == pytest.approx(expected, abs=1)
     assert "of memory" in planned.splitlines()[5] and "does not fit" not in planned
-
-
-@pytest.mark.parametrize("examples", [1, 7, 24, 25])
-@pytest.mark.parametrize(("batch", "accumulation", "epochs"), [(4, 1, 1), (2, 3, 2), (5, 2, 0.5), (1, 4, 3)])
-def test_steps_are_counted_as_the_trainer_counts_them(
-    examples: int, batch: int, accumulation: int, epochs: float, tmp_path: Path
-) -> None:
-    arguments = FineTuningArguments(
-        output_dir=str(tmp_path), use_cpu=True, num_train_epochs=epochs,
-        per_device_train_batch_size=batch, gradient_accumulation_steps=accumulation,
-    )  # fmt: skip
-    tokenizer = make_tokenizer()
-    tokenizer.pad_token = tokenizer.eos_token
-    row = {"input_ids": [1, 2, 3], "labels": [-100, 2, 3], "length": 3}
-    data = DatasetDict({split: Dataset.from_list([row] * examples) for split in ("train", "validation")})
-    trainer = build_trainer(make_model("gpt_neox"), arguments, tokenizer, data, [])
-    expected = trainer.set_initial_training_values(arguments, trainer.get_train_dataloader())[-1]
-    assert count_steps(arguments, examples) == expected
 
 
 @pytest.mark.parametrize(
@@ -90,37 +68,13 @@ def test_steps_are_counted_as_the_trainer_counts_them(
         ({"eval_strategy": "no", "eval_on_start": False}, 0),
     ],
 )
-def test_evaluations_are_counted_as_the_trainer_does_them(
-    flags: dict, expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    arguments = FineTuningArguments(output_dir=str(tmp_path), use_cpu=True, disable_tqdm=True, **flags)
-    tokenizer = make_tokenizer()
-    tokenizer.pad_token = tokenizer.eos_token
-    monkeypatch.setattr("fine_tune.prepare_model", lambda *_: make_model("gpt_neox"))
-    steps = count_steps(arguments, 28)
-    state, _ = train(arguments, tokenizer, rows(28), {}, None, [])
-    done = sum("eval_loss" in entry for entry in state.log_history)
+def test_evaluations_are_counted_as_the_trainer_does_them(flags: dict, expected: int, tmp_path: Path) -> None:
+    arguments = make_arguments(tmp_path, save_strategy="no", **flags)
+    trainer = make_trainer(make_model("gpt_neox"), arguments, make_examples([(1, 2)] * 28))
+    trainer.train()
+    steps = arguments.count_steps(28)
+    done = sum("eval_loss" in entry for entry in trainer.state.log_history)
     assert done == expected == count_evaluations(arguments, steps, steps / 7)
-
-
-def test_out_of_memory_says_what_to_give(tmp_path: Path) -> None:
-    """The same step in smaller parts first; no smaller batch where the batch is one, or the model itself too large."""
-
-    def advise(too_large: bool = False, **settings: object) -> str:
-        return advise_memory(FineTuningArguments(output_dir=str(tmp_path), use_cpu=True, **settings), too_large)
-
-    first, _, then = advise().partition("; ")
-    assert first == (
-        "give --per_device_train_batch_size 2 --gradient_accumulation_steps 2, down to 1 and 4, which trains the same"
-    )
-    assert re.search("--gradient_checkpointing True.*--use_lora True.*configs/fsdp2.yaml.*--max_length", then)
-    flags = {"per_device_train_batch_size": 9, "gradient_accumulation_steps": 2}
-    assert "--per_device_train_batch_size 3 --gradient_accumulation_steps 6, down to 1 and 18" in advise(**flags)
-    assert advise(per_device_train_batch_size=1).startswith("give --gradient_checkpointing True, or --use_lora True")
-    assert advise(per_device_train_batch_size=1, use_lora=True, activation_checkpointing=True).startswith(
-        "give several GPUs"
-    )
-    assert advise(too_large=True).startswith("give --use_lora True") and "batch" not in advise(too_large=True)
 
 
 @pytest.mark.parametrize("architecture", ["gpt_neox", "llama"])
@@ -165,9 +119,7 @@ def measured_steps(tmp_path: Path, data: DatasetDict) -> tuple[FineTuningArgumen
     make_model("gpt_neox").save_pretrained(tmp_path / "model")
     tokenizer = make_tokenizer()
     tokenizer.pad_token = tokenizer.eos_token
-    arguments = FineTuningArguments(
-        output_dir=str(tmp_path / "out"), model_name_or_path=str(tmp_path / "model"), use_cpu=True
-    )
+    arguments = make_arguments(tmp_path / "out", model_name_or_path=str(tmp_path / "model"))
     return arguments, (tokenizer, data)
 
 
@@ -179,7 +131,7 @@ def rows(number: int) -> DatasetDict:
     return DatasetDict({split: Dataset.from_list(examples) for split in ("train", "validation")})
 
 
-@pytest.mark.parametrize(("patience", "steps"), [(0, 3), (1e9, len(PLAN_PLACES))])
+@pytest.mark.parametrize(("patience", "steps"), [(0, 3), (1e9, len(PLACES))])
 def test_slow_steps_are_few_and_the_middle_one_is_among_them(
     patience: float, steps: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -198,15 +150,15 @@ def test_slow_steps_are_few_and_the_middle_one_is_among_them(
         model.register_forward_pre_hook(forward, with_kwargs=True)
         return model
 
-    monkeypatch.setattr("fine_tune.PLAN_SECONDS", patience)
-    monkeypatch.setattr("fine_tune.prepare_model", prepare)
-    monkeypatch.setattr("fine_tune.time.perf_counter", lambda: clock[0])
+    monkeypatch.setattr("metareview.plan.ENOUGH_SECONDS", patience)
+    monkeypatch.setattr("metareview.plan.prepare_model", prepare)
+    monkeypatch.setattr("metareview.plan.time.perf_counter", lambda: clock[0])
     run = measure_run(arguments, *data)
     assert len(seen) == steps and seen[2] == 4 * 34  # of 15 steps, whose longest examples have 6, 10, ... 62 tokens
     lengths = data[1]["train"]["length"][:]
     expected = [4 * max(lengths[row] for row in step) for step in LengthGroupedOrder(lengths, 4, SEED).steps()]
-    assert run["epoch"] == pytest.approx(sum(expected), rel=0.1)
-    assert run["training"] == pytest.approx(sum(expected) + sum(expected[:5]), rel=0.1)
+    assert run.epoch == pytest.approx(sum(expected), rel=0.1)
+    assert run.training == pytest.approx(sum(expected) + sum(expected[:5]), rel=0.1)
 
 
 def test_a_model_too_large_for_the_memory_is_not_tried(
@@ -214,55 +166,31 @@ def test_a_model_too_large_for_the_memory_is_not_tried(
 ) -> None:
     arguments, data = measured_steps(tmp_path, rows(8))
     parameters = make_model("gpt_neox").num_parameters()
-    assert count_parameters(arguments.model_name_or_path) == parameters
-    monkeypatch.setattr("fine_tune.psutil.virtual_memory", lambda: SimpleNamespace(total=1.5 * parameters))
-    monkeypatch.setattr("fine_tune.measure_apart", lambda *_: pytest.fail("was tried"))
+    monkeypatch.setattr("metareview.plan.psutil.virtual_memory", lambda: SimpleNamespace(total=1.5 * parameters))
+    monkeypatch.setattr("metareview.plan.measure_apart", lambda *_: pytest.fail("was tried"))
     print_plan(arguments, *data)
     output = capsys.readouterr().out
-    assert f"over {say_bytes(16 * parameters)}" in output and f"over {say_bytes(2 * parameters)}" in output
+    assert f"over {format_bytes(16 * parameters)}" in output and f"over {format_bytes(2 * parameters)}" in output
     assert output.splitlines()[-1].startswith("It does not fit: give --use_lora True")
 
 
-@pytest.mark.parametrize("early", ["build_trainer", "SummaryTrainer.train"])
-def test_too_little_memory_before_the_first_step_is_one_line(
-    early: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_run_that_is_too_large_is_told_and_not_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    """As when a GPU has no room for the model, or not for the optimizer of the checkpoint to go on from."""
-
-    def exhaust(*_: object, **__: object) -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory")
-
-    monkeypatch.setattr(f"fine_tune.{early}", exhaust)
-    arguments, data = measured_steps(tmp_path, rows(8))
-    with pytest.raises(OSError, match="out of memory at step 1; give --per_device_train_batch_size 2"):
-        train(arguments, *data, {}, None, [])
-
-
-@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), None])
-def test_too_little_memory_in_training_is_one_line(
-    error: Exception | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As a GPU raises it, and as PyTorch does when a CPU has no more: an allocation that no machine can make."""
-    arguments = FineTuningArguments(output_dir=str(tmp_path), use_cpu=True, eval_on_start=False, disable_tqdm=True)
-    tokenizer = make_tokenizer()
-    tokenizer.pad_token = tokenizer.eos_token
-    row = {"input_ids": [1, 2, 3], "labels": [-100, 2, 3], "length": 3}
-    data = DatasetDict({split: Dataset.from_list([row] * 4) for split in ("train", "validation")})
-    model = make_model("gpt_neox")
+    """The model fits, its activations do not: here in a thread, as no other process would know this model."""
 
     def exhaust(*_: object) -> None:
-        if error:
-            raise error
-        torch.empty(2**60)
+        raise torch.OutOfMemoryError("CUDA out of memory")
 
-    model.get_output_embeddings().register_forward_pre_hook(exhaust)
-    monkeypatch.setattr("fine_tune.prepare_model", lambda *_: model)
-    with pytest.raises(OSError, match="out of memory at step 1; give --per_device_train_batch_size 2"):
-        train(arguments, tokenizer, data, {}, None, [])
+    def prepare(*_: object) -> torch.nn.Module:
+        model = make_model("gpt_neox")
+        model.get_output_embeddings().register_forward_pre_hook(exhaust)
+        return model
 
-
-def test_durations_and_sizes_are_said_as_people_do() -> None:
-    assert [say_time(seconds) for seconds in (5, 89, 89.7, 535, 599.7, 6_420)] == [
-        "5 s", "89 s", "1 min 30 s", "8 min 55 s", "10 min", "1 h 47 min"
-    ]  # fmt: skip
-    assert [say_bytes(number) for number in (850e6, 3.39e9, 41e6)] == ["850 MB", "3.4 GB", "41 MB"]
+    monkeypatch.setattr("metareview.plan.ProcessPoolExecutor", lambda *_: ThreadPoolExecutor(1))
+    monkeypatch.setattr("metareview.plan.prepare_model", prepare)
+    arguments, data = measured_steps(tmp_path, rows(8))
+    print_plan(arguments, *data)
+    output = capsys.readouterr().out
+    assert output.count("over ") == 2
+    assert output.splitlines()[-1].startswith("It does not fit: give --per_device_train_batch_size 2")

@@ -8,8 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nltk.stem.porter import PorterStemmer
 
-from evaluation import FEWEST_CASES, METRICS, compare, copied_fragments, estimate, lead, repetition, score, summarize
-from processing_meta_review import REVIEW_JOINER
+from metareview.cleaning import REVIEW_JOINER
+from metareview.scoring import (
+    FEWEST_CASES,
+    METRICS,
+    average_scores,
+    compare,
+    copied_fragments,
+    estimate,
+    lead,
+    repetition,
+    score,
+)
 
 words = st.lists(st.sampled_from("abcde"), max_size=30)
 
@@ -146,7 +156,7 @@ def test_few_cases_give_no_verdict() -> None:
     assert "cannot be told" in compare({"fine_tuned": better, "lead": cases}, "lead")
 
 
-def test_the_summary_leaves_out_what_no_case_has() -> None:
+def test_averages_leave_out_what_no_case_has() -> None:
     cases = [score("a text", None, "a review", ""), score("another one", None, "a review", "a reference")]
-    summary = summarize({"lead": cases})["lead"]
-    assert "stopped" not in summary and summary["words"][0] == 2 and summary["length_ratio"][0] == 1
+    averages = average_scores({"lead": cases})["lead"]
+    assert "stopped" not in averages and averages["words"][0] == 2 and averages["length_ratio"][0] == 1

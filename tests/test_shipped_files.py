@@ -9,7 +9,7 @@ from conftest import ROOT
 from openpyxl import load_workbook
 from safetensors import safe_open
 
-from processing_meta_review import PROMPTS
+from metareview.prompts import PROMPTS
 
 DEMO = ROOT / "assets" / "demo"
 

@@ -1,0 +1,1 @@
+"""What the three scripts stand on: one subject a module. docs/code.md tells which module does what."""

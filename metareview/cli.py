@@ -1,0 +1,172 @@
+"""The command line: constants that are flags too, exit statuses, and text that is easy to read in a terminal."""
+
+import os
+import re
+import sys
+import time
+from argparse import ArgumentError
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from dataclasses import MISSING, Field, dataclass, field, fields
+from difflib import get_close_matches
+from io import StringIO
+from pathlib import Path
+from textwrap import shorten
+from typing import Any
+
+from transformers import HfArgumentParser
+from transformers.utils import logging as transformers_logging
+
+OTHER_TOPIC = "Other"
+SILENCE = 60  # seconds that a process waits for the first one of its machine to report a failure of both
+
+
+class InputError(Exception):
+    """A wrong argument or input: shown as it is, without a traceback, with exit status 2."""
+
+
+@dataclass
+class Constant:
+    """A constant at the top of a script: the topic it stands under and the comment beside it."""
+
+    topic: str
+    comment: str
+
+
+class Help(str):
+    """The help of a flag, with the topic that it stands under; a text, because HfArgumentParser takes nothing else."""
+
+    topic = ""
+
+
+def flag(default: Any, *aliases: str, help: str = "", topic: str = "", **more: Any) -> Any:
+    """A field of a dataclass that is a flag; `more` goes to `add_argument`.
+
+    A flag is described once. Where a constant of the script has the name of the flag or of one of its aliases, the
+    comment beside the constant is its help; all others are described here. A flag without a constant and without a
+    topic is only shown by --help_all.
+    """
+    text = Help(help)
+    text.topic = topic
+    names = [f"--{alias}" for alias in aliases]
+    return field(default=default, metadata={"help": text, "aliases": names, **more})
+
+
+def read_constants(script: str | Path) -> dict[str, Constant]:
+    """The constants at the top of a script, by name. A line of comment begins a topic; the first class ends them."""
+    constants: dict[str, Constant] = {}
+    topic = OTHER_TOPIC
+    for line in Path(script).read_text(encoding="utf-8").splitlines():
+        if re.match(r"@|class |def ", line):
+            break
+        if title := re.match(r"# (.+)", line):
+            topic = title[1]
+        elif constant := re.match(r"([A-Z][A-Z_]+) = .*  # (.+)", line):
+            constants[constant[1]] = Constant(topic, constant[2])
+    return constants
+
+
+def flag_names(option: Field) -> list[str]:
+    """The name of a flag and its aliases."""
+    return [f"--{option.name}", *option.metadata.get("aliases", [])]
+
+
+def describe_flags(options: tuple[Field, ...], constants: dict[str, Constant]) -> dict[str, list[tuple[str, str]]]:
+    """Names and texts of the project's own flags by topic: those of constants in their order, then the others."""
+    by_name = {name: option for option in options for name in flag_names(option)}
+    described: list[tuple[str, str, str, Field]] = []
+    for name, constant in constants.items():
+        flag_name = f"--{name.lower()}"
+        if flag_name in by_name:
+            described.append((constant.topic, flag_name, constant.comment, by_name.pop(flag_name)))
+    shown = [option for *_, option in described]
+    for option in options:
+        topic = getattr(option.metadata.get("help"), "topic", "")
+        if topic and option not in shown:
+            described.append((topic, f"--{option.name}", option.metadata["help"], option))
+    topics: dict[str, list[tuple[str, str]]] = {}
+    for topic, name, text, option in described:
+        default = "" if option.default in (MISSING, None, False) else f" [{shorten(str(option.default), 40)}]"
+        topics.setdefault(topic, []).append((name, text + default))
+    return topics
+
+
+def format_help(dataclass_type: type, script: str | Path, description: str) -> str:
+    """The commands of a script and the project's own flags, a line each."""
+    topics = describe_flags(fields(dataclass_type), read_constants(script))
+    width = max(len(name) for lines in topics.values() for name, _ in lines)
+    parts = [description.strip()]
+    for topic, lines in topics.items():
+        parts.append("\n".join([f"{topic}:", *(f"  {name:{width}}  {text}" for name, text in lines)]))
+    parts.append(f"Other names of these flags, and the Trainer's: python {Path(script).name} --help_all")
+    return "\n\n".join(parts)
+
+
+def parse_flags(dataclass_type: type, script: str | Path, description: str) -> Any:
+    """An instance of the dataclass from the command line; --help and --help_all print and exit.
+
+    Raises `InputError` for a wrong flag or value.
+    """
+    parser = HfArgumentParser(dataclass_type, add_help=False, allow_abbrev=False, exit_on_error=False)
+    if {"-h", "--help", "--help_all"} & set(sys.argv[1:]):
+        print(format_help(dataclass_type, script, description))
+        if "--help_all" in sys.argv:
+            print(f"\n{parser.format_help()}")
+        sys.exit()
+    try:
+        arguments, unknown = parser.parse_args_into_dataclasses(return_remaining_strings=True, look_for_args_file=False)
+    except (ValueError, ArgumentError) as error:
+        raise InputError(str(error)) from error
+    if unknown:
+        known = [name for option in fields(dataclass_type) for name in flag_names(option)]
+        nearest = get_close_matches(unknown[0].partition("=")[0], known, n=1)
+        hint = f"did you mean {nearest[0]}? " if nearest else ""
+        raise InputError(f"unknown argument: {' '.join(unknown)} ({hint}all flags: {Path(script).name} --help)")
+    return arguments
+
+
+def run(main: Callable[[], None]) -> None:
+    """Run a script. Wrong input ends it with status 2, a failure at run time with 1, each told in plain words.
+
+    Of several processes (torchrun, accelerate launch) the first one speaks. Another one waits before it reports a
+    failure: where the first one fails too, the launcher ends it meanwhile.
+    """
+    first, first_here = (os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK"))
+    if not first:
+        transformers_logging.disable_progress_bar()
+    try:
+        with redirect_stdout(sys.stdout if first else StringIO()):
+            main()
+    except (InputError, OSError, FloatingPointError, KeyboardInterrupt) as error:
+        if not first_here:
+            if isinstance(error, KeyboardInterrupt):
+                sys.exit(1)
+            time.sleep(SILENCE)
+        wrong_input = isinstance(error, InputError)
+        message = re.sub(r"hf_[\w.-]+", "hf_...", str(error) or "interrupted")  # a token on the command line
+        print(f"{'error' if wrong_input else 'failed'}: {message}", file=sys.stderr)
+        sys.exit(2 if wrong_input else 1)
+
+
+def format_table(table: list[list[Any]]) -> str:
+    """Rows, the first of which is the header, as a Markdown table that is also easy to read as it is."""
+    texts = [[f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row] for row in table]
+    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
+    texts.insert(1, ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])])
+    lines = [[first.ljust(widths[0]), *map(str.rjust, others, widths[1:])] for first, *others in texts]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def format_bytes(number: float) -> str:
+    """A size in GB (1e9 bytes), in MB below one."""
+    return f"{number / 1e9:.1f} GB" if number > 1e9 else f"{number / 1e6:.0f} MB"
+
+
+def format_seconds(seconds: float) -> str:
+    """A duration as a person says it."""
+    if round(seconds) < 90:
+        return f"{seconds:.0f} s"
+    if round(seconds) < 600:
+        return "{} min {:02} s".format(*divmod(round(seconds), 60))
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min"

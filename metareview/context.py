@@ -1,0 +1,67 @@
+"""Fitting the reviews of a paper into the context: the reviews are cut, never the prompt and never the summary."""
+
+import re
+
+from transformers import PreTrainedTokenizerBase as Tokenizer
+
+from metareview.cleaning import REVIEW_JOINER
+from metareview.cli import InputError
+from metareview.prompts import PROMPTS, encode_prompts
+
+
+def share_budget(lengths: list[int], budget: int) -> list[int]:
+    """Share `budget` tokens among reviews of these lengths: short ones stay whole, long ones get one equal allowance.
+
+    Water-filling: the allowance is the largest number c for which the sum of min(length, c) is at most `budget`.
+    """
+    remaining = budget
+    for served, length in enumerate(sorted(lengths)):
+        allowance = remaining // (len(lengths) - served)
+        if length > allowance:
+            return [min(length, allowance) for length in lengths]
+        remaining -= length
+    return list(lengths)
+
+
+def cut_at_word(text: str, offsets: list[tuple[int, int]], allowance: int) -> str:
+    """The first words of `text` that take at most `allowance` tokens; `offsets` are its tokens' (start, end).
+
+    A first word that alone takes more is cut inside: a review without a blank should not vanish.
+    """
+    if len(offsets) <= allowance:
+        return text
+    end = offsets[allowance - 1][1] if allowance else 0
+    if not text[end : end + 1].isspace():
+        end = max((blank.start() for blank in re.finditer(r"\s", text[:end])), default=end)
+    return text[:end].rstrip()
+
+
+def fit_prompts(
+    reviews: list[str], tokenizer: Tokenizer, limit: int, prompt: str = PROMPTS["plain"]
+) -> tuple[list[list[int]], list[int]]:
+    """Token ids of the prompt around the reviews of each paper, and how many tokens it cost to fit it into `limit`.
+
+    Only the reviews are cut, never the prompt around them. The same rule serves training and generation. Raises
+    `InputError` where even empty reviews would not fit.
+    """
+    whole = encode_prompts(reviews, tokenizer, prompt)
+    fitted = [
+        cut_prompt(review, input_ids, tokenizer, limit, prompt) if len(input_ids) > limit else input_ids
+        for review, input_ids in zip(reviews, whole, strict=True)
+    ]
+    return fitted, [len(before) - len(after) for before, after in zip(whole, fitted, strict=True)]
+
+
+def cut_prompt(review: str, whole: list[int], tokenizer: Tokenizer, limit: int, prompt: str) -> list[int]:
+    """`whole`, the prompt around the reviews of one paper, with the reviews cut so that at most `limit` tokens stay."""
+    reviews, input_ids = review.split(REVIEW_JOINER), whole
+    offsets = tokenizer(reviews, add_special_tokens=False, return_offsets_mapping=True, verbose=False).offset_mapping
+    lengths = [len(tokens) for tokens in offsets]
+    budget = limit - (len(whole) - sum(lengths))
+    while len(input_ids) > limit:  # once, as a rule: after a cut the tokens at a seam may merge in another way
+        if budget < 1:
+            raise InputError(f"{len(reviews)} reviews and the prompt do not fit into {limit} tokens; see --max_length")
+        parts = map(cut_at_word, reviews, offsets, share_budget(lengths, budget))
+        [input_ids] = encode_prompts([REVIEW_JOINER.join(filter(None, parts))], tokenizer, prompt)
+        budget -= max(1, len(input_ids) - limit)
+    return input_ids

@@ -1,0 +1,44 @@
+"""Files and folders that are written beside their place and put there when they are whole."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+def remove(path: Path) -> None:
+    """Delete a file or a folder, if it is there; of a link only the link."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing(target: str | Path) -> Iterator[Path]:
+    """A path beside `target` to write a file or a folder to; it takes the place of `target` when the block has ended.
+
+    After an error `target` is as it was. A folder cannot be replaced in one step: the old one is moved aside first, so
+    that a process that is killed leaves the old one, the new one or none, but never a mixture.
+    """
+    target = Path(target).resolve()
+    new, old = (target.with_name(f".{target.name}.{suffix}") for suffix in ("new", "old"))
+    remove(new)
+    try:
+        yield new
+        if target.is_dir():
+            remove(old)
+            target.rename(old)
+        new.replace(target)
+        remove(old)
+    except BaseException:
+        remove(new)
+        raise
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON for people to read, in one step."""
+    with replacing(path) as new:
+        new.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,73 @@
+"""The model: on which device it runs, how it is loaded, and the adapter that may be trained in its place."""
+
+import os
+from pathlib import Path
+from warnings import catch_warnings
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+
+from metareview.cli import InputError
+from metareview.hub import explain_hub, find_revision
+
+CONFIGS = ("config.json", "adapter_config.json")  # a finished model has one of them, put in its place last of all
+TRAINING_RECORD = "training_record.json"  # beside a finished model: its base, its data, its settings, its results
+
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # on a CPU, PyTorch then asks for huge pages: faster training
+
+
+def choose_device(use_cpu: bool = False) -> tuple[str, torch.dtype]:
+    """The device and the fastest number format that its hardware really has: (cuda, mps or cpu, dtype)."""
+    if torch.cuda.is_available() and not use_cpu:
+        # Emulated bf16 (a T4 of Colab) is slower than fp32.
+        return "cuda", torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    if torch.backends.mps.is_available() and not use_cpu:
+        return "mps", torch.float32
+    cpu = torch.cpu.get_capabilities()
+    return "cpu", torch.bfloat16 if cpu.get("amx_bf16") or cpu.get("avx512_bf16") else torch.float32
+
+
+def load_model(name: str, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
+    """A causal language model from safetensors. Weights that are trained are fp32, whatever they are stored in."""
+    with explain_hub(f"cannot read the model {name!r}"):
+        return AutoModelForCausalLM.from_pretrained(name, dtype=dtype, use_safetensors=True)
+
+
+def count_parameters(name: str) -> int:
+    """Parameters of a model, from its configuration alone: one too large to load is counted too."""
+    with explain_hub(f"cannot read the model {name!r}"), torch.device("meta"):
+        return AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(name)).num_parameters()
+
+
+def is_model(folder: Path) -> bool:
+    """Whether a folder holds a finished model or adapter."""
+    return any((folder / name).is_file() for name in CONFIGS)
+
+
+def find_model_revision(name: str) -> str | None:
+    """The commit of a model on the Hub that the cache holds, None for a folder."""
+    return find_revision(name, CONFIGS)
+
+
+def prepare_model(
+    base: str, lora: LoraConfig | None, dtype: torch.dtype, checkpoint: Path | None = None
+) -> PreTrainedModel | PeftModel:
+    """The model to train or to save, from a checkpoint or from the base; with LoRA, the base with an adapter.
+
+    A checkpoint is loaded here because the Trainer's own loading loses GPT-NeoX's output layer. With LoRA (Hu et al.
+    2021) the base, which is not trained, has the number format `dtype`; all weights that are trained are fp32. Raises
+    `InputError` where the model cannot be read, or has no layers of the names that `lora` wants.
+    """
+    if lora is None:
+        return load_model(str(checkpoint or base))
+    model = load_model(base, dtype)
+    with catch_warnings(action="ignore", category=FutureWarning):  # peft 0.21 asks for what transformers renamed
+        if checkpoint:
+            return PeftModel.from_pretrained(model, checkpoint, is_trainable=True)
+        try:
+            return get_peft_model(model, lora)
+        except ValueError as error:
+            targets = lora.target_modules
+            named = targets if isinstance(targets, str) else ",".join(sorted(targets))
+            raise InputError(f"--lora_targets {named!r} does not suit {type(model).__name__}: {error}") from error

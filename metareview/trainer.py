@@ -1,0 +1,229 @@
+"""The Hugging Face Trainer for summaries, and how a run is stopped."""
+
+import math
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import torch
+from accelerate.utils import reduce
+from datasets import Dataset
+from peft import PeftModel
+from safetensors import SafetensorError
+from torch.utils.data import DataLoader
+from transformers import PreTrainedModel, Trainer, TrainingArguments
+from transformers.trainer_callback import TrainerCallback, TrainerControl, TrainerState
+from transformers.trainer_utils import EvalPrediction, TrainOutput
+
+from metareview.batching import LengthGroupedOrder, use_summary_loss
+from metareview.checkpoints import checkpoint_folder, find_fault, list_checkpoints
+from metareview.cli import InputError, format_bytes
+from metareview.memory import OutOfMemory, advise_memory, is_out_of_memory
+from metareview.tokenization import IGNORE_INDEX
+
+
+def mean_over_tokens(sums_and_counts: EvalPrediction) -> dict[str, float]:
+    """The mean loss of a token over all examples, in nats."""
+    return {"loss": float(sums_and_counts.predictions.sum() / sums_and_counts.label_ids.sum())}
+
+
+class SummaryTrainer(Trainer):
+    """The Trainer, with steps of about one length and an `eval_loss` that is the mean over tokens, not batches.
+
+    Several processes take the steps that one would take: the same examples, each once. A NaN or infinite loss or
+    gradient stops the run.
+    """
+
+    def __init__(self, model: PreTrainedModel | PeftModel, args: TrainingArguments, **others: Any) -> None:
+        """Raises `InputError` for a reporting package or an FSDP that is not there, `OutOfMemory` for a large model."""
+        use_summary_loss(model)
+        try:
+            super().__init__(model=model, args=args, compute_metrics=mean_over_tokens, **others)
+        except (ImportError, RuntimeError, ValueError) as error:
+            if is_out_of_memory(error):
+                raise OutOfMemory(f"out of memory at step 1; {advise_memory(args)}") from error
+            if not args.report_to:
+                raise
+            reason = " ".join(str(error).split())
+            raise InputError(f"cannot report to {', '.join(args.report_to)} (--report_to): {reason}") from error
+        check_fsdp(self)
+        self.order: LengthGroupedOrder | None = None
+        if args.train_sampling_strategy == "group_by_length":
+            self.order = LengthGroupedOrder(self.train_dataset["length"][:], args.step_size, args.seed)
+            self.add_callback(EpochOfOrder(self.order))
+
+    def make_dataloader(
+        self, dataset: Dataset, batch_size: int, order: LengthGroupedOrder | None = None, drop_last: bool = False
+    ) -> DataLoader:
+        """Batches in an order, or as the examples stand."""
+        loader = DataLoader(
+            dataset,
+            batch_size,
+            sampler=order,
+            drop_last=drop_last,
+            collate_fn=self.data_collator,
+            num_workers=self.args.dataloader_num_workers,
+            pin_memory=self.args.dataloader_pin_memory,
+            prefetch_factor=self.args.dataloader_prefetch_factor,
+        )
+        return self.accelerator.prepare(loader)
+
+    def get_train_dataloader(self) -> DataLoader:
+        if self.order is None:
+            return super().get_train_dataloader()
+        drop_last = self.args.dataloader_drop_last
+        return self.make_dataloader(self.train_dataset, self.args.train_batch_size, self.order, drop_last)
+
+    def get_eval_dataloader(self, eval_dataset: Dataset | None = None) -> DataLoader:
+        """The stock one would mix lengths again in sets below 64 examples."""
+        dataset = self.eval_dataset if eval_dataset is None else eval_dataset
+        return self.make_dataloader(dataset, self.args.eval_batch_size)
+
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[dict[str, Any]], num_batches: int, device: torch.device
+    ) -> tuple[list[dict[str, Any]], Any]:
+        return super().get_batch_samples(map(self.without_filling, epoch_iterator), num_batches, device)
+
+    def without_filling(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """A batch without labels where examples stand in it a second time: they must not count twice.
+
+        At the end of an epoch accelerate fills up the batches with first examples again, so that each process has one
+        of the same size.
+        """
+        batch_size = self.args.train_batch_size
+        missing = -len(self.train_dataset) % (batch_size * self.args.world_size)
+        if missing and self.accelerator.gradient_state.end_of_dataloader and not self.args.dataloader_drop_last:
+            own = batch_size * (self.args.world_size - self.args.process_index) - missing  # the last process's go first
+            batch["labels"][max(0, own) :] = IGNORE_INDEX
+        return batch
+
+    def training_step(self, *args: Any, **more: Any) -> torch.Tensor:
+        self.last_loss = super().training_step(*args, **more)
+        return self.last_loss
+
+    # Private: no callback is told the norm of every step, and after the step the weights are spoilt.
+    # https://github.com/huggingface/transformers/issues/26143 asked for it, and got it in the logs alone.
+    def _get_grad_norm(self, *args: Any, **more: Any) -> float:
+        norm = super()._get_grad_norm(*args, **more)
+        # With fp16 a gradient may overflow: its step is left out and the next ones are scaled down.
+        if not math.isfinite(norm) and (self.accelerator.scaler is None or not torch.isfinite(self.last_loss)):
+            precision = "fp16" if self.args.fp16 else "bf16"
+            raise FloatingPointError(
+                f"step {self.state.global_step + 1}: the loss is {self.last_loss.item():.4g}, the norm of the gradient "
+                f"{norm:.4g}. Its examples: rows {self.find_rows()} of the tokenized train split. Look at them, or try "
+                f"a smaller --learning_rate, --warmup_steps 100, or --{precision} False."
+            )
+        return norm
+
+    def find_rows(self) -> str:
+        """The rows of the training split that the step under way has learned from."""
+        if self.order is None:
+            return "(unknown)"
+        steps = self.order.steps()
+        return ", ".join(map(str, steps[self.state.global_step % len(steps)]))
+
+    def prediction_step(
+        self, model: torch.nn.Module, inputs: dict[str, Any], prediction_loss_only: bool, ignore_keys: Any = None
+    ) -> tuple[None, torch.Tensor, torch.Tensor]:
+        """Per example: the sum of its tokens' losses (as "logits") and their number (as "labels"), shape (batch,)."""
+        with torch.no_grad(), self.compute_loss_context_manager():
+            sums = model(**inputs).loss
+        return None, sums, (inputs["labels"][:, 1:] != IGNORE_INDEX).sum(1)
+
+    def train(self, resume_from_checkpoint: str | None = None, **more: Any) -> TrainOutput:
+        """Train to the last step or to a stop. Raises `OSError`, with advice, where memory or disk is too small."""
+        if resume_from_checkpoint:
+            self.args.eval_on_start = False
+        try:
+            return super().train(resume_from_checkpoint, **more)
+        except BaseException as error:
+            with suppress(AttributeError):  # closes the progress bar, if there is one: what is said now comes last
+                self.callback_handler.on_train_end(self.args, self.state, self.control)
+            if is_out_of_memory(error):
+                advice = advise_memory(self.args)
+                raise OutOfMemory(f"out of memory at step {self.state.global_step + 1}; {advice}") from error
+            # RuntimeError: torch, on a full disk
+            if isinstance(error, (OSError, RuntimeError, SafetensorError)):
+                explain_unsaved(self.args, self.state, error)
+            raise
+
+
+def explain_unsaved(args: TrainingArguments, state: TrainerState, error: Exception) -> None:
+    """Raise an `OSError` that says what to do where an error came up while a checkpoint was saved."""
+    checkpoint = checkpoint_folder(args, state)
+    if not checkpoint.exists() or find_fault(checkpoint) is None:
+        return
+    folder, reason = checkpoint.parent, str(error).splitlines()[0]
+    whole = [path.name for path in list_checkpoints(folder).values() if find_fault(path) is None]
+    then = f"goes on from {whole[0]}" if whole else "begins anew: no checkpoint is whole"
+    free = format_bytes(shutil.disk_usage(folder).free)
+    raise OSError(
+        f"{checkpoint} was not saved: {reason} ({free} of disk free). When there is room, the same command {then}"
+    ) from error
+
+
+def check_fsdp(trainer: SummaryTrainer) -> None:
+    """Raise `InputError` where FSDP was asked for and is not there, or would save no whole model."""
+    asked = trainer.args.fsdp or os.environ.get("ACCELERATE_USE_FSDP") == "true"
+    if asked and not trainer.is_fsdp_enabled:
+        raise InputError("FSDP needs GPUs: accelerate would use DDP here, without a word. Choose configs/ddp.yaml")
+    if asked and "FULL" not in str(trainer.accelerator.state.fsdp_plugin.state_dict_type):
+        raise InputError(
+            "fsdp_state_dict_type must be FULL_STATE_DICT, as in configs/fsdp2.yaml: a checkpoint is "
+            "then a model as any other"
+        )
+
+
+class EpochOfOrder(TrainerCallback):
+    """Tells the order of the examples which epoch begins.
+
+    accelerate tells it to none of several processes that go on from a checkpoint inside an epoch.
+    """
+
+    def __init__(self, order: LengthGroupedOrder) -> None:
+        self.order = order
+
+    def on_epoch_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self.order.set_epoch(int(state.epoch))
+
+
+class Stop(TrainerCallback):
+    """On SIGTERM or Ctrl-C: saves after the step that is under way and ends the training. The second: at once."""
+
+    def __init__(self) -> None:
+        self.asked, self.stopped, self.handlers = False, False, {}
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        state.compute_steps(args, state.max_steps)  # a checkpoint brings along how often its run logged and saved
+        self.handlers = {number: signal.signal(number, self.ask) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    def ask(self, *_: Any) -> None:
+        print("\nStopping after this step, with a checkpoint. Once more: at once.", flush=True)
+        self.asked = True
+        self.on_train_end()
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        asked = reduce(torch.tensor(float(self.asked), device=args.device), "sum")  # all processes stop, or none
+        if asked > 0 and state.global_step < state.max_steps:
+            self.stopped = control.should_log = control.should_save = control.should_training_stop = True
+
+    def on_epoch_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        if self.stopped and state.epoch % 1:  # it has not ended: no evaluation that the unbroken run does not have
+            control.should_evaluate = control.should_save = False
+
+    def on_train_end(self, *_: Any, **__: Any) -> None:
+        for number, handler in self.handlers.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def process_group() -> Iterator[None]:
+    """Leave the group of processes, if there is one, in the end: a process that just stops may end in an abort."""
+    try:
+        yield
+    finally:
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()

@@ -1,0 +1,5 @@
+"""The workbook: test cases in; texts, scores, a person's judgements, a summary and a log of runs out.
+
+The sheet with the test cases belongs to a person, and so do the judgements in it; the sheets `summary` and `runs` are
+ours. From the lowest: cells, opening, cases, results, judging, summary.
+"""

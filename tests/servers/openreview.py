@@ -1,0 +1,140 @@
+"""OpenReview on 127.0.0.1: answers the real client as both versions of its API do, with papers written by us.
+
+    with OpenReview() as server:
+        server.add_paper(2, "Shells.org/2024/Conference", "abc", [a_review, ...])
+        ...  # in a process with server.environment(), whose names the client reads
+
+Not as on the real one: one user; a note is read with all replies or with none; a private paper opens to that user.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from servers.hub import Fault, Request
+
+USER, PASSWORD, TOKEN = "ada@example.org", "sesame-77", "token-of-ada"
+YEAR_2024 = 1_700_000_000_000  # milliseconds
+
+
+def make_reply(version: int, invitation: str, content: dict[str, Any], by: str = "Reviewer_1", **more: Any) -> dict:
+    """A reply to a paper; `invitation` and `by` are the ends of what they are on OpenReview."""
+    named = (
+        {"invitations": [f"Shells.org/Paper1/-/{invitation}", "Shells.org/-/Edit"]}
+        if version == 2
+        else {"invitation": f"Shells.org/-/{invitation}"}
+    )
+    if version == 2:
+        content = {name: {"value": value} for name, value in content.items()}
+    return {"signatures": [f"Shells.org/Paper1/{by}"], "content": content, "tcdate": 1, **named, **more}
+
+
+class OpenReview(ThreadingHTTPServer):
+    request_queue_size = 64
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Connection)
+        self.venues: dict[str, int] = {}  # name -> version
+        self.papers: dict[int, dict[str, dict]] = {1: {}, 2: {}}  # version -> id -> note
+        self.private: set[str] = set()  # ids of papers that only the user may read
+        self.tokens = {TOKEN}  # take it out, and it has expired
+        self.faults: list[Fault] = []
+        self.bodies: list[bytes] = []  # what the next answers are instead
+        self.requests: list[Request] = []
+        self.lock = threading.RLock()
+
+    def __enter__(self) -> OpenReview:
+        threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.shutdown()
+        self.server_close()
+
+    def environment(self, username: str = "", password: str = "") -> dict[str, str]:
+        address = f"http://127.0.0.1:{self.server_port}"
+        login = {"OPENREVIEW_USERNAME": username, "OPENREVIEW_PASSWORD": password}
+        return {"OPENREVIEW_API_BASEURL": f"{address}/1", "OPENREVIEW_API_BASEURL_V2": f"{address}/2", **login}
+
+    def add_paper(
+        self, version: int, venue: str, id: str, replies: list[dict], title: str = "On shells", **more: Any
+    ) -> None:
+        invitation = f"{venue}/-/{'Submission' if version == 2 else 'Blind_Submission'}"
+        named = {"invitations": [invitation], "domain": venue} if version == 2 else {"invitation": invitation}
+        content = {"title": {"value": title} if version == 2 else title}
+        note = {"id": id, "forum": id, "cdate": YEAR_2024, "content": content, "details": {"replies": replies}}
+        self.venues[venue] = version
+        self.papers[version][id] = note | named | more
+
+    def answer(self, call: Request, version: int, path: str, query: dict[str, str]) -> tuple[int, dict[str, Any]]:
+        token = (call.authorization or "").removeprefix("Bearer ")
+        if path == "login":
+            wanted = json.loads(call.body)
+            if (wanted["id"], wanted["password"]) != (USER, PASSWORD):
+                return 400, {"name": "Error", "message": f"Invalid username or password: {wanted['id']}"}
+            return 200, {"token": TOKEN, "user": {"profile": {"id": "~Ada_L1"}}}
+        if token and token not in self.tokens:
+            return 401, {"name": "TokenExpiredError", "message": "Token has expired", "status": 401}
+        missing = 404, {"name": "NotFoundError", "message": "Not found", "status": 404}
+        if path == "groups" and (venue := query["id"]) in self.venues:
+            group = {"domain": venue, "content": {"submission_name": {"value": "Submission"}}}
+            return 200, {"groups": [{"id": venue} | (group if self.venues[venue] == 2 else {})]}
+        if path != "notes":
+            return missing
+        hidden = set() if query.get("details") == "replies" else {"details"}
+        papers = self.papers[version].items()
+        notes = {id: {name: note[name] for name in note.keys() - hidden} for id, note in papers}
+        if "id" in query:
+            if query["id"] not in notes:
+                return missing
+            if query["id"] in self.private and not token:
+                return 403, {"name": "ForbiddenError", "message": "You don't have permission to read it", "status": 403}
+            return 200, {"notes": [notes[query["id"]]]}
+        if "after" in query and query.get("sort") != "id":
+            return 400, {"name": "Error", "message": "after goes with sort=id"}
+        named = {id: note.get("invitations") or [note["invitation"]] for id, note in notes.items()}
+        invited = sorted(id for id in named if query["invitation"] in named[id])
+        fitting = [notes[id] for id in invited if id > query.get("after", "")]
+        answer: dict[str, Any] = {"notes": fitting[: int(query["limit"])]}
+        return 200, answer | ({"count": len(fitting)} if version == 1 or query.get("count") else {})
+
+
+class Connection(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: OpenReview
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def serve(self) -> None:
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        call = Request(self.command, self.path, headers, headers.pop("authorization", None))
+        call.body = self.rfile.read(int(headers.get("content-length", 0)))
+        address = urlsplit(self.path)
+        _, version, path = address.path.split("/", 2)
+        query = {name: values[-1] for name, values in parse_qs(address.query).items()}
+        with self.server.lock:
+            self.server.requests.append(call)
+            fits = (fault for fault in self.server.faults if fault.times and fault.path_contains in self.path)
+            if fault := next(fits, None):
+                fault.times -= 1
+            if fault and fault.cut_after is None:
+                call.status, answer = fault.status, {"name": "Error", "message": "asked for by the test"}
+            else:
+                call.status, answer = self.server.answer(call, int(version), path, query)
+            body = json.dumps(answer).encode()
+            if self.server.bodies and not fault:
+                body = self.server.bodies.pop(0)
+        self.send_response(call.status)
+        more = fault.headers if fault else {}
+        for name, value in {"Content-Type": "application/json", "Content-Length": str(len(body)), **more}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body[: fault.cut_after] if fault else body)
+        self.close_connection = bool(fault and fault.cut_after)
+
+    do_GET = do_POST = serve

@@ -1,0 +1,61 @@
+"""Writing meta-reviews: batches, stopping, how long a text may be."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import make_model
+from transformers import GenerationConfig
+
+from metareview.cli import InputError
+from metareview.generation import Output, choose_max_new_tokens, generate, open_log, read_outputs
+
+
+@pytest.mark.parametrize("architecture", ["gpt_neox", "llama", "gpt2"])
+def test_batches_write_what_one_at_a_time_writes(architecture: str, tokenizer) -> None:
+    model = make_model(architecture).eval()
+    generator = torch.Generator().manual_seed(1)
+    prompts = [torch.randint(1, 400, (length,), generator=generator).tolist() for length in (5, 60, 23, 11, 42)]
+    batched = dict(generate(model, tokenizer, prompts, 20, batch_size=3))
+    assert sorted(batched) == [0, 1, 2, 3, 4]
+    for index, prompt in enumerate(prompts):
+        assert dict(generate(model, tokenizer, [prompt], 20, batch_size=1))[0] == batched[index]
+        alone = model.generate(torch.tensor([prompt]), do_sample=False, max_new_tokens=20, pad_token_id=0)
+        assert tokenizer.decode(alone[0, len(prompt) :], skip_special_tokens=True).strip() == batched[index].text
+
+
+def test_stopping_is_told_from_being_cut_off(tokenizer) -> None:
+    model = make_model("gpt_neox").eval()
+    prompt = tokenizer("paper").input_ids
+    text = dict(generate(model, tokenizer, [prompt], 5, batch_size=1))[0]
+    assert not text.stopped and text.tokens == 5
+    model.lm_head.weight.data[:] = 0  # now all logits are equal, and the first token of all is the end token
+    assert dict(generate(model, tokenizer, [prompt], 5, batch_size=1))[0] == Output("", True, 1)
+
+
+def test_settings_that_a_model_brings_do_not_change_the_decoding(tokenizer) -> None:
+    model, prompt = make_model("gpt_neox").eval(), tokenizer("the method is convincing").input_ids
+    plain = dict(generate(model, tokenizer, [prompt], 20, batch_size=1))[0]
+    model.generation_config = GenerationConfig(repetition_penalty=5.0, no_repeat_ngram_size=2, eos_token_id=[3, 4, 5])
+    assert dict(generate(model, tokenizer, [prompt], 20, batch_size=1))[0] == plain
+
+
+def test_texts_may_be_as_long_as_the_model_was_saved_with() -> None:
+    record = {"max_summary_tokens": 300, "max_new_tokens": 40}
+    assert choose_max_new_tokens(None, record) == 40
+    assert choose_max_new_tokens(300, record) == 300
+    assert choose_max_new_tokens(None, {}) == 256
+    assert choose_max_new_tokens(None, {"max_summary_tokens": 100}) == 100  # no more than there is room for
+    with pytest.raises(InputError, match="--max_new_tokens must be at most 300"):
+        choose_max_new_tokens(301, record)
+
+
+def test_a_log_that_was_cut_off_gives_the_lines_that_are_whole(tmp_path: Path) -> None:
+    log = tmp_path / "a_outputs.jsonl"
+    assert read_outputs(log) == {}
+    with open_log(log) as file:
+        file.write('{"key": "a", "text": "one", "stopped": true, "tokens": 3}\n{"key": "b", "te')
+    assert read_outputs(log) == {"a": Output("one", True, 3)}
+    with open_log(log) as file:
+        file.write('{"key": "b", "text": "two", "stopped": false, "tokens": 5}\n')
+    assert read_outputs(log) == {"a": Output("one", True, 3), "b": Output("two", False, 5)}

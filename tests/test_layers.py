@@ -1,0 +1,70 @@
+"""Who imports what: scripts from metareview, its modules from those below them, nobody what requirements.txt lacks."""
+
+import ast
+import re
+import sys
+from graphlib import TopologicalSorter
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, SCRIPTS
+
+MODULES = sorted((ROOT / "metareview").rglob("*.py"))
+SOURCES = [ROOT / script for script in SCRIPTS] + MODULES
+SCRIPT_LINES, MODULE_LINES = 200, 300
+
+
+def name_module(path: Path) -> str:
+    """The name by which a file is imported."""
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+NAMES = {name_module(path) for path in SOURCES}
+
+
+def find_imports(path: Path, everywhere: bool = True) -> set[str]:
+    """The full names of all that a file imports, inside functions too unless `everywhere` is False."""
+    tree, found = ast.parse(path.read_text(encoding="utf-8")), set()
+    for node in ast.walk(tree) if everywhere else tree.body:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path.name} imports by a relative name in line {node.lineno}"
+            inner = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= inner & NAMES or {node.module}
+    return found
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name_module)
+def test_nobody_imports_a_script(path: Path) -> None:
+    assert not find_imports(path) & {Path(script).stem for script in SCRIPTS}
+
+
+def test_imports_run_one_way() -> None:
+    """Raises `CycleError` where two modules need one another."""
+    needs = {name_module(path): find_imports(path) & NAMES - {name_module(path)} for path in MODULES}
+    assert set(TopologicalSorter(needs).static_order()) == {name_module(path) for path in MODULES}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name_module)
+def test_a_file_can_be_read_in_a_sitting(path: Path) -> None:
+    limit = SCRIPT_LINES if path.name in SCRIPTS else MODULE_LINES
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= limit
+
+
+def test_there_are_three_scripts() -> None:
+    assert sorted(path.name for path in ROOT.glob("*.py")) == sorted(SCRIPTS)
+
+
+def test_what_is_imported_is_in_the_requirements() -> None:
+    """At the top of a file: what is imported inside a function is asked for where it is missing."""
+    named = re.findall(r"^[\w.-]+", (ROOT / "requirements.txt").read_text(), re.MULTILINE)
+    required = {name.replace("_", "-").lower() for name in named}
+    distributions, missing = packages_distributions(), []
+    top = {name.partition(".")[0] for path in SOURCES for name in find_imports(path, everywhere=False)}
+    for name in sorted(top - sys.stdlib_module_names - {"metareview"}):
+        known = {distribution.replace("_", "-").lower() for distribution in distributions.get(name, ())}
+        if not known & required:
+            missing.append(name)
+    assert not missing, f"imported, and not in requirements.txt: {', '.join(missing)}"

@@ -1,0 +1,63 @@
+"""Prompts: as the tokenizer itself gives them, with a chat template of ours or with the model's own."""
+
+import pytest
+from conftest import make_tokenizer
+from tokenizers.processors import TemplateProcessing
+from transformers import AutoTokenizer
+
+from metareview.cli import InputError
+from metareview.prompts import PROMPTS, encode_prompts, find_template, prompt_as_chat_template
+
+CHAT_TEMPLATE = "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}</s>{% endfor %}<assistant>"
+
+
+@pytest.fixture
+def prompted():
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = prompt_as_chat_template(tokenizer)
+    return tokenizer
+
+
+def test_the_saved_tokenizer_gives_the_prompt_without_this_project(prompted, tmp_path) -> None:
+    prompted.save_pretrained(tmp_path)
+    loaded = AutoTokenizer.from_pretrained(tmp_path)
+    messages = [{"role": "user", "content": "a b\n\nc"}]
+    assert loaded.apply_chat_template(messages, tokenize=False) == PROMPTS["plain"].format(review="a b\n\nc")
+    ids = loaded.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)["input_ids"]
+    assert ids == encode_prompts(["a b\n\nc"], prompted)[0]
+    answered = [*messages, {"role": "assistant", "content": "good work"}]
+    assert (
+        loaded.apply_chat_template(answered, tokenize=False)
+        == PROMPTS["plain"].format(review="a b\n\nc") + "good work<|endoftext|>"
+    )
+
+
+def test_a_chat_template_of_the_models_own_is_kept_and_the_prompt_is_the_message() -> None:
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = CHAT_TEMPLATE
+    text = tokenizer.decode(encode_prompts(["a b"], tokenizer)[0])
+    assert text == f"<user>{PROMPTS['plain'].format(review='a b')}</s><assistant>"
+
+
+def test_a_tokenizer_that_begins_texts_with_a_token_does_so_once() -> None:
+    tokenizer = make_tokenizer()
+    starting = TemplateProcessing(single="<|endoftext|> $A", special_tokens=[("<|endoftext|>", 0)])
+    tokenizer.backend_tokenizer.post_processor = starting
+    tokenizer.chat_template = prompt_as_chat_template(tokenizer)
+    ids = encode_prompts(["a b"], tokenizer)[0]
+    assert ids[0] == 0 and ids.count(0) == 1
+    assert tokenizer.decode(ids, skip_special_tokens=True) == PROMPTS["plain"].format(review="a b")
+
+
+@pytest.mark.parametrize("prompt", ["word_limt", "no place for them", "{review} and {review}", ""])
+def test_a_prompt_has_a_name_or_one_place_for_the_reviews(prompt: str) -> None:
+    with pytest.raises(InputError, match="--prompt must be one of plain, instruction, word_limit, or a text with"):
+        find_template(prompt)
+
+
+@pytest.mark.parametrize("prompt", [*PROMPTS, "Sum up: {review}\n"])
+def test_every_prompt_stands_around_the_reviews(prompt: str, prompted) -> None:
+    template = find_template(prompt)
+    prompted.chat_template = prompt_as_chat_template(prompted, template)
+    text = prompted.decode(encode_prompts(["a b"], prompted, template)[0])
+    assert text == template.replace("{review}", "a b")
