@@ -2,15 +2,16 @@
 
     python fine_tune.py                                    # what the constants below say
     python fine_tune.py --epochs 3 --learning_rate 2e-5    # each constant is a flag, as are the Trainer's
-    python fine_tune.py --model EleutherAI/pythia-410m --output_dir pythia-410m_finetuned
+    python fine_tune.py --model EleutherAI/pythia-410m     # another model
     python fine_tune.py --plan                             # first: how long it takes, in how much memory
     python fine_tune.py --use_lora --learning_rate 2e-4    # an adapter only: for models that do not fit
-    python fine_tune.py --restart                          # begin again: deletes the checkpoints there
+    python fine_tune.py --restart                          # train these settings again from the base
     HF_TOKEN=... python fine_tune.py --push_to_hub --hub_strategy checkpoint   # model and checkpoints to the Hub
     torchrun --nproc_per_node 2 fine_tune.py --batch_size 2                    # on two GPUs; more ways: configs/
 
-It reads what processing_meta_review.py wrote and writes `pythia_finetuned/`: model, tokenizer, loss curve, model card.
-Interrupted, killed, switched off? The same command goes on from the last whole checkpoint.
+It reads what processing_meta_review.py wrote and writes a folder for each setting: `models/pythia-70m_finetuned`,
+`models/pythia-70m_finetuned_lr1e-4_epochs2` and so on, with model, tokenizer, loss curve and card. Interrupted, killed,
+switched off? The same command goes on from the last whole checkpoint.
 Next: python evaluation.py
 """
 
@@ -29,17 +30,25 @@ from metareview.checkpoints import (
     CheckpointKeeper,
     CheckpointPusher,
     checkpoint_folder,
-    delete_checkpoints,
     find_best,
     load_state,
 )
 from metareview.cli import flag, parse_flags, run
 from metareview.examples import follow_data, load_examples
 from metareview.hub import open_repository
-from metareview.model import TRAINING_RECORD, find_model_revision, prepare_model
+from metareview.model import TRAINING_RECORD, prepare_model
 from metareview.plan import print_plan
-from metareview.report import describe_results, push_model, save_result, summarize_training
-from metareview.resuming import check_output_folder, describe_start, find_start, is_finished, run_settings
+from metareview.report import describe_results, describe_training, push_model, save_result
+from metareview.resuming import (
+    begin,
+    check_output_folder,
+    choose_folder,
+    describe_start,
+    find_start,
+    finish,
+    is_finished,
+    run_settings,
+)
 from metareview.tokenization import load_tokenizer
 from metareview.trainer import Stop, SummaryTrainer, process_group
 
@@ -47,7 +56,7 @@ from metareview.trainer import Stop, SummaryTrainer, process_group
 MODEL = None  # Hub id or folder of any causal language model; None: the one that the data was tokenized for
 PROCESSED_DIR = "processed_meta_review"  # folder or Hub id of the cleaned texts
 TOKENIZED_DIR = "tokenized_meta_review"  # the same as token ids; where they don't fit the model, they are made again
-OUTPUT_DIR = "pythia_finetuned"  # folder of the fine-tuned model and its checkpoints
+OUTPUT_DIR = None  # folder of the model and its checkpoints; None: models/NAME, named by what is not the default
 
 # How
 EPOCHS = 1  # passes over the training examples
@@ -76,7 +85,7 @@ class FineTuningArguments(SummaryTrainingArguments):
     model_name_or_path: str | None = flag(MODEL, "model")
     dataset_name: str = flag(PROCESSED_DIR, "dataset", "processed_dir")
     tokenized_dir: str = flag(TOKENIZED_DIR)
-    output_dir: str = flag(OUTPUT_DIR)
+    output_dir: str | None = flag(OUTPUT_DIR)
     num_train_epochs: float = flag(EPOCHS, "epochs")
     learning_rate: float = flag(LEARNING_RATE, "lr")
     per_device_train_batch_size: int = flag(BATCH_SIZE, "batch_size")
@@ -97,11 +106,12 @@ class FineTuningArguments(SummaryTrainingArguments):
 @process_group()
 def main() -> None:
     arguments: FineTuningArguments = parse_flags(FineTuningArguments, __file__, __doc__)
-    folder = Path(arguments.output_dir)
-    check_output_folder(folder)
+    if arguments.asked_output_dir:
+        check_output_folder(Path(arguments.asked_output_dir))
 
     # 1. Load the tokenizer and the examples.
     follow_data(arguments)
+    asked_max_length = arguments.max_length
     tokenizer, limit = load_tokenizer(arguments)
     with arguments.main_process_first(local=False):
         examples, record = load_examples(arguments, tokenizer, limit)
@@ -112,22 +122,21 @@ def main() -> None:
         print_plan(arguments, tokenizer, examples)
         return
 
-    # 2. Find out where to begin.
+    # 2. Find the folder of this run, and where it stands there: new, interrupted or finished.
     settings, steps = run_settings(arguments, record), arguments.count_steps(len(examples["train"]))
-    name = arguments.hub_model_id or f"{Path(arguments.model_name_or_path).resolve().name}_finetuned"
+    folder = choose_folder(arguments, settings, asked_max_length)
+    check_output_folder(folder)
+    arguments.output_dir = str(folder)
+    if is_finished(arguments, folder, settings):
+        print(f"{folder} holds the finished model of these settings. Next: python evaluation.py. Anew: --restart")
+        return
     with arguments.main_process_first(local=False):
+        name = arguments.hub_model_id or folder.resolve().name
         repo_id = open_repository(arguments, name, "model") if arguments.push_when_done else None
         checkpoints_to = repo_id if arguments.hub_strategy == "checkpoint" else None
-        start = find_start(arguments, settings, checkpoints_to)
+        start = find_start(arguments, folder, settings, checkpoints_to)
     state = load_state(start)
-    if is_finished(arguments, settings, steps, state.global_step):
-        print(
-            f"{folder} holds the finished model of this run. Next: python evaluation.py. More of it: a larger "
-            "--num_train_epochs; anew: --restart; another run: another --output_dir."
-        )
-        return
-    if start:
-        print(describe_start(state, start, steps))
+    print(describe_start(state, start, steps) if start else f"A new run of {steps} steps: {folder}")
 
     # 3. Train, from the checkpoint or from the base.
     stop, keeper = Stop(), CheckpointKeeper(settings, arguments.checkpoints_kept)
@@ -146,7 +155,7 @@ def main() -> None:
             callbacks=[stop, keeper, *pushers],
         )
         if arguments.should_save:
-            delete_checkpoints(folder, start)  # those of later steps
+            begin(arguments, folder, settings, start)
         output = trainer.train(start and str(start))
         state, speed = trainer.state, output.metrics["train_samples_per_second"]
         last = checkpoint_folder(arguments, state)
@@ -161,29 +170,24 @@ def main() -> None:
     # 4. Save the best model, or the last one where no best one was saved.
     best = find_best(state, folder)
     model = prepare_model(arguments.model_name_or_path, arguments.lora_config, arguments.autocast_dtype, best or last)
-    results = summarize_training(state, state.best_global_step if best else state.global_step)
-    record |= {
-        "base_model": arguments.model_name_or_path,
-        "base_revision": find_model_revision(arguments.model_name_or_path),
-        "hub_model_id": repo_id,
-        "max_new_tokens": arguments.max_new_tokens,
-        "settings": settings,
-        "results": results,
-    }
-    card = model_card(arguments, record, tokenizer, repo_id or arguments.output_dir)
+    saved_step = state.best_global_step if best else state.global_step
+    record |= describe_training(arguments, asked_max_length, state, settings, saved_step)
+    record |= {"name": folder.resolve().name, "hub_model_id": repo_id, "training_examples": len(examples["train"])}
+    card = model_card(arguments, record, tokenizer, repo_id or str(folder))
     texts = {TRAINING_RECORD: json.dumps(record, indent=2) + "\n", "README.md": str(card)}
     names = save_result(model, tokenizer, texts, state.log_history, arguments.max_new_tokens, folder)
-    print(describe_results(results, speed))
+    finish(folder)
+    print(describe_results(record["results"], speed))
     print(f"Model: {folder} ({f'the best, from {best.name}' if best else 'as it was at the end'})")
 
     # 5. Push it, if asked.
     for pusher in pushers:
         there = f"step {pusher.pushed_step}, and the best" if pusher.pushed_step else "none of those saved now"
-        print(f"Checkpoints in {repo_id} on the Hub: {there}; the last one is of step {results['steps']}")
+        print(f"Checkpoints in {repo_id} on the Hub: {there}; the last one is of step {state.global_step}")
     if repo_id:
         push_model(names, folder, repo_id, arguments.hub_private_repo)
         print(f"Pushed {repo_id} to the Hub: model, tokenizer, card, curve")
-    print(f"Next: python evaluation.py{'' if arguments.output_dir == OUTPUT_DIR else f' --model {folder}'}")
+    print("Next: python evaluation.py")
 
 
 if __name__ == "__main__":

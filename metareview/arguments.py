@@ -53,7 +53,7 @@ class SummaryTrainingArguments(TokenizationArguments, HubArguments, TrainingArgu
     fp16: bool | None = flag(None, help="default: on a GPU that has no bf16", topic=RUNNING, **SWITCH)
     report_to: str = flag("none", help="tensorboard, trackio, wandb ...: nothing is sent unless asked", topic=RUNNING)
     hub_strategy: str = flag("end", help="end, or checkpoint: each checkpoint too", topic=TOPIC)
-    hub_model_id: str | None = flag(None, help="default: the name of the base and _finetuned", topic=TOPIC)
+    hub_model_id: str | None = flag(None, help="default: the name of the output folder", topic=TOPIC)
 
     eval_strategy: str = flag("steps", help="no, steps or epoch")
     eval_steps: float | None = flag(None, help="default: from --evaluations_per_epoch")
@@ -74,6 +74,7 @@ class SummaryTrainingArguments(TokenizationArguments, HubArguments, TrainingArgu
             os.environ["HF_TOKEN"], self.hub_token = self.hub_token, None
         self.choose_precision()
         self.choose_intervals()
+        self.asked_output_dir = self.output_dir  # None: a folder that is named by the settings, see resuming.py
         with catch_warnings():  # the new name is not known to transformers 5.15
             filterwarnings("ignore", "`gradient_checkpointing` is deprecated", FutureWarning)
             TrainingArguments.__post_init__(self)

@@ -132,8 +132,7 @@ def run(main: Callable[[], None]) -> None:
     failure: where the first one fails too, the launcher ends it meanwhile.
     """
     first, first_here = (os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK"))
-    if not first:
-        transformers_logging.disable_progress_bar()
+    transformers_logging.disable_progress_bar()  # those for loading and saving, which take a moment
     try:
         with redirect_stdout(sys.stdout if first else StringIO()):
             main()

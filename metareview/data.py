@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from itertools import permutations
 from pathlib import Path
 from typing import Any
@@ -115,8 +116,20 @@ def check_output_folders(*folders: str) -> None:
             raise InputError(f"{folder!r} exists and holds something else; nothing was written. Choose another folder")
 
 
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """No progress bars of `datasets` for what is done at once."""
+    shown = not datasets.are_progress_bars_disabled()
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if shown:
+            datasets.enable_progress_bars()
+
+
 def save_splits(splits: DatasetDict, record: dict[str, Any], folder: str) -> None:
     """Write splits and record beside `folder` and put them in its place when they are whole."""
-    with replacing(folder) as new:
+    with replacing(folder) as new, without_bars():
         splits.save_to_disk(new)
         write_json(new / RECORD, record)

@@ -61,7 +61,8 @@ def load_examples(
         unfit = f", and {arguments.tokenized_dir!r} does not fit: it differs in {differences}" if saved else ""
         raise InputError(f"there is no {name!r} here{unfit}. First: python processing_meta_review.py")
 
-    shared = str(Path(arguments.output_dir, ".new", "tokenized"))  # from the first process to the others, for a while
+    tokenized_dir = Path(arguments.tokenized_dir)
+    shared = str(tokenized_dir.with_name(f".{tokenized_dir.name}.shared"))  # from the first process to the others
     if arguments.process_index > 0:
         return load_source(shared), read_record(shared)
     why = f"{arguments.tokenized_dir} differs in {differences}" if saved else f"there is no {arguments.tokenized_dir}"

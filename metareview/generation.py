@@ -1,29 +1,24 @@
-"""Generation: how a model is prompted, as in its training, and the texts that it writes, logged one by one."""
+"""Generation: the texts that models write, logged one by one."""
 
 import hashlib
 import json
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Any, TextIO
 
 import torch
-from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import RemoteEntryNotFoundError
 from tqdm import tqdm
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils.logging import disable_progress_bar
 
-from metareview.cli import InputError
 from metareview.context import fit_prompts
-from metareview.data import read_record
-from metareview.hub import explain_hub
-from metareview.model import TRAINING_RECORD, choose_device, find_model_revision, is_model, load_model
-from metareview.prompts import PROMPTS
-from metareview.tokenization import DEFAULT_SUMMARY_TOKENS, TokenizationArguments, load_tokenizer
-
-DEFAULT_NEW_TOKENS = 256  # for a model that does not record what it was saved with
+from metareview.model import choose_device, find_model_revision, load_model
+from metareview.tokenization import load_tokenizer
+from metareview.variants import Variant
 
 
 @dataclass
@@ -33,48 +28,6 @@ class Output:
     text: str
     stopped: bool
     tokens: int
-
-
-def read_training_record(name: str, default: str) -> dict[str, Any]:
-    """The record that fine_tune.py saved with a model, in a folder or on the Hub; empty for a model of another origin.
-
-    Raises `InputError` where there is no finished model; `default`, where fine_tune.py puts it, is never a Hub id.
-    """
-    path = Path(name)
-    if path.is_dir() and not is_model(path):
-        raise InputError(f"the folder {name!r} holds no finished model. First: python fine_tune.py")
-    if name == default and not path.is_dir():
-        raise InputError(f"there is no model {name!r} here. First: python fine_tune.py")
-    if path.is_dir():
-        return read_record(name, TRAINING_RECORD)
-    with explain_hub(f"cannot read the model {name!r}"):
-        try:
-            return json.loads(Path(hf_hub_download(name, TRAINING_RECORD)).read_text())
-        except RemoteEntryNotFoundError:
-            return {}
-
-
-def choose_settings(name: str, prompt: str | None, record: dict[str, Any]) -> TokenizationArguments:
-    """How a model is prompted: as the record of the training says, unless `prompt` says otherwise."""
-    return TokenizationArguments(
-        model_name_or_path=name,
-        prompt=prompt or record.get("prompt_template", PROMPTS["plain"]),
-        max_length=record.get("max_length"),
-        max_summary_tokens=record.get("max_summary_tokens", DEFAULT_SUMMARY_TOKENS),
-    )
-
-
-def choose_max_new_tokens(given: int | None, record: dict[str, Any]) -> int:
-    """How many tokens a model may write: as many as given, or else as the record of the training says.
-
-    Raises `InputError` where more are given than the model's context has room for.
-    """
-    reserve = record.get("max_summary_tokens", DEFAULT_SUMMARY_TOKENS)
-    if given is None:
-        return min(record.get("max_new_tokens", DEFAULT_NEW_TOKENS), reserve)
-    if given > reserve:
-        raise InputError(f"--max_new_tokens must be at most {reserve}, the room for the summary in the model's context")
-    return given
 
 
 def describe_decoding(max_new_tokens: int) -> str:
@@ -114,11 +67,12 @@ def generate(
             yield index, Output(text, stop is not None, len(tokens) if stop is None else stop + 1)
 
 
-def identify(name: str) -> dict[str, Any]:
-    """What tells the weights of a model from others: its commit on the Hub, or the files in a folder."""
-    files = sorted(Path(name).glob("*.safetensors")) if Path(name).exists() else []
-    weights = [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files]
-    return {"model": name, "revision": find_model_revision(name), "weights": weights}
+def identify(name: str) -> list[Any]:
+    """What tells the weights of a model from others: the files in a folder, or its name and commit on the Hub."""
+    if not Path(name).exists():
+        return [name, find_model_revision(name)]
+    files = sorted(Path(name).glob("*.safetensors"))
+    return [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files]
 
 
 def read_outputs(log: Path) -> dict[str, Output]:
@@ -131,44 +85,48 @@ def read_outputs(log: Path) -> dict[str, Output]:
     return outputs
 
 
-def write_summaries(
-    label: str, settings: TokenizationArguments, reviews: list[str], max_new_tokens: int, batch_size: int, log: Path
-) -> list[Output]:
+def write_summaries(variant: Variant, reviews: list[str], batch_size: int, log: Path | None) -> list[Output]:
     """Let a model write a meta-review for the cleaned reviews of each case, cut and prompted as for training.
 
-    Each output goes into the file `log` as it is written; one that is there already is not written again.
+    Each output goes into the file `log`, if there is one, as it is written; one that is there is not written again,
+    and the model is only loaded for those that are not.
     """
-    name = settings.model_name_or_path
-    tokenizer, limit = load_tokenizer(settings)
-    prompts, cut = fit_prompts(reviews, tokenizer, limit, settings.prompt_template)
+    tokenizer, limit = load_tokenizer(variant.settings)
+    prompts, cut = fit_prompts(reviews, tokenizer, limit, variant.settings.prompt_template)
     if cut_cases := sum(map(bool, cut)):
-        print(f"{label}: the reviews of {cut_cases} of {len(reviews)} cases are cut to fit into {limit:,} tokens.")
+        print(f"{variant.name}: the reviews of {cut_cases} of {len(reviews)} cases are cut to fit {limit:,} tokens.")
     device, dtype = choose_device()
-    decoding = identify(name) | {"max_new_tokens": max_new_tokens, "dtype": str(dtype)}
+    decoding = [identify(variant.model), variant.max_new_tokens, str(dtype)]
     keys = [hashlib.sha256(json.dumps([decoding, prompt]).encode()).hexdigest() for prompt in prompts]
-    there = read_outputs(log)
+    there = read_outputs(log) if log else {}
     outputs = {index: there[key] for index, key in enumerate(keys) if key in there}
     if outputs:
-        print(f"{label}: {len(outputs)} of {len(keys)} texts stand in {log} already.")
+        print(f"{variant.name}: {len(outputs)} of {len(keys)} texts are in {log} already.")
     missing = [index for index in range(len(keys)) if index not in outputs]
     if missing:
-        model = load_model(name, dtype).to(device).eval()
-        written = generate(model, tokenizer, [prompts[index] for index in missing], max_new_tokens, batch_size)
+        disable_progress_bar()  # one bar is enough, and it is not that of loading
+        model = load_model(variant.model, dtype).to(device).eval()
+        asked = [prompts[index] for index in missing]
+        written = generate(model, tokenizer, asked, variant.max_new_tokens, batch_size)
         with open_log(log) as file:
-            for place, output in follow(written, len(missing), label):
+            for place, output in follow(written, len(missing), variant.name):
                 index = missing[place]
                 outputs[index] = output
-                row = {"case": index, "system": label, "model": name, **asdict(output), "key": keys[index]}
+                row = {"case": index, "model": variant.model, **asdict(output), "key": keys[index]}
                 print(json.dumps(row), file=file, flush=True)
     return [outputs[index] for index in range(len(keys))]
 
 
-def open_log(log: Path) -> TextIO:
-    """The log, open for further lines; one that an interruption has cut off is ended first."""
+@contextmanager
+def open_log(log: Path | None) -> Iterator[TextIO]:
+    """The log, open for further lines; one that an interruption has cut off is ended first. None: nothing is kept."""
+    if log is None:
+        yield StringIO()
+        return
     cut_off = log.exists() and not log.read_bytes().endswith(b"\n")
-    file = log.open("a", encoding="utf-8")
-    file.write("\n" if cut_off else "")
-    return file
+    with log.open("a", encoding="utf-8") as file:
+        file.write("\n" if cut_off else "")
+        yield file
 
 
 def follow(written: Iterator[tuple[int, Output]], number: int, label: str) -> Iterator[tuple[int, Output]]:

@@ -17,7 +17,7 @@ import torch
 import transformers
 from datasets import Dataset, DatasetDict
 from peft import PeftModel
-from transformers import PreTrainedModel, PrinterCallback, TrainingArguments, set_seed
+from transformers import PreTrainedModel, TrainingArguments, set_seed
 from transformers import PreTrainedTokenizerBase as Tokenizer
 from transformers.trainer_callback import TrainerCallback, TrainerControl, TrainerState
 
@@ -26,6 +26,7 @@ from metareview.batching import LengthGroupedOrder, SummaryCollator, draw_valida
 from metareview.cli import format_bytes, format_seconds, format_table
 from metareview.memory import OutOfMemory, advise_memory, is_out_of_memory, peak_memory
 from metareview.model import count_parameters, prepare_model
+from metareview.progress import Progress
 from metareview.tokenization import IGNORE_INDEX
 from metareview.trainer import SummaryTrainer
 
@@ -140,7 +141,7 @@ def build_probe(
         processing_class=tokenizer,
         callbacks=[timer],
     )
-    trainer.remove_callback(PrinterCallback)
+    trainer.remove_callback(Progress)
     return trainer
 
 
@@ -203,8 +204,8 @@ def describe_length(arguments: SummaryTrainingArguments, train: Dataset, evaluat
     epochs = steps / math.ceil(len(train) / arguments.step_size)
     return (
         f"{len(train):,} examples of {sum(train['length'][:]):,} tokens; "
-        f"{epochs:.3g} {'epoch is' if epochs == 1 else 'epochs are'} {steps:,} steps of {arguments.step_size} "
-        f"examples, with {evaluations} evaluations"
+        f"{epochs:.3g} {'epoch is' if epochs == 1 else 'epochs are'} {steps:,} {'step' if steps == 1 else 'steps'} "
+        f"of {arguments.step_size} examples, with {evaluations} evaluations"
     )
 
 
@@ -216,7 +217,8 @@ def print_plan(arguments: SummaryTrainingArguments, tokenizer: Tokenizer, exampl
     print(describe_length(arguments, train, evaluations))
     cuda = torch.cuda.is_available()
     memory = torch.cuda.mem_get_info()[1] if cuda else psutil.virtual_memory().total
-    disk = shutil.disk_usage(Path(arguments.output_dir).absolute().parent).free
+    output_dir = Path(arguments.asked_output_dir or ".").absolute()
+    disk = shutil.disk_usage(next(path for path in (output_dir, *output_dir.parents) if path.exists())).free
     parameters = count_parameters(arguments.model_name_or_path)
     table: list[list[Any]] = [["", "parameters trained", "an epoch", "the run", "memory", "disk"]]
     advice = []

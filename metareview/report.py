@@ -2,6 +2,7 @@
 
 import math
 import shutil
+from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,12 @@ from transformers import GenerationConfig, PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
 from transformers.trainer_callback import TrainerState
 
+from metareview.arguments import SummaryTrainingArguments
 from metareview.cli import format_bytes
 from metareview.hub import explain_hub
 from metareview.memory import peak_memory
-from metareview.model import CONFIGS
+from metareview.model import CONFIGS, find_model_revision
+from metareview.naming import name_group
 
 LARGEST_LOSS = 700  # nats; the exponential of more is infinite
 
@@ -35,6 +38,28 @@ def summarize_training(state: TrainerState, saved_step: int) -> dict[str, float 
         "train_loss": weighted / logged[-1][0] if logged[-1][0] else None,
         "eval_loss_before": losses.get(0),
         "eval_loss": losses.get(saved_step),
+    }
+
+
+def describe_training(
+    arguments: SummaryTrainingArguments,
+    asked_max_length: int | None,
+    state: TrainerState,
+    settings: dict[str, Any],
+    saved_step: int,
+) -> dict[str, Any]:
+    """What is recorded of a training beside its model, which is that of `saved_step`."""
+    base = arguments.model_name_or_path
+    losses = [(entry["epoch"], entry["eval_loss"]) for entry in state.log_history if "eval_loss" in entry]
+    return {
+        "base_model": base,
+        "base_revision": find_model_revision(base),
+        "group": name_group(base, settings | {"max_length": asked_max_length}),
+        "settings": settings,
+        "max_new_tokens": arguments.max_new_tokens,
+        "results": summarize_training(state, saved_step),
+        "validation_losses": losses,
+        "finished": datetime.now().astimezone().isoformat(timespec="seconds"),
     }
 
 

@@ -1,6 +1,6 @@
 """Scoring: what is measured of a text, means over cases with their intervals, and verdicts in words."""
 
-from difflib import SequenceMatcher
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -10,22 +10,20 @@ from metareview.cleaning import REVIEW_JOINER, clean_text
 from metareview.context import share_budget
 from metareview.generation import Output
 
-MODELS = ("base", "fine_tuned")
-SYSTEMS = (*MODELS, "lead")  # lead: the opening words of each review, what a summary must beat to be worth anything
+LEAD = "lead"  # the opening words of each review: what a summary must beat to be worth anything
 ROUGE = ("rouge1", "rouge2", "rougeL")
 METRICS = {  # of a text: title and format
     "rouge1": ("ROUGE-1", ".3f"),
     "rouge2": ("ROUGE-2", ".3f"),
     "rougeL": ("ROUGE-L", ".3f"),
     "words": ("words", ".0f"),
-    "length_ratio": ("words / words of the reference", ".2f"),
-    "stopped": ("stopped by itself", ".0%"),
-    "repetition": ("4-grams that repeat an earlier one", ".0%"),
-    "copied": ("words copied from the reviews, 4 or more in a row", ".0%"),
-    "longest_copy": ("longest copy, words", ".1f"),
+    "stopped": ("stopped", ".0%"),
+    "repetition": ("repetition", ".0%"),
+    "copied": ("copied", ".0%"),
 }
 Estimate = tuple[float, float | None, float | None]  # mean, and from where to where
-Results = dict[str, list[dict[str, Any]]]  # of each system: text and METRICS of each case
+Averages = dict[str, dict[str, Estimate]]  # of each system, those of METRICS that it has
+Results = dict[str, list[dict[str, Any]]]  # of each system, a model or lead: text and METRICS of each case
 
 
 def lead(review: str, words: int) -> str:
@@ -44,18 +42,15 @@ def repetition(words: list[str]) -> float:
     return 1 - len(set(ngrams)) / len(ngrams) if ngrams else 0.0
 
 
-def copied_fragments(words: list[str], reviews: list[list[str]]) -> tuple[float, int]:
-    """Share of the words that are in fragments of 4 or more words from one of the reviews, and the longest fragment.
+def copied(words: list[str], reviews: list[list[str]]) -> float:
+    """Share of the words that are in fragments of 4 or more words from one of the reviews.
 
     The coverage by extractive fragments of Grusky et al. 2018 without the shorter ones, which any two texts share.
     Every fragment counts, where their greedy search would step over one that begins inside a shorter match.
     """
     there = {tuple(review[i : i + NGRAM]) for review in reviews for i in range(len(review) - NGRAM + 1)}
     starts = [i for i in range(len(words) - NGRAM + 1) if tuple(words[i : i + NGRAM]) in there]
-    share = len({start + offset for start in starts for offset in range(NGRAM)}) / max(1, len(words))
-    matchers = (SequenceMatcher(None, words, review, autojunk=False) for review in reviews)
-    longest = max((matcher.find_longest_match().size for matcher in matchers), default=0)
-    return share, longest if starts else 0
+    return len({start + offset for start in starts for offset in range(NGRAM)}) / max(1, len(words))
 
 
 def score(text: str, stopped: bool | None, review: str, reference: str) -> dict[str, float | bool | None]:
@@ -64,88 +59,188 @@ def score(text: str, stopped: bool | None, review: str, reference: str) -> dict[
     ROUGE-1/2/L is F1 with stemming (Lin 2004, the rouge-score package), the variant that papers report.
     """
     words, reviews = text.lower().split(), [one.lower().split() for one in review.split(REVIEW_JOINER)]
-    share, longest = copied_fragments(words, reviews)
     scores: dict[str, float | bool | None] = dict.fromkeys(METRICS)
     scores |= {"words": len(words), "stopped": stopped, "repetition": repetition(words)}
-    scores |= {"copied": share, "longest_copy": longest}
+    scores["copied"] = copied(words, reviews)
     if reference:
         rouge = RougeScorer(ROUGE, use_stemmer=True).score(reference, text)
         scores |= {metric: rouge[metric].fmeasure for metric in ROUGE}
-        scores["length_ratio"] = len(words) / len(reference.split())
     return scores
 
 
 def score_systems(outputs: dict[str, list[Output]], reviews: list[str], references: list[str], keep: str) -> Results:
-    """For base, fine_tuned and lead: text and scores of each case; lead only writes where there is a reference.
+    """For each model and lead: text and scores of each case; lead only writes where there is a reference.
 
     `reviews` and `references` are cleaned; what the models wrote is cleaned in the same way, for its scores only.
+    Without any reference there is no lead.
     """
-    results: Results = {system: [] for system in SYSTEMS}
-    for index, (review, reference) in enumerate(zip(reviews, references, strict=True)):
-        for model in MODELS:
-            output = outputs[model][index]
-            scores = score(clean_text(output.text, keep), output.stopped, review, reference)
-            results[model].append({"text": output.text} | scores)
-        text = lead(review, len(reference.split()))
-        scores = score(text, None, review, reference) if reference else dict.fromkeys(METRICS)
-        results["lead"].append({"text": text} | scores)
+    results: Results = {
+        name: [
+            {"text": output.text} | score(clean_text(output.text, keep), output.stopped, review, reference)
+            for output, review, reference in zip(written, reviews, references, strict=True)
+        ]
+        for name, written in outputs.items()
+    }
+    if any(references):
+        results[LEAD] = []
+        for review, reference in zip(reviews, references, strict=True):
+            text = lead(review, len(reference.split()))
+            scores = score(text, None, review, reference) if reference else dict.fromkeys(METRICS)
+            results[LEAD].append({"text": text} | scores)
     return results
 
 
-RESAMPLES = 2_000  # of the bootstrap
+RESAMPLES = 2_000  # of the bootstrap, at least
+TAIL = 20  # resamples outside each end of an interval, at least: a narrower tail takes more resamples
 RESAMPLING_SEED = 42  # always the same draws: the same scores give the same interval
 FEWEST_CASES = 10  # with fewer, an interval means nothing
+LEVEL = 0.95
 
 
-def estimate(values: list[float]) -> Estimate:
-    """Mean and its 95 % interval: the percentile bootstrap (Efron 1979) over the values.
+def estimate(values: list[float], comparisons: int = 1) -> Estimate:
+    """Mean and its interval: the percentile bootstrap (Efron 1979) over the values.
 
-    The interval is None, None for fewer than FEWEST_CASES values.
+    The interval is one of 95 % for one comparison. Of several, each is so much wider that all together hold at 95 %:
+    what an interval may miss is divided by their number (Bonferroni; Dunn 1961). The interval is None, None for fewer
+    than FEWEST_CASES values.
     """
     array = np.asarray(values, dtype=float)
     if len(array) < FEWEST_CASES:
         return float(array.mean()), None, None
-    draws = np.random.default_rng(RESAMPLING_SEED).integers(len(array), size=(RESAMPLES, len(array)))
-    return float(array.mean()), *np.percentile(array[draws].mean(axis=1), [2.5, 97.5]).tolist()
+    tail = (1 - LEVEL) / comparisons / 2
+    generator, means = np.random.default_rng(RESAMPLING_SEED), []
+    for _ in range(max(RESAMPLES, round(TAIL / tail)) // 1_000 + 1):  # in parts, for the memory
+        means.append(array[generator.integers(len(array), size=(1_000, len(array)))].mean(axis=1))
+    low, high = np.percentile(np.concatenate(means), [100 * tail, 100 * (1 - tail)])
+    return float(array.mean()), float(low), float(high)
 
 
-def compare(results: Results, other: str) -> str:
-    """In a sentence, whether fine_tuned is better than `other`: the differences in ROUGE-L, case by case."""
-    pairs = zip(results["fine_tuned"], results[other], strict=True)
-    differences = [mine["rougeL"] - theirs["rougeL"] for mine, theirs in pairs if mine["rougeL"] is not None]
-    if len(differences) < FEWEST_CASES:
-        number = f"{len(differences)} cases with a reference are too few ({FEWEST_CASES} or more are needed)"
-        return f"Whether fine_tuned is better than {other} cannot be told: {number}."
-    mean, low, high = estimate(differences)
+def find_differences(results: Results, one: str, other: str) -> list[float]:
+    """By how much ROUGE-L is higher for `one` than for `other`, case by case where there is a reference."""
+    pairs = zip(results[one], results[other], strict=True)
+    return [mine["rougeL"] - theirs["rougeL"] for mine, theirs in pairs if mine["rougeL"] is not None]
+
+
+def count_references(results: Results) -> int:
+    """The number of cases with a reference, which are those with a ROUGE-L."""
+    return sum(case["rougeL"] is not None for case in next(iter(results.values())))
+
+
+def explain_few(number: int) -> str:
+    """Why nothing can be told of so many cases."""
+    return f"{number} cases with a reference are too few ({FEWEST_CASES} or more are needed)"
+
+
+def judge(difference: Estimate) -> tuple[str, str]:
+    """Whether a difference in ROUGE-L is one, in words, and in numbers."""
+    mean, low, high = difference
     verdict = "better than" if low > 0 else "worse than" if high < 0 else "not better than"
-    interval = f"ROUGE-L {mean:+.3f}, 95 % interval {low:+.3f} to {high:+.3f}, {len(differences)} cases"
-    return f"fine_tuned is {verdict} {other}: {interval}."
+    return verdict, f"{mean:+.3f}, {low:+.3f} to {high:+.3f}"
 
 
-def find_weakest(results: Results, rows: list[int]) -> str:
-    """In a sentence, those of the `rows` of the sheet, one for each case, where fine_tuned has the lowest ROUGE-L."""
-    scores = [(result["rougeL"], row) for result, row in zip(results["fine_tuned"], rows, strict=True)]
-    weakest = [row for rouge, row in sorted(pair for pair in scores if pair[0] is not None)[:5]]
-    return f"fine_tuned is weakest in the rows {', '.join(map(str, weakest))} (lowest ROUGE-L)." if weakest else ""
+def compare_with_base(results: Results, model: str, base: str | None) -> str:
+    """In a sentence, whether a model is better than its base and than lead: the differences in ROUGE-L by case."""
+    others = ([(base, f"its base {base}")] if base else []) + [(LEAD, LEAD)]
+    number = count_references(results)
+    if number < FEWEST_CASES:
+        names = " or than ".join(name for _, name in others)
+        return f"Whether {model} is better than {names} cannot be told: {explain_few(number)}."
+    parts = []
+    for other, name in others:
+        verdict, figures = judge(estimate(find_differences(results, model, other)))
+        parts.append(f"{verdict} {name} (ROUGE-L {figures})")
+    return f"{model} is {' and '.join(parts)}."
 
 
-def average_scores(results: Results) -> dict[str, dict[str, Estimate]]:
+def group_models(groups: dict[str, str]) -> dict[str, list[str]]:
+    """The models of each group, from the group of each model."""
+    members: dict[str, list[str]] = {}
+    for model, group in groups.items():
+        members.setdefault(group, []).append(model)
+    return members
+
+
+def name_group(group: str, members: list[str]) -> str:
+    """What a group of models that differ in their seed alone is called; one alone keeps its name."""
+    return members[0] if len(members) == 1 else f"{group} ({len(members)} seeds)"
+
+
+def compare_models(results: Results, groups: dict[str, str]) -> list[str]:
+    """In sentences, which fine-tuned models differ in ROUGE-L; `groups` has the group of each of them.
+
+    The paired bootstrap over cases, with as many comparisons as there are pairs. Models that differ in their seed alone
+    count as one: of each case, the mean over them.
+    """
+    members = group_models(groups)
+    if len(members) < 2:
+        return []
+    if (number := count_references(results)) < FEWEST_CASES:
+        return [f"Which of the {len(members)} models is better cannot be told: {explain_few(number)}."]
+    means: Results = {}
+    for group, models in members.items():
+        rows = zip(*(results[model] for model in models), strict=True)
+        known = [[case["rougeL"] for case in row] for row in rows if row[0]["rougeL"] is not None]
+        means[name_group(group, models)] = [{"rougeL": sum(scores) / len(scores)} for scores in known]
+    pairs, found = list(combinations(means, 2)), []
+    for one, other in pairs:
+        verdict, figures = judge(estimate(find_differences(means, one, other), len(pairs)))
+        if verdict != "not better than":
+            found.append(f"{one} is {verdict} {other} (ROUGE-L {figures}).")
+    if len(pairs) == 1:
+        [(one, other)] = pairs
+        return found or [f"{one} and {other} cannot be told apart (ROUGE-L {figures})."]
+    level = f"{100 * (1 - (1 - LEVEL) / len(pairs)):.4g}% intervals, so that all {len(pairs)} together hold at 95%"
+    counted = f"{len(found) or 'None'} of the {len(pairs)} pairs of fine-tuned models differ in ROUGE-L"
+    rest = " The others cannot be told apart." if 0 < len(found) < len(pairs) else ""
+    return [f"{counted} ({level}).{rest}", *found]
+
+
+def average_scores(results: Results) -> Averages:
     """Mean and interval of each of METRICS for each system, where there are cases that have it."""
-    averages: dict[str, dict[str, Estimate]] = {}
+    averages: Averages = {}
     for system, cases in results.items():
         values = {name: [case[name] for case in cases if case[name] is not None] for name in METRICS}
         averages[system] = {name: estimate(numbers) for name, numbers in values.items() if numbers}
     return averages
 
 
-def tabulate(averages: dict[str, dict[str, Estimate]]) -> list[list[str]]:
-    """The means and intervals as text: a row for each metric, a column for each system."""
-    table = [["", *averages]]
-    for name, (title, form) in METRICS.items():
-        row = [title]
-        for estimates in averages.values():
-            figures = estimates.get(name, (None, None, None))
-            mean, low, high = ("-" if figure is None else format(figure, form) for figure in figures)
-            row.append(mean if low == "-" else f"{mean} ({low} to {high})")
+def average_seeds(averages: Averages, groups: dict[str, str]) -> Averages:
+    """For each group of several models: mean of their means, and from the lowest to the highest of them."""
+    spread: Averages = {}
+    for group, models in group_models(groups).items():
+        if len(models) > 1:
+            means = {name: [averages[model][name][0] for model in models] for name in averages[models[0]]}
+            name = name_group(group, models)
+            spread[name] = {key: (sum(each) / len(each), min(each), max(each)) for key, each in means.items()}
+    return spread
+
+
+def find_weakest(results: Results, averages: Averages, models: list[str], rows: list[int]) -> str:
+    """In a sentence, the rows where the best of the models has its lowest ROUGE-L; `rows` has one for each case."""
+    scored = [model for model in models if "rougeL" in averages[model]]
+    if not scored:
+        return ""
+    best = max(scored, key=lambda model: averages[model]["rougeL"][0])
+    scores = [(case["rougeL"], row) for case, row in zip(results[best], rows, strict=True)]
+    weakest = [row for rouge, row in sorted(pair for pair in scores if pair[0] is not None)[:5]]
+    return f"{best} is weakest in the rows {', '.join(map(str, weakest))} (lowest ROUGE-L)."
+
+
+def find_metrics(averages: Averages) -> list[str]:
+    """Those of METRICS that a system has, in their order."""
+    return [name for name in METRICS if any(name in estimates for estimates in averages.values())]
+
+
+def tabulate(averages: Averages) -> list[list[str]]:
+    """Means as text, a row for each system; ROUGE-L, by which models are compared, with its interval."""
+    metrics = find_metrics(averages)
+    table = [["", *(METRICS[name][0] for name in metrics)]]
+    for system, estimates in averages.items():
+        row = [system]
+        for name in metrics:
+            mean, low, high = estimates.get(name, (None, None, None))
+            form = METRICS[name][1]
+            text = "-" if mean is None else format(mean, form)
+            row.append(f"{text} ({low:{form}} to {high:{form}})" if name == "rougeL" and low is not None else text)
         table.append(row)
     return table

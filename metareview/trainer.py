@@ -14,14 +14,16 @@ from datasets import Dataset
 from peft import PeftModel
 from safetensors import SafetensorError
 from torch.utils.data import DataLoader
-from transformers import PreTrainedModel, Trainer, TrainingArguments
+from transformers import PreTrainedModel, PrinterCallback, ProgressCallback, Trainer, TrainingArguments
 from transformers.trainer_callback import TrainerCallback, TrainerControl, TrainerState
 from transformers.trainer_utils import EvalPrediction, TrainOutput
+from transformers.utils import logging as transformers_logging
 
 from metareview.batching import LengthGroupedOrder, use_summary_loss
 from metareview.checkpoints import checkpoint_folder, find_fault, list_checkpoints
 from metareview.cli import InputError, format_bytes
 from metareview.memory import OutOfMemory, advise_memory, is_out_of_memory
+from metareview.progress import Progress
 from metareview.tokenization import IGNORE_INDEX
 
 
@@ -50,6 +52,9 @@ class SummaryTrainer(Trainer):
             reason = " ".join(str(error).split())
             raise InputError(f"cannot report to {', '.join(args.report_to)} (--report_to): {reason}") from error
         check_fsdp(self)
+        self.remove_callback(ProgressCallback)
+        self.remove_callback(PrinterCallback)
+        self.add_callback(Progress())
         self.order: LengthGroupedOrder | None = None
         if args.train_sampling_strategy == "group_by_length":
             self.order = LengthGroupedOrder(self.train_dataset["length"][:], args.step_size, args.seed)
@@ -137,6 +142,8 @@ class SummaryTrainer(Trainer):
         """Train to the last step or to a stop. Raises `OSError`, with advice, where memory or disk is too small."""
         if resume_from_checkpoint:
             self.args.eval_on_start = False
+            # It warns that intervals differ, which they may, and that weights are missing, which are loaded already.
+            transformers_logging.set_verbosity_error()
         try:
             return super().train(resume_from_checkpoint, **more)
         except BaseException as error:

@@ -48,7 +48,8 @@ settings.load_profile("repeatable")
 
 ROOT = Path(__file__).resolve().parent.parent
 PROCESS, TUNE, EVALUATE = SCRIPTS = ("processing_meta_review.py", "fine_tune.py", "evaluation.py")
-FINE_TUNING = ["--max_summary_tokens", 100, "--max_new_tokens", 40, "--learning_rate", "5e-3", "--num_train_epochs", 2]
+FINE_TUNING = ["--output_dir", "pythia_finetuned", "--max_summary_tokens", 100, "--max_new_tokens", 40]
+FINE_TUNING += ["--learning_rate", "5e-3", "--num_train_epochs", 2]
 LENGTHS = [(30, 10), (5, 3), (60, 25), (17, 1), (41, 12)]  # tokens of prompt and of summary
 WEIGHTS = "model.safetensors"
 TOPICS = ["sorting", "translation", "folding", "routing", "speech", "vision", "planning", "parsing"]

@@ -1,6 +1,7 @@
 """Whole scripts: what evaluation.py puts into the workbook and prints, and the way from OpenReview to a meta-review."""
 
 import json
+import shutil
 import sys
 from collections.abc import Iterator
 from io import BytesIO
@@ -19,7 +20,6 @@ import evaluation
 from metareview import generation
 from metareview.generation import Output, generate, read_outputs
 from metareview.prompts import PROMPTS
-from metareview.workbook.cells import read_header
 
 PROCESS, TUNE, EVALUATE = "processing_meta_review.py", "fine_tune.py", "evaluation.py"
 NEW, OLD = "Shells.org/2024/Conference", "Shells.org/2021/Conference"
@@ -30,9 +30,16 @@ def cells(path: Path) -> list[dict]:
     return [dict(zip(header, row, strict=True)) for row in rows]
 
 
+def evaluate(folder: Path, *flags: object) -> str:
+    """What evaluation.py prints for the model in `pythia_finetuned`."""
+    result = run_script(EVALUATE, "--models", "pythia_finetuned", *flags, cwd=folder)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
 @pytest.fixture(scope="module")
 def evaluated(fine_tuned: Path) -> Path:
-    """A workbook with columns of the user's, evaluated in place."""
+    """A workbook with columns of the user's, evaluated: the copy with the results."""
     path = make_workbook(
         fine_tuned / "eval_examples.xlsx",
         ["mine", "review", "reference", "formula"],
@@ -40,62 +47,56 @@ def evaluated(fine_tuned: Path) -> Path:
         [None, "No reference here. " * 90, None, None],
         ["no review", None, "nothing", None],
     )
-    result = run_script("evaluation.py", "--max_new_tokens", 20, cwd=fine_tuned)
-    assert result.returncode == 0, result.stderr
-    (fine_tuned / "evaluation_stdout.txt").write_text(result.stdout)
-    return path
+    before = path.read_bytes()
+    (fine_tuned / "evaluation_stdout.txt").write_text(evaluate(fine_tuned, "--max_new_tokens", 20))
+    assert path.read_bytes() == before  # the test cases stay as they are
+    return fine_tuned / "eval_examples_results.xlsx"
 
 
-def test_results_stand_beside_the_users_columns(evaluated: Path) -> None:
+def test_results_stand_beside_the_users_columns(evaluated: Path, base: Path) -> None:
     first, second, third = cells(evaluated)
-    assert list(first)[:6] == ["mine", "review", "reference", "formula", "base", "fine_tuned"]
+    own, tuned = base.name, "pythia_finetuned"
+    assert list(first)[:9] == ["mine", "review", "reference", "formula", own, tuned, "preferred", f"rating {own}",
+                               f"rating {tuned}"]  # fmt: skip
     assert first["review"] == "Fine: a proof, a table.<REVBREAK>Bad!" and first["formula"] == "=1+1"
-    assert isinstance(first["base"], str) and isinstance(first["fine_tuned"], str)
-    assert 0 <= first["fine_tuned_rougeL"] <= 1 and first["base_stopped"] in ("yes", "no")
-    assert second["base_rougeL"] is None and second["base_words"] == len(second["base"].split())
-    assert third["base"] is None
+    assert 0 <= first[f"{tuned} ROUGE-L"] <= 1 and first[f"{own} stopped"] in ("yes", "no")
+    assert second[f"{own} ROUGE-L"] is None and second[f"{own} words"] == len(second[own].split())
+    assert third[own] is None
     printed = (evaluated.parent / "evaluation_stdout.txt").read_text()
     assert "the reviews of 1 of 2 cases are cut to fit" in printed
-    workbook = load_workbook(evaluated)
-    column = read_header(workbook.active)["fine_tuned_rougel"]
-    line = next(line for line in printed.splitlines() if line.startswith("| ROUGE-L "))
-    assert f"{workbook.active.cell(2, column).value:.3f}" in line.split("|")[3]  # the one case that has a reference
-    assert "whether fine_tuned is better than lead cannot be told: 1 cases" in printed.lower()
+    line = next(line for line in printed.splitlines() if line.startswith(f"| {tuned} "))
+    assert f" {first[f'{tuned} ROUGE-L']:.3f} |" in line  # the one case that has a reference
+    assert "cannot be told: 1 cases" in printed
 
 
-def test_summary_and_runs_say_what_was_run(evaluated: Path) -> None:
+def test_summary_and_runs_say_what_was_run(evaluated: Path, base: Path) -> None:
     workbook = load_workbook(evaluated)
-    assert workbook.sheetnames[1:] == ["summary", "runs"]
-    header, *runs = workbook["runs"].iter_rows(values_only=True)
-    run = dict(zip(header, runs[0], strict=True))
-    assert run["fine_tuned"] == "pythia_finetuned" and run["prompt"] == "plain" and run["cases"] == 2
+    assert workbook.sheetnames[1:] == ["judgements", "runs", "summary"]
+    assert workbook["judgements"].sheet_state == "veryHidden"
+    header, *rows = workbook["runs"].iter_rows(values_only=True)
+    runs = {row[0]: dict(zip(header, row, strict=True)) for row in rows}
+    assert list(runs) == [base.name, "pythia_finetuned", "lead"]
+    run = runs["pythia_finetuned"]
+    assert (run["base"], run["learning rate"], run["epochs"], run["seed"]) == (base.name, 0.005, 2, 42)
+    assert run["prompt"] == "plain" and run["cases"] == 2 and run["examples"] == 24 and run["validation loss"] > 0
     assert run["decoding"].startswith("greedy, 20 tokens, ") and run["data"] == "eval_examples.xlsx"
-    rows = {row[0]: row for row in workbook["summary"].iter_rows(values_only=True)}
-    header = next(row for row in workbook["summary"].iter_rows(values_only=True) if "lead" in row)
-    assert [name for name in header if name] == [
-        x for name in ("base", "fine_tuned", "lead") for x in (name, "from", "to")
-    ]
-    for name, title in (
-        ("rougeL", "ROUGE-L"),
-        ("words", "words"),
-        ("repetition", "4-grams that repeat an earlier one"),
-    ):
-        for system in ("base", "fine_tuned", "lead"):
-            assert rows[title][header.index(system)] == run[f"{system} {name}"]
-    assert len(workbook["summary"]._charts) == 1
+    table = {row[0]: row for row in workbook["summary"].iter_rows(values_only=True)}
+    place = table["model"].index("words")
+    assert all(table[name][place] == runs[name]["words"] for name in runs)
+    assert len(workbook["summary"]._charts) == 2
 
 
-def test_running_again_uses_the_same_columns_and_gives_the_same_texts(evaluated: Path) -> None:
+def test_running_again_gives_the_same_sheet_and_writes_nothing_anew(evaluated: Path) -> None:
     before = cells(evaluated)
-    result = run_script("evaluation.py", "--max_new_tokens", 20, "--output", "copy.xlsx", cwd=evaluated.parent)
-    assert result.returncode == 0, result.stderr
-    assert cells(evaluated.parent / "copy.xlsx") == before
+    said = evaluate(evaluated.parent, "--max_new_tokens", 20)
+    assert said.count("2 of 2 texts are in eval_examples_results_outputs.jsonl already.") == 2
     assert cells(evaluated) == before
-    assert "texts stand in" not in result.stdout  # another workbook: its texts are written anew
-    again = run_script("evaluation.py", "--max_new_tokens", 20, "--output", "copy.xlsx", cwd=evaluated.parent)
-    assert "base: 2 of 2 texts stand in copy_outputs.jsonl already." in again.stdout
-    assert cells(evaluated.parent / "copy.xlsx") == before
-    assert load_workbook(evaluated.parent / "copy.xlsx")["runs"].max_row == 4  # that of the original, and two more
+    assert load_workbook(evaluated)["runs"].max_row == 4  # a run that repeats another replaces its rows
+
+
+def test_the_scores_stand_in_the_card_beside_the_model(evaluated: Path) -> None:
+    card = (evaluated.parent / "pythia_finetuned" / "README.md").read_text()
+    assert card.count("## Scores on 2 cases of `eval_examples.xlsx`") == 1 and "| pythia_finetuned |" in card
 
 
 def test_an_interrupted_run_writes_only_what_is_missing(evaluated: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,7 +111,8 @@ def test_an_interrupted_run_writes_only_what_is_missing(evaluated: Path, monkeyp
 
     monkeypatch.chdir(folder)
     monkeypatch.setattr(generation, "generate", counted)
-    flags = ["--num_examples", "5", "--max_new_tokens", "12", "--batch_size", "2", "--output", "broken.xlsx"]
+    flags = ["--models", "pythia_finetuned", "--num_examples", "5", "--max_new_tokens", "12", "--batch_size", "2"]
+    flags += ["--output", "broken.xlsx"]
     monkeypatch.setattr("sys.argv", ["evaluation.py", *flags])
     stop_after = 3
     with pytest.raises(KeyboardInterrupt):
@@ -121,24 +123,19 @@ def test_an_interrupted_run_writes_only_what_is_missing(evaluated: Path, monkeyp
     log.write_bytes(log.read_bytes()[:-30])  # the third line is cut off, as by kill -9
     stop_after = 0
     evaluation.main()
-    assert len(generated) == 3 + 3 + 5  # two of five texts of the base stood there whole
+    assert len(generated) == 3 + 3 + 5  # two of five texts of the base were there whole
     monkeypatch.setattr("sys.argv", ["evaluation.py", *flags[:-1], "whole.xlsx"])
     evaluation.main()
     assert cells(folder / "broken.xlsx") == cells(folder / "whole.xlsx")
-    lines = [json.loads(line) for line in (folder / "whole_outputs.jsonl").read_text().splitlines()]
-    assert [line["system"] for line in lines] == ["base"] * 5 + ["fine_tuned"] * 5
 
 
-def test_texts_of_another_model_or_setting_are_not_taken(evaluated: Path) -> None:
-    folder = evaluated.parent
-    flags = ["--num_examples", 2, "--output", "settings.xlsx"]
+def test_texts_of_another_setting_are_not_taken(evaluated: Path) -> None:
+    folder, flags = evaluated.parent, ["--num_examples", 2, "--output", "settings.xlsx"]
     for more in (["--max_new_tokens", 5], ["--max_new_tokens", 6], ["--max_new_tokens", 5, "--prompt", "word_limit"]):
-        result = run_script("evaluation.py", *flags, *more, cwd=folder)
-        assert result.returncode == 0 and "already" not in result.stdout, result.stderr
-    lines = (folder / "settings_outputs.jsonl").read_text().splitlines()
-    assert len({json.loads(line)["key"] for line in lines}) == 12
+        assert "already" not in evaluate(folder, *flags, *more)
     header, *runs = load_workbook(folder / "settings.xlsx")["runs"].iter_rows(values_only=True)
-    assert [run[header.index("prompt")] for run in runs] == ["plain", "plain", "word_limit"]
+    prompts = [run[header.index("prompt")] for run in runs if run[0] == "pythia_finetuned"]
+    assert prompts == ["plain", "plain", "word_limit"]
 
 
 def test_the_prompt_is_what_the_models_read(evaluated: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,70 +148,36 @@ def test_the_prompt_is_what_the_models_read(evaluated: Path, monkeypatch: pytest
     monkeypatch.chdir(evaluated.parent)
     monkeypatch.setattr(generation, "generate", read)
     for number, (name, template) in enumerate(PROMPTS.items()):
-        flags = ["--num_examples", "1", "--output", f"prompt{number}.xlsx", "--prompt", name]
-        monkeypatch.setattr("sys.argv", ["evaluation.py", *flags])
+        flags = ["--models", "pythia_finetuned", "--num_examples", "1", "--output", f"prompt{number}.xlsx"]
+        monkeypatch.setattr("sys.argv", ["evaluation.py", *flags, "--prompt", name])
         evaluation.main()
         before, after = template.split("{review}")
         assert all(prompt.startswith(before) and prompt.endswith(after) for prompt in prompts) and len(prompts) == 2
         prompts.clear()
 
 
-def test_blind_and_unblind(evaluated: Path) -> None:
-    folder, flags = evaluated.parent, ["--num_examples", 4, "--max_new_tokens", 8, "--output", "judge.xlsx"]
-    result = run_script("evaluation.py", *flags, "--blind", cwd=folder)
-    assert result.returncode == 0, result.stderr
-    copy = load_workbook(folder / "judge_blind.xlsx")
-    there = read_header(copy.active)
-    assert list(there) == ["review", "reference", "a", "b", "preferred", "rating_a", "rating_b", "comment"]
-    again = run_script("evaluation.py", *flags, "--blind", cwd=folder)  # there may be judgements in it
-    assert again.returncode == 2 and "judge_blind.xlsx' is there already" in again.stderr
-    key = json.loads((folder / "judge_blind_key.json").read_text())
-    rows = cells(folder / "judge.xlsx")
-    for row in range(2, 6):
-        copy.active.cell(row, there["preferred"]).value = "A"
-    copy.save(folder / "judge_blind.xlsx")
-    result = run_script("evaluation.py", *flags, "--unblind", cwd=folder)
-    assert result.returncode == 0, result.stderr
-    first = [names[0] for names in key.values()]
-    assert (
-        f"Preferred in judge.xlsx: base {first.count('base')}, fine_tuned {first.count('fine_tuned')}, tie 0, neither 0"
-        in result.stdout
-    )
-    judged = cells(folder / "judge.xlsx")
-    assert [row["preferred"] for row in judged] == first
-    assert [row["base"] for row in judged] == [row["base"] for row in rows]
-    (folder / "judge_blind_key.json").write_text("[]")
-    broken = run_script("evaluation.py", *flags, "--unblind", cwd=folder)
-    assert broken.returncode == 2 and "is no key of a blind copy" in broken.stderr and "Traceback" not in broken.stderr
-
-
 def test_rows_of_the_test_split_go_to_a_workbook_of_their_own(evaluated: Path) -> None:
-    folder = evaluated.parent
-    before = evaluated.read_bytes()
+    folder, before = evaluated.parent, evaluated.read_bytes()
     flags = ["--num_examples", 3, "--max_new_tokens", 20]
-    result = run_script("evaluation.py", *flags, cwd=folder)
-    assert result.returncode == 0, result.stderr
+    evaluate(folder, *flags)
     rows = cells(folder / "eval_test.xlsx")
     assert len(rows) == 3 and all(row["reference"] and row["review"].count("<REVBREAK>") == 2 for row in rows)
     assert evaluated.read_bytes() == before
     workbook = load_workbook(folder / "eval_test.xlsx")
     workbook.active.cell(2, workbook.active.max_column + 1).value = "a remark of mine"
     workbook.save(folder / "eval_test.xlsx")
-    assert run_script("evaluation.py", *flags, cwd=folder).returncode == 0
+    evaluate(folder, *flags)
     again = load_workbook(folder / "eval_test.xlsx").active  # the same rows: taken on, with the remark
     assert "a remark of mine" in [cell.value for cell in again[2]]
 
 
-def test_a_workbook_with_other_rows_is_left_alone(refused, evaluated: Path) -> None:
-    workbook = Workbook()
-    workbook.active.append(["review"])
-    workbook.active.append(["mine"])
-    workbook.save(evaluated.parent / "other.xlsx")
-    before = (evaluated.parent / "other.xlsx").read_bytes()
+def test_cases_of_another_file_are_added_and_nothing_is_lost(evaluated: Path) -> None:
     folder = evaluated.parent
-    flags = ["--model_name_or_path", folder / "pythia_finetuned", "--dataset_name", folder / "processed_meta_review"]
-    message = refused("evaluation.py", *flags, "--num_examples", 2, "--output", folder / "other.xlsx")
-    assert "holds other test cases" in message and (folder / "other.xlsx").read_bytes() == before
+    make_workbook(folder / "other.xlsx", ["review", "stars"], ["mine", 3])
+    said = evaluate(folder, "--num_examples", 2, "--max_new_tokens", 5, "--output", "other.xlsx")
+    assert "2 cases that other.xlsx lacked are added" in said
+    first, *others = cells(folder / "other.xlsx")
+    assert (first["review"], first["stars"]) == ("mine", 3) and len(others) == 2 and others[0]["reference"]
 
 
 def test_what_a_person_made_of_the_sheet_survives(evaluated: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,23 +196,76 @@ def test_what_a_person_made_of_the_sheet_survives(evaluated: Path, monkeypatch: 
     sheet.add_image(Image(picture), "F9")
     workbook.save(path)
 
-    def meanwhile(name: str, settings: object, cases: list, *_: object) -> list[Output]:
+    def meanwhile(variant: object, reviews: list, *_: object) -> list[Output]:
         edited = load_workbook(path)
-        edited.active["E2"] = f"edited while {name} wrote"
+        edited.active["E2"] = f"edited while {variant.name} wrote"
         edited.save(path)
-        return [Output("text", True, 1)] * len(cases)
+        return [Output("text", True, 1)] * len(reviews)
 
     monkeypatch.chdir(evaluated.parent)
     monkeypatch.setattr(evaluation, "write_summaries", meanwhile)
-    monkeypatch.setattr("sys.argv", ["evaluation.py", "--test_cases", "mine.xlsx"])
+    flags = ["--models", "pythia_finetuned", "--test_cases", "mine.xlsx", "--output", "mine.xlsx"]
+    monkeypatch.setattr("sys.argv", ["evaluation.py", *flags])
     evaluation.main()
     assert load_workbook(path).active["E2"].value.startswith("edited while")  # what was saved meanwhile stays
     (written,) = evaluated.parent.glob("mine_*.xlsx")
     sheet = load_workbook(written).active
-    assert sheet["E3"].value == "without a header" and sheet["F1"].value == "base" and sheet["F2"].value == "text"
+    assert sheet["E3"].value == "without a header" and sheet["F2"].value == "text"
     assert sheet["A1"].fill.fgColor.rgb.endswith("FF0000") and str(sheet.merged_cells) == "A2:A3"
     assert sheet.column_dimensions["A"].width == 41 and sheet.column_dimensions["B"].hidden
     assert sheet.row_dimensions[2].height == 77 and len(sheet._images) == 1
+
+
+def test_the_loop_that_users_live_in(processed: Path, base: Path, tmp_path: Path) -> None:
+    """Edit a constant, train, again; compare all in one sheet; judge, also blind; a model leaves and comes back."""
+    for name in ("processed_meta_review", "tokenized_meta_review"):
+        shutil.copytree(processed / name, tmp_path / name)
+    second = tmp_path / "second"
+    shutil.copytree(base, second)
+    quick = ["--max_new_tokens", 8, "--evaluations_per_epoch", 1, "--lr", "1e-3", "--epochs", 1]
+    variants = [[], ["--lr", "1e-4"], ["--lr", "1e-2"], ["--epochs", 2], ["--seed", 7], ["--model", "second"]]
+    for flags in variants:
+        done = run_script(TUNE, *quick, *flags, cwd=tmp_path)
+        assert done.returncode == 0 and "A new run of " in done.stdout, done.stderr
+    models = sorted(path.name for path in (tmp_path / "models").iterdir())
+    assert len(models) == len(variants)
+
+    def run_evaluation(*flags: object) -> str:
+        done = run_script(EVALUATE, "--num_examples", 8, *flags, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    run_evaluation("--models", "models/*")
+    path = tmp_path / "eval_test.xlsx"
+    assert {*models, base.name, "second"} <= set(cells(path)[0])
+    runs = [row[0] for row in load_workbook(path)["runs"].iter_rows(min_row=2, values_only=True)]
+    assert sorted(runs) == sorted([*models, base.name, "second", "lead"])
+    seeds = [row[0] for row in load_workbook(path)["summary"].iter_rows(values_only=True)]
+    assert any(str(name).endswith("(2 seeds)") for name in seeds)
+
+    judged, others = models[0], models[1:]
+    workbook = load_workbook(path)
+    header = [cell.value for cell in workbook.active[1]]
+    workbook.active.cell(2, header.index(f"rating {judged}") + 1).value = 4
+    workbook.save(path)
+    said = run_evaluation("--models", *(f"models/{name}" for name in others))
+    assert f"rating {judged}" not in cells(path)[0] and said.count("8 of 8 texts are in") == len(others) + 2
+    run_evaluation("--models", "models/*")
+    assert cells(path)[0][f"rating {judged}"] == 4
+    runs = load_workbook(path)["runs"]
+    titles = [cell.value for cell in runs[1]]
+    ratings = {row[0]: row[titles.index("mean rating")] for row in runs.iter_rows(min_row=2, values_only=True)}
+    assert ratings[judged] == 4
+
+    run_evaluation("--models", "models/*", "--blind")
+    blind = load_workbook(tmp_path / "eval_test_blind.xlsx")
+    names = [cell.value for cell in blind.active[1]]
+    blind.active.cell(3, names.index("preferred") + 1).value = "B"
+    text = blind.active.cell(3, names.index("B") + 1).value
+    blind.save(tmp_path / "eval_test_blind.xlsx")
+    run_evaluation("--unblind")
+    row = cells(path)[1]
+    assert row[row["preferred"]] == text
 
 
 @pytest.fixture
@@ -364,7 +380,8 @@ def test_save_adds_the_case_and_keeps_a_persons_things(fine_tuned: Path, tmp_pat
     assert rows[3:] == [[None, "=SUM(1) is no formula\n<REVBREAK>\nIt lacks a baseline.", None]]
     assert saved.active["B4"].data_type == "s" and saved.active["A2"].data_type == "f"
     assert saved.active.column_dimensions["B"].width == 33 and saved["mine"]["A1"].value == "precious"
-    assert [file.name for file in tmp_path.iterdir()] == ["mine.xlsx"]
+    kept = read_outputs(tmp_path / "mine_results_outputs.jsonl")  # the draft too: the next evaluation has it
+    assert len(kept) == 1 and {file.name for file in tmp_path.iterdir()} == {"mine.xlsx", "mine_results_outputs.jsonl"}
 
 
 def test_a_case_too_long_for_a_cell_is_not_saved(refused, fine_tuned: Path, tmp_path: Path) -> None:
@@ -401,8 +418,9 @@ def test_from_a_venue_to_a_meta_review(server: OpenReview, base: Path, tmp_path:
     assert record["test_year"] == 2024 and record["dataset_name"].count("https://openreview.net/group?id=Shells") == 2
     result = run_script(TUNE, "--model_name_or_path", base, *FINE_TUNING, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
-    result = run_script(EVALUATE, "--forum", "https://openreview.net/forum?id=forum00", cwd=tmp_path, **environment)
+    flags = ["--models", "pythia_finetuned", "--forum", "https://openreview.net/forum?id=forum00"]
+    result = run_script(EVALUATE, *flags, cwd=tmp_path, **environment)
     assert result.returncode == 0, result.stderr
     for words in (f"Paper 0 ({NEW})", "Reviews: 3", "Ratings: - - -\n", "Draft by a model (pythia_finetuned)",
-                  f"Written by a person:\n\n{make_rows(1)[0]['Output']}", "| ROUGE-L ", " lead |"):  # fmt: skip
+                  f"Written by a person:\n\n{make_rows(1)[0]['Output']}", " ROUGE-L |", "| lead "):  # fmt: skip
         assert words in result.stdout, (words, result.stdout)

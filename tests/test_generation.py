@@ -7,8 +7,7 @@ import torch
 from conftest import make_model
 from transformers import GenerationConfig
 
-from metareview.cli import InputError
-from metareview.generation import Output, choose_max_new_tokens, generate, open_log, read_outputs
+from metareview.generation import Output, generate, open_log, read_outputs
 
 
 @pytest.mark.parametrize("architecture", ["gpt_neox", "llama", "gpt2"])
@@ -38,16 +37,6 @@ def test_settings_that_a_model_brings_do_not_change_the_decoding(tokenizer) -> N
     plain = dict(generate(model, tokenizer, [prompt], 20, batch_size=1))[0]
     model.generation_config = GenerationConfig(repetition_penalty=5.0, no_repeat_ngram_size=2, eos_token_id=[3, 4, 5])
     assert dict(generate(model, tokenizer, [prompt], 20, batch_size=1))[0] == plain
-
-
-def test_texts_may_be_as_long_as_the_model_was_saved_with() -> None:
-    record = {"max_summary_tokens": 300, "max_new_tokens": 40}
-    assert choose_max_new_tokens(None, record) == 40
-    assert choose_max_new_tokens(300, record) == 300
-    assert choose_max_new_tokens(None, {}) == 256
-    assert choose_max_new_tokens(None, {"max_summary_tokens": 100}) == 100  # no more than there is room for
-    with pytest.raises(InputError, match="--max_new_tokens must be at most 300"):
-        choose_max_new_tokens(301, record)
 
 
 def test_a_log_that_was_cut_off_gives_the_lines_that_are_whole(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -40,7 +41,7 @@ from metareview.score_card import add_scores
 
 TOKEN = "hf_SecretOfTheWriter"
 PROCESSED, TOKENIZED = ("dataset", "reader/processed_meta_review"), ("dataset", "reader/tokenized_meta_review")
-MODEL = ("model", "reader/pythia-70m_finetuned")
+MODEL = ("model", "reader/pythia-70m_finetuned_lr5e-3")
 TOKENS = {"hf_writer1": ("reader", "write"), "hf_reader1": ("reader", "read"), "hf_other1": ("other", "write")}
 COMMIT = "/commit/main"
 
@@ -89,20 +90,23 @@ def test_the_three_commands_without_a_flag(tmp_path: Path) -> None:
             assert result.returncode == 0, result.stderr
         assert hub.crashes == [] and len(hub.repos) == 2
         revision = hub.repos["model", "EleutherAI/pythia-70m"].branches["main"]
-    sheet = load_workbook(tmp_path / "eval_examples.xlsx").active
+    sheet = load_workbook(tmp_path / "eval_examples_results.xlsx").active
     header = [cell.value for cell in sheet[1]]
-    assert header[:7] == ["case", "field", "situation", "review", "reference", "base", "fine_tuned"]
+    assert header[:7] == ["case", "field", "situation", "review", "reference", "pythia-70m", "pythia-70m_finetuned"]
     assert sheet.max_row == 21
-    card = ModelCard.load(tmp_path / "pythia_finetuned" / "README.md")
+    card = ModelCard.load(tmp_path / "models" / "pythia-70m_finetuned" / "README.md")
     assert card.data.base_model == "EleutherAI/pythia-70m" and card.data.datasets == ["zqz979/meta-review"]
-    assert f'"base_revision": "{revision}"' in (tmp_path / "pythia_finetuned" / "training_record.json").read_text()
+    assert (
+        f'"base_revision": "{revision}"'
+        in (tmp_path / "models" / "pythia-70m_finetuned" / "training_record.json").read_text()
+    )
 
 
 def test_what_is_on_the_hub_is_what_is_on_disk_and_private(published: Published) -> None:
     repos = published.hub.repos
     assert {key for key in repos if key[1].startswith("reader/")} == {PROCESSED, TOKENIZED, MODEL}
     assert all(repos[key].private for key in (PROCESSED, TOKENIZED, MODEL))
-    folder = published.folder / "pythia_finetuned"
+    folder = published.folder / "models" / "pythia-70m_finetuned_lr5e-3"
     here = {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
     there = {path: content for path, content in repos[MODEL].files().items() if "/" not in path}
     assert there.keys() - {".gitattributes"} == here.keys()
@@ -129,7 +133,7 @@ def test_the_model_loads_without_this_project_and_the_snippet_of_its_card_works(
     code = f"""
 {snippet}
 from transformers import AutoModelForCausalLM, AutoTokenizer
-name = "reader/pythia-70m_finetuned"
+name = "reader/pythia-70m_finetuned_lr5e-3"
 model, tokenizer = AutoModelForCausalLM.from_pretrained(name), AutoTokenizer.from_pretrained(name)
 inputs = tokenizer.apply_chat_template(
     [{{"role": "user", "content": reviews}}], add_generation_prompt=True, return_tensors="pt", return_dict=True)
@@ -150,7 +154,7 @@ from datasets import load_dataset
 from trl import SFTConfig, SFTTrainer
 data = load_dataset("reader/tokenized_meta_review", split="train")
 trainer = SFTTrainer(
-    model="reader/pythia-70m_finetuned",
+    model="reader/pythia-70m_finetuned_lr5e-3",
     train_dataset=data,
     args=SFTConfig("out", max_length=None, max_steps=1, per_device_train_batch_size=40, use_cpu=True, bf16=False,
                    report_to="none", save_strategy="no"),
@@ -183,25 +187,26 @@ def test_the_model_card_has_metadata_results_and_scores(published: Published) ->
     card = ModelCard(published.hub.repos[MODEL].files()["README.md"].decode())
     assert card.data.base_model == "EleutherAI/pythia-70m" and card.data.datasets == ["zqz979/meta-review"]
     assert card.data.license == "apache-2.0" and card.data.pipeline_tag == "text-generation"
-    assert card.text.startswith("# pythia-70m_finetuned") and "](loss_curve.png)" in card.text
+    assert card.text.startswith("# pythia-70m_finetuned_lr5e-3\n") and "](loss_curve.png)" in card.text
     results = {
         (result.dataset_name, result.metric_name or result.metric_type): result for result in card.data.eval_results
     }
     loss = results["zqz979/meta-review", "loss"]
     assert loss.dataset_split == "validation" and f"| {loss.metric_value:.4f} (perplexity" in card.text
-    sheet = load_workbook(published.folder / "eval_examples.xlsx").active
-    column = next(cell.column for cell in sheet[1] if cell.value == "fine_tuned_rougeL")
+    sheet = load_workbook(published.folder / "eval_examples_results.xlsx").active
+    column = next(cell.column for cell in sheet[1] if cell.value == "pythia-70m_finetuned_lr5e-3 ROUGE-L")
     mean = sum(sheet.cell(row, column).value for row in range(2, 22)) / 20
     assert results["eval_examples.xlsx", "ROUGE-L"].metric_value == pytest.approx(mean, abs=1e-4)
     assert card.text.count("## Scores on 20 cases of `eval_examples.xlsx`") == 1
-    assert "fine_tuned is " in card.text  # better than base, or not: in a sentence
+    assert "pythia-70m_finetuned_lr5e-3 is " in card.text  # better than base, or not: in a sentence
 
 
 def test_scores_replace_those_on_the_same_data_alone(published: Published) -> None:
     card = ModelCard(published.hub.repos[MODEL].files()["README.md"].decode())
     for rouge in (0.1, 0.2):
-        run = {"data": "me/data", "split": "test", "cases": 4, "base": "a base"}
-        add_scores(card, run, {"fine_tuned": {"rougeL": (rouge, 0.0, 1.0)}}, ["It is better."])
+        test = {"data": "me/data", "split": "test", "cases": 4}
+        model = SimpleNamespace(name="tuned", base="a base")
+        add_scores(card, test, model, {"tuned": {"rougeL": (rouge, 0.0, 1.0)}}, "It is better.")
         card = ModelCard(str(card))
     assert re.findall("## Scores on .*", card.text) == [
         "## Scores on 20 cases of `eval_examples.xlsx`",
@@ -220,10 +225,8 @@ def test_the_data_on_the_hub_carry_how_they_were_made(published: Published, tmp_
     result, refused = run_in_turn(commands, tmp_path, hub_environment(published.hub, tmp_path / "cache"))
     assert result.returncode == 0, result.stderr
     assert "Tokenizing" not in result.stdout  # the token ids on the Hub fit
-    here, there = (
-        json.loads((where / "pythia_finetuned" / "training_record.json").read_text())
-        for where in (tmp_path, published.folder)
-    )
+    records = [next(where.glob("models/*/training_record.json")) for where in (tmp_path, published.folder)]
+    here, there = (json.loads(record.read_text()) for record in records)
     assert here["texts"] == there["texts"] and here["base_model"] == "EleutherAI/pythia-70m"
     assert (here["dataset_name"], here["keep"]) == ("zqz979/meta-review", "a-zA-Z0-9")
     assert refused.returncode == 2 and "is cleaned already" in refused.stderr
@@ -261,7 +264,7 @@ def test_killed_on_one_machine_and_finished_on_another(published: Published, tmp
     for name in ("processed_meta_review", "tokenized_meta_review"):
         shutil.copytree(published.folder / name, tmp_path / name)
     flags = ["--num_train_epochs", "3", "--learning_rate", "5e-3"]
-    push = ["--push_to_hub", "--hub_strategy", "checkpoint", "--output_dir", "lost"]
+    push = ["--push_to_hub", "--hub_strategy", "checkpoint", "--hub_model_id", MODEL[1], "--output_dir", "lost"]
     with hub_with_the_defaults({TOKEN: ("reader", "write")}) as hub:
         environment = hub_environment(hub, tmp_path / "cache", TOKEN)
         command = [sys.executable, str(ROOT / "fine_tune.py"), *flags, *push]
@@ -284,7 +287,7 @@ def test_killed_on_one_machine_and_finished_on_another(published: Published, tmp
         ways = (
             [*flags, *push],
             [*flags, *push[:-1], "elsewhere"],
-            flags,
+            [*flags, "--output_dir", "pythia_finetuned"],
         )  # goes on; fetches what is finished; unbroken
         second, *others = run_in_turn([(TUNE, way, TOKEN) for way in ways], tmp_path, environment)
         assert second.returncode == 0, second.stderr
@@ -429,11 +432,11 @@ def tuning(data: Path) -> list[str]:
 def test_a_model_that_is_not_pushed_is_safe_and_the_command_that_is_printed_pushes_it(
     hub: Hub, tuning: list[str], tmp_path: Path
 ) -> None:
-    hub.faults.append(Fault("POST", "pythia-70m_finetuned" + COMMIT, 500, times=-1))
+    hub.faults.append(Fault("POST", "pythia-70m_finetuned_steps6" + COMMIT, 500, times=-1))
     environment = hub_environment(hub, tmp_path / "cache", "hf_writer1")
     result = run_process(TUNE, *tuning, cwd=tmp_path, **environment)
     line = last_line(result, 1, "hf_writer1")
-    assert "the model was not pushed to reader/pythia-70m_finetuned" in line and "answers 500" in line
+    assert "the model was not pushed to reader/pythia-70m_finetuned_steps6" in line and "answers 500" in line
     assert "none of those saved now" in result.stdout and written(hub) == []
     hub.faults.clear()
     later = subprocess.run(
@@ -444,9 +447,9 @@ def test_a_model_that_is_not_pushed_is_safe_and_the_command_that_is_printed_push
         text=True,
     )
     assert later.returncode == 0, later.stderr
-    here = {file.name for file in (tmp_path / "pythia_finetuned").iterdir() if file.is_file()}
+    here = {file.name for file in (tmp_path / "models" / "pythia-70m_finetuned_steps6").iterdir() if file.is_file()}
     assert set(written(hub)) == here and "model.safetensors" in here
-    assert hub.repos["model", "reader/pythia-70m_finetuned"].private
+    assert hub.repos["model", "reader/pythia-70m_finetuned_steps6"].private
 
 
 def test_a_checkpoint_that_is_not_pushed_is_told_and_training_goes_on(

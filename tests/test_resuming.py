@@ -26,14 +26,18 @@ def test_a_folder_that_is_read_only_is_named(tmp_path: Path) -> None:
 
 
 def test_settings_of_another_run_are_named() -> None:
-    check_settings({"seed": 1, "more": 2}, {"seed": 1}, "it")
-    with pytest.raises(InputError, match=r"^it is of a run that differs in seed, lora_r; .*--restart.*--output_dir"):
-        check_settings({"seed": 1}, {"seed": 2, "lora_r": 4}, "it")
+    check_settings({"seed": 1, "more": 2}, {"seed": 1, "new": 3}, "it")
+    with pytest.raises(
+        InputError, match=r"^it is of a run that differs in SEED: 1 there, 2 now; LORA_R: 8 there, 4 now"
+    ):
+        check_settings({"seed": 1, "lora_r": 8}, {"seed": 2, "lora_r": 4}, "it")
+    with pytest.raises(InputError, match=r"differs in KEEP: 'a' there, 'b' now\.\n"):  # and so the texts differ too
+        check_settings({"keep": "a", "texts": "1"}, {"keep": "b", "texts": "2"}, "it")
 
 
 def test_where_nothing_is_a_run_begins_at_the_base(tmp_path: Path) -> None:
     arguments = make_arguments(tmp_path)
-    assert find_start(arguments, {}, None) is None and not is_finished(arguments, {}, 10, 0)
+    assert find_start(arguments, tmp_path, {}, None) is None and not is_finished(arguments, tmp_path, {})
 
 
 def test_another_length_is_told_and_a_shorter_one_refused(tmp_path: Path) -> None:

@@ -13,8 +13,10 @@ from metareview.scoring import (
     FEWEST_CASES,
     METRICS,
     average_scores,
-    compare,
-    copied_fragments,
+    average_seeds,
+    compare_models,
+    compare_with_base,
+    copied,
     estimate,
     lead,
     repetition,
@@ -30,7 +32,7 @@ def test_scores_by_hand() -> None:
     assert scores["rouge1"] == pytest.approx(0.6)  # 3 of 4 words against 3 of 6: 2 * 3 / (4 + 6)
     assert scores["rouge2"] == pytest.approx(0.5)  # 2 of 3 pairs against 2 of 5: 2 * 2 / (3 + 5)
     assert scores["rougeL"] == pytest.approx(0.6)
-    assert scores["words"] == 4 and scores["length_ratio"] == pytest.approx(4 / 6) and scores["stopped"] is True
+    assert scores["words"] == 4 and scores["stopped"] is True
     assert scores["copied"] == 0  # "the method works" is too short to count
     assert score("reviewers agreed", True, "", "reviewer agrees")["rouge1"] == 1  # stemming
     assert set(scores) == set(METRICS)
@@ -38,7 +40,7 @@ def test_scores_by_hand() -> None:
 
 def test_what_cannot_be_told_is_none() -> None:
     scores = score("something", False, "a review", "")
-    assert [name for name in METRICS if scores[name] is None] == ["rouge1", "rouge2", "rougeL", "length_ratio"]
+    assert [name for name in METRICS if scores[name] is None] == ["rouge1", "rouge2", "rougeL"]
     empty = score("", True, "a review", "a reference")
     assert (empty["rougeL"], empty["words"], empty["repetition"], empty["copied"]) == (0, 0, 0, 0)
 
@@ -88,11 +90,10 @@ def test_saying_it_again_is_repetition(text: list[str], times: int) -> None:
 def test_copies_by_hand() -> None:
     first, second = "the method is sound but the table is hard to read", "nobody has tried this before"
     text = "they say the table is hard and the method is new and nobody has tried this"
-    share, longest = copied_fragments(text.split(), [first.split(), second.split()])
+    share = copied(text.split(), [first.split(), second.split()])
     assert share == pytest.approx(8 / 16)  # "the table is hard" and "nobody has tried this"
-    assert longest == 4
     across = "hard to read nobody has"  # over the seam of two reviews: no fragment of four
-    assert copied_fragments(across.split(), [first.split(), second.split()]) == (0, 0)
+    assert copied(across.split(), [first.split(), second.split()]) == 0
 
 
 @given(text=words, reviews=st.lists(words, max_size=3))
@@ -103,9 +104,7 @@ def test_copies_are_what_the_definition_says(text: list[str], reviews: list[list
         (i, j) for i, j in runs for review in reviews for k in range(len(review)) if review[k : k + j - i] == text[i:j]
     ]
     covered = {index for i, j in found for index in range(i, j)}
-    share, longest = copied_fragments(text, reviews)
-    assert share == pytest.approx(len(covered) / max(1, len(text)))
-    assert longest == max((j - i for i, j in found), default=0)
+    assert copied(text, reviews) == pytest.approx(len(covered) / max(1, len(text)))
 
 
 @given(reviews=st.lists(words.filter(bool), min_size=1, max_size=4), number=st.integers(1, 60))
@@ -137,26 +136,56 @@ def test_the_interval_stays_within_the_values(values: list[float]) -> None:
     assert min(values) - 1e-9 <= low <= high <= max(values) + 1e-9
 
 
+def make_results(**gains: float) -> dict[str, list[dict[str, float | None]]]:
+    """ROUGE-L of 40 cases: that of `base`, and of others that are better by so much, with some noise."""
+    rng = random.Random(0)
+    base = [rng.random() for _ in range(40)]
+    systems = {"base": 0.0, "lead": 0.0} | gains
+    return {name: [{"rougeL": score + gain + rng.gauss(0, 0.05)} for score in base] for name, gain in systems.items()}
+
+
 @pytest.mark.parametrize(
     ("gain", "verdict"), [(0.1, "is better than"), (-0.1, "is worse than"), (0.0, "is not better than")]
 )
 def test_the_verdict_follows_the_interval(gain: float, verdict: str) -> None:
-    rng = random.Random(0)
-    base = [{"rougeL": rng.random()} for _ in range(40)]
-    results = {"base": base, "fine_tuned": [{"rougeL": case["rougeL"] + gain + rng.gauss(0, 0.05)} for case in base]}
+    results = make_results(tuned=gain)
     if gain == 0:
-        results["fine_tuned"] = [{"rougeL": case["rougeL"] + (-1) ** i / 10} for i, case in enumerate(base)]
-    sentence = compare(results, "base")
-    assert sentence.startswith(f"fine_tuned {verdict} base: ROUGE-L ") and sentence.endswith(", 40 cases.")
+        results["tuned"] = [{"rougeL": case["rougeL"] + (-1) ** i / 10} for i, case in enumerate(results["base"])]
+    assert compare_with_base(results, "tuned", "base").startswith(f"tuned {verdict} its base base (ROUGE-L ")
+    assert " lead (ROUGE-L " in compare_with_base(results, "tuned", "base")
 
 
 def test_few_cases_give_no_verdict() -> None:
-    cases = [{"rougeL": 0.1}] * (FEWEST_CASES - 1) + [{"rougeL": None}] * 5
+    few = [{"rougeL": 0.1}] * (FEWEST_CASES - 1) + [{"rougeL": None}] * 5
     better = [{"rougeL": 0.9}] * (FEWEST_CASES - 1) + [{"rougeL": None}] * 5
-    assert "cannot be told" in compare({"fine_tuned": better, "lead": cases}, "lead")
+    assert "cannot be told" in compare_with_base({"tuned": better, "lead": few}, "tuned", None)
+    [sentence] = compare_models({"one": better, "two": few}, {"one": "one", "two": "two"})
+    assert "cannot be told" in sentence
+
+
+def test_models_that_differ_are_named_and_the_intervals_say_how_wide_they_are() -> None:
+    results = make_results(one=0.0, two=0.0, three=0.2)
+    first, *found = compare_models(results, {"one": "one", "two": "two", "three": "three"})
+    assert first.startswith("2 of the 3 pairs of fine-tuned models differ in ROUGE-L (98.33% intervals")
+    assert [sentence.partition(" (")[0] for sentence in found] == ["one is worse than three", "two is worse than three"]
+    assert compare_models(results, {"one": "one"}) == []
+
+
+def test_intervals_of_several_comparisons_are_wider() -> None:
+    values = [random.Random(seed).random() for seed in range(30)]
+    (_, low, high), (_, lower, higher) = estimate(values), estimate(values, 10)
+    assert lower < low < high < higher
+
+
+def test_seeds_are_one_group() -> None:
+    results, groups = make_results(one=0.1, again=0.3, other=0.0), {"one": "g", "again": "g", "other": "other"}
+    [sentence] = compare_models(results, groups)
+    assert sentence.startswith("g (2 seeds) is better than other (ROUGE-L +0.")
+    averages = {name: {"rougeL": (mean, None, None)} for name, mean in (("one", 0.2), ("again", 0.4), ("other", 0.1))}
+    assert average_seeds(averages, groups) == {"g (2 seeds)": {"rougeL": (pytest.approx(0.3), 0.2, 0.4)}}
 
 
 def test_averages_leave_out_what_no_case_has() -> None:
     cases = [score("a text", None, "a review", ""), score("another one", None, "a review", "a reference")]
     averages = average_scores({"lead": cases})["lead"]
-    assert "stopped" not in averages and averages["words"][0] == 2 and averages["length_ratio"][0] == 1
+    assert "stopped" not in averages and averages["words"][0] == 2

@@ -6,6 +6,7 @@ What is wrong is told in one or two lines, with exit status 2, and nothing is ov
 import json
 import math
 import os
+import re
 import resource
 import shutil
 import signal
@@ -41,7 +42,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 import fine_tune
 from metareview.batching import LengthGroupedOrder
-from metareview.checkpoints import find_checkpoint, find_fault, list_checkpoints
+from metareview.checkpoints import find_checkpoint, find_fault, list_checkpoints, write_manifest
 from metareview.model import load_model
 from metareview.prompts import encode_prompts
 
@@ -241,10 +242,10 @@ def test_the_model_that_the_data_was_made_for_is_trained(processed: Path, base: 
     result = run_script(TUNE, *flags, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert "Tokenizing" not in result.stdout and result.stdout.endswith("Next: python evaluation.py\n")
-    record = json.loads((tmp_path / "pythia_finetuned" / "training_record.json").read_text())
-    assert record["base_model"] == record["model"] == str(base)
+    [folder] = (tmp_path / "models").iterdir()
+    record = json.loads((folder / "training_record.json").read_text())
+    assert record["base_model"] == record["model"] == str(base) and record["name"] == folder.name
     assert record["asked_max_length"] is None and record["max_length"] == 256 and record["max_new_tokens"] == 33
-    (tmp_path / "pythia_finetuned").rename(tmp_path / "first")
     for name in ("processed_meta_review", "tokenized_meta_review"):
         path = tmp_path / name / "processing_record.json"
         path.write_text(path.read_text().replace(f'"model": {json.dumps(str(base))}', '"model": null'))
@@ -325,13 +326,15 @@ def test_a_finished_run_says_so_and_changes_nothing(fine_tuned: Path, base: Path
     done = run_fine_tune(fine_tuned, base, fine_tuned)
     assert done.returncode == 0, done.stderr
     assert "pythia_finetuned holds the finished model" in done.stdout
-    assert all(way in done.stdout for way in ("evaluation.py", "--num_train_epochs", "--restart", "--output_dir"))
+    assert "evaluation.py" in done.stdout and "--restart" in done.stdout
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
 
 
 def test_more_epochs_go_on_from_the_last_checkpoint(fine_tuned: Path, base: Path, tmp_path: Path) -> None:
-    shutil.copytree(fine_tuned / "pythia_finetuned", tmp_path / "pythia_finetuned")
-    done = run_fine_tune(fine_tuned, base, tmp_path, "--num_train_epochs", 3)
+    """In a folder of their own, from the last checkpoint of an earlier run."""
+    shutil.copytree(fine_tuned / "pythia_finetuned", tmp_path / "earlier")
+    flags = ["--num_train_epochs", 3, "--resume_from_checkpoint", "earlier/checkpoint-12"]
+    done = run_fine_tune(fine_tuned, base, tmp_path, *flags)
     assert done.returncode == 0, done.stderr
     assert "Going on from step 12 of 18" in done.stdout and "planned for 12 steps" in done.stdout
     results = json.loads((tmp_path / "pythia_finetuned" / "training_record.json").read_text())["results"]
@@ -479,12 +482,14 @@ def test_merged_it_is_a_plain_model_that_writes_the_same(adapted: Path, monkeypa
 
 
 def test_evaluation_loads_the_adapter_with_its_base(adapted: Path) -> None:
-    flags = ["--num_examples", 3, "--max_new_tokens", 8]
+    flags = ["--models", "pythia_finetuned", "--num_examples", 3, "--max_new_tokens", 8]
     result = run_script(EVALUATE, *flags, cwd=adapted)
     assert result.returncode == 0, result.stderr
     sheet = load_workbook(adapted / "eval_test.xlsx")["examples"]
     header = [cell.value for cell in sheet[1]]
-    texts = [[row[header.index(name)].value for name in ("base", "fine_tuned")] for row in sheet.iter_rows(min_row=2)]
+    texts = [
+        [row[header.index(name)].value for name in ("base", "pythia_finetuned")] for row in sheet.iter_rows(min_row=2)
+    ]
     assert len(texts) == 3 and any(base != fine_tuned for base, fine_tuned in texts)
 
 
@@ -541,7 +546,7 @@ def test_an_adapter_takes_the_place_of_a_whole_model(
         (TUNE, ["--max_new_tokens", 600], ["--max_new_tokens", "512"]),
         (TUNE, ["--save_strategy", "best"], ["--save_strategy", "no, steps or epoch", "best"]),
         (EVALUATE, ["--num_examples", 0], ["--num_examples", "at least 1"]),
-        (EVALUATE, ["extra"], ["unknown argument", "extra"]),
+        (EVALUATE, ["--num_examples", 2, "extra"], ["unknown argument", "extra"]),
     ],
 )
 def test_wrong_flags_are_refused_before_anything_is_loaded(refused, script: str, flags: list, words: list[str]) -> None:
@@ -650,18 +655,20 @@ def test_resuming_something_else_is_refused(refused, fine_tuned: Path, base: Pat
     assert "beyond the 6 steps asked for" in message and "--num_train_epochs" in message
     flags = [*data, "--num_train_epochs", 2, "--learning_rate", 1e-4, "--seed", 1]
     message = refused(TUNE, *flags, "--resume_from_checkpoint", checkpoint)
-    assert "differs in learning_rate, seed;" in message and "--restart" in message
+    assert "differs in LEARNING_RATE: 0.005 there, 0.0001 now; SEED: 42 there, 1 now" in message
     assert "not whole" in refused(TUNE, *data, "--resume_from_checkpoint", fine_tuned)
 
 
 @pytest.mark.parametrize(
     ("flags", "difference"),
     [
-        (["--learning_rate", "1e-4"], "learning_rate"),
-        (["--seed", "1"], "seed"),
-        (["--per_device_train_batch_size", "2"], "examples_per_step"),
-        (["--use_lora"], "use_lora, lora_r, lora_alpha, lora_targets"),
-        (["--prompt", "instruction"], "prompt_template"),
+        (["--learning_rate", "1e-4"], "LEARNING_RATE: 0.005 there, 0.0001 now"),
+        (["--seed", "1"], "SEED: 42 there, 1 now"),
+        (["--num_train_epochs", "1"], "EPOCHS: 2 there, 1 now"),
+        (["--num_train_epochs", "3"], "EPOCHS: 2 there, 3 now"),
+        (["--per_device_train_batch_size", "2"], "BATCH_SIZE, ACCUMULATION_STEPS: 4 there, 2 now"),
+        (["--use_lora"], "USE_LORA: False there, True now"),
+        (["--prompt", "instruction"], "PROMPT: '### Review:"),
     ],
 )
 def test_another_run_in_the_same_folder_is_refused(
@@ -675,8 +682,8 @@ def test_another_run_in_the_same_folder_is_refused(
     for folder in ("finished", "interrupted"):
         before = {path: path.stat().st_mtime_ns for path in (tmp_path / folder).rglob("*")}
         message = refused(TUNE, *data, *flags, "--output_dir", folder)
-        assert f"is of a run that differs in {difference};" in message
-        assert "--restart" in message and "--output_dir" in message
+        assert f"is of a run that differs in {difference}" in message
+        assert "--restart" in message and "OUTPUT_DIR" in message
         assert {path: path.stat().st_mtime_ns for path in (tmp_path / folder).rglob("*")} == before
 
 
@@ -724,7 +731,6 @@ def test_bad_workbooks(refused, fine_tuned: Path, tmp_path: Path) -> None:
         ("b.xlsx", [["text", "other"], ["a", "b"]], ["'review'", "text, other"]),
         ("c.xlsx", [["review", "reference"]], ["no row with a review"]),
         ("d.xlsx", [], ["'review'", "none"]),
-        ("e.xlsx", [["review", "base"], ["a", "my own remark"]], ["'base'", "rename"]),
         ("f.xlsx", [["review", "reference"], ["=A1", "b"]], ["row 2", "formula"]),
     ):
         workbook = Workbook()
@@ -742,3 +748,110 @@ def test_num_examples_never_touches_the_test_cases(refused, fine_tuned: Path) ->
     assert "never writes" in refused(EVALUATE, *flags, "--output", "eval_examples.xlsx")
     data = ["--dataset_name", fine_tuned / "processed_meta_review"]
     assert "no split 'dev'" in refused(EVALUATE, *flags, *data, "--split", "dev")
+
+
+# A folder for every setting
+
+
+QUICK = ["--max_new_tokens", 40, "--max_steps", 2, "--eval_strategy", "no", "--eval_on_start", "False"]
+
+
+@pytest.fixture
+def data(processed: Path, tmp_path: Path) -> Path:
+    """A folder with processed data and no model."""
+    for name in ("processed_meta_review", "tokenized_meta_review"):
+        shutil.copytree(processed / name, tmp_path / name)
+    return tmp_path
+
+
+def list_models(folder: Path) -> set[str]:
+    """The models that were trained, without the part of their names that is the same for all."""
+    return {path.name.partition("_finetuned")[2] for path in (folder / "models").iterdir()}
+
+
+def test_each_setting_has_a_folder_and_the_same_one_finds_it_again(data: Path) -> None:
+    [first] = list_models_after(data)
+    assert first.endswith("_summary100_steps2")
+    seen = {first}
+    for flags in (["--lr", "1e-3"], ["--lr", "1e-4"], ["--seed", 7], ["--lr", "1e-3"], []):
+        done = run_script(TUNE, *QUICK, *flags, cwd=data)
+        assert done.returncode == 0, done.stderr
+        is_new = list_models(data) > seen
+        assert is_new != ("holds the finished model of these settings" in done.stdout)
+        seen = list_models(data)
+    with_rates = {first.replace("_steps2", f"_lr{rate}_steps2") for rate in ("1e-3", "1e-4")}
+    assert seen == {first, f"{first}_seed7", *with_rates}
+
+
+def list_models_after(data: Path) -> set[str]:
+    """The models after a run with the defaults."""
+    done = run_script(TUNE, *QUICK, cwd=data)
+    assert done.returncode == 0, done.stderr
+    return list_models(data)
+
+
+def test_texts_that_have_changed_make_another_folder(data: Path) -> None:
+    """Which no setting tells."""
+    [before] = list_models_after(data)
+    texts = load_from_disk(str(data / "processed_meta_review"))
+    record = (data / "processed_meta_review" / "processing_record.json").read_text()
+    texts["train"] = texts["train"].take(20)
+    texts.save_to_disk(data / "changed")
+    (data / "changed" / "processing_record.json").write_text(record)
+    for _ in range(2):
+        done = run_script(TUNE, *QUICK, "--processed_dir", "changed", cwd=data)
+        assert done.returncode == 0, done.stderr
+        [other] = list_models(data) - {before}
+        assert re.fullmatch(rf"{before}_[0-9a-f]{{6}}", other)
+    assert "holds the finished model" in done.stdout
+    assert "holds the finished model" in run_script(TUNE, *QUICK, cwd=data).stdout
+
+
+def test_a_restart_that_was_interrupted_goes_on(fine_tuned: Path, base: Path, tmp_path: Path) -> None:
+    """With the same command, and without --restart; with other settings it is another run."""
+    folder, finished = tmp_path / "pythia_finetuned", fine_tuned / "pythia_finetuned"
+    shutil.copytree(finished, folder)
+    settings = json.loads((finished / "training_record.json").read_text())["settings"]
+    (folder / "under_way.json").write_text(json.dumps({"settings": settings, "restarted": True}))
+    shutil.rmtree(folder / "checkpoint-12")
+    refused_run = run_fine_tune(fine_tuned, base, tmp_path, "--seed", 1)
+    assert refused_run.returncode == 2 and "SEED: 42 there, 1 now" in refused_run.stderr
+    done = run_fine_tune(fine_tuned, base, tmp_path, "--restart")
+    assert done.returncode == 0, done.stderr
+    assert "Going on from step 10 of 12" in done.stdout and not (folder / "under_way.json").exists()
+    assert same_weights(folder / WEIGHTS, finished / WEIGHTS)
+    again = run_fine_tune(fine_tuned, base, tmp_path, "--restart")
+    assert again.returncode == 0 and "A new run of 12 steps" in again.stdout
+
+
+def test_going_on_elsewhere_brings_the_best_along_and_replaces_no_other_run(
+    fine_tuned: Path, base: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(fine_tuned / "pythia_finetuned", tmp_path / "earlier")
+    last = tmp_path / "earlier" / "checkpoint-12"
+    state = json.loads((last / "trainer_state.json").read_text())
+    state["best_global_step"], state["best_metric"] = 10, 0.001  # nothing that comes is better
+    (last / "trainer_state.json").write_text(json.dumps(state, indent=2))
+    write_manifest(last)
+    flags = ["--num_train_epochs", 3, "--resume_from_checkpoint", last]
+    occupied = tmp_path / "occupied"
+    shutil.copytree(fine_tuned / "pythia_finetuned", occupied)
+    before = {path: path.stat().st_mtime_ns for path in occupied.rglob("*")}
+    refused_run = run_fine_tune(fine_tuned, base, tmp_path, *flags, "--output_dir", "occupied")
+    assert refused_run.returncode == 2 and "'occupied' holds another run" in refused_run.stderr
+    assert {path: path.stat().st_mtime_ns for path in occupied.rglob("*")} == before
+    for _ in range(2):  # the same command once more says that it is done
+        done = run_fine_tune(fine_tuned, base, tmp_path, *flags, "--output_dir", "longer")
+        assert done.returncode == 0, done.stderr
+    assert "holds the finished model" in done.stdout
+    assert same_weights(tmp_path / "longer" / WEIGHTS, tmp_path / "earlier" / "checkpoint-10" / WEIGHTS)
+
+
+@pytest.mark.parametrize("files", [("trainer_state.json", "model.safetensors"), ("manifest.json",)])
+def test_checkpoints_of_another_tool_are_left_alone(files: tuple[str, ...], refused, base: Path, data: Path) -> None:
+    checkpoint = data / "theirs" / "checkpoint-500"
+    checkpoint.mkdir(parents=True)
+    for name in files:
+        (checkpoint / name).write_text("{}")
+    assert "holds something else" in refused(TUNE, *QUICK, "--output_dir", "theirs")
+    assert {path.name for path in checkpoint.iterdir()} == set(files)

@@ -338,7 +338,7 @@ def test_only_the_first_process_pushes(tmp_path: Path) -> None:
         status, out, err = launch(tmp_path, TORCHRUN, flags, **environment)
         assert status == 0, err
         assert hub.crashes == []
-        repo = hub.repos["model", "reader/pythia-70m_finetuned"]
+        repo = hub.repos["model", "reader/pythia-70m_finetuned_lr5e-3"]
         files, titles = repo.files(), sorted(commit.title for commit in repo.commits.values())
     first, second = (json.loads((tmp_path / f"process_{rank}.json").read_text())["did"] for rank in range(2))
     pushed = [title for title in titles if title.startswith("Checkpoint of step")]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from openpyxl import load_workbook
-from workbooks import AVERAGES, METRICS, make_workbook, put, three_cases
+from workbooks import AVERAGES, make_workbook, put, three_cases
 
 from metareview.cli import InputError
 from metareview.workbook.cases import find_case_sheet, read_cases
@@ -24,8 +24,8 @@ def test_cases_are_the_rows_with_a_review(tmp_path: Path) -> None:
 def test_the_cases_are_found_when_another_sheet_was_left_open(tmp_path: Path) -> None:
     sheet = three_cases()
     workbook = sheet.parent
-    columns = put(sheet, *[("x", "y")] * 3)
-    write_summary(sheet, ["a sentence"], METRICS, AVERAGES, columns)
+    columns = put(sheet, base=["x"] * 3, tuned=["y"] * 3)
+    write_summary(sheet, ["a sentence"], AVERAGES, {}, columns, {})
     workbook.active = workbook["summary"]
     assert find_case_sheet(workbook, "a.xlsx") is sheet
     workbook.remove(sheet)

@@ -5,13 +5,12 @@ from pathlib import Path
 from openpyxl import Workbook
 from openpyxl.worksheet.worksheet import Worksheet
 
-from metareview.scoring import MODELS
+from metareview.scoring import METRICS, Results
 from metareview.workbook.cases import read_cases
-from metareview.workbook.cells import read_header
-from metareview.workbook.results import CHANGED, place_results, write_results
+from metareview.workbook.layout import Column, lay_out
+from metareview.workbook.results import read_judgements, write_results
 
-METRICS = {"rouge1": ("ROUGE-1", ".3f"), "rouge2": ("ROUGE-2", ".3f"), "rougeL": ("ROUGE-L", ".3f")}
-AVERAGES = {system: dict.fromkeys(METRICS, (0.2, 0.1, 0.3)) for system in (*MODELS, "lead")}
+AVERAGES = {system: dict.fromkeys(METRICS, (0.2, 0.1, 0.3)) for system in ("base", "tuned", "lead")}
 
 
 def make_workbook(path: Path, *rows: list) -> Path:
@@ -29,20 +28,21 @@ def three_cases() -> Worksheet:
     return sheet
 
 
-def put(sheet: Worksheet, *texts: tuple[str, str]) -> dict[str, int]:
-    """Write results: for each case what base and fine_tuned wrote. Returns the columns."""
+def put(sheet: Worksheet, **texts: list[str]) -> dict[Column, int]:
+    """What a run does: read the judgements, lay out the columns, write what each model wrote for each case."""
     scores = {"rougeL": 0.5, "words": 1, "repetition": 0.0, "stopped": True}
-    pairs = zip(*texts, strict=True)
-    results = {model: [{"text": text} | scores for text in each] for model, each in zip(MODELS, pairs, strict=True)}
-    columns = place_results(sheet, "a.xlsx")
-    write_results(sheet, columns, read_cases(sheet, "a.xlsx"), results)
+    results: Results = {model: [{"text": text} | scores for text in each] for model, each in texts.items()}
+    cases = read_cases(sheet, "a.xlsx")
+    store, _ = read_judgements(sheet, cases)
+    columns = lay_out(sheet, list(texts), cases, "a.xlsx")
+    write_results(sheet, columns, cases, results, store)
     return columns
 
 
-def judge(sheet: Worksheet, row: int, **values: object) -> None:
-    for name, value in values.items():
-        sheet.cell(row, read_header(sheet)[name]).value = value
+def judge(sheet: Worksheet, columns: dict[Column, int], row: int, kind: str, model: str, value: object) -> None:
+    sheet.cell(row, columns[kind, model]).value = value
 
 
-def changed(sheet: Worksheet, row: int) -> bool:
-    return sheet.cell(row, read_header(sheet)[CHANGED]).value is not None
+def read(sheet: Worksheet, columns: dict[Column, int], kind: str, model: str = "") -> list:
+    """The values of a column, those of the three cases."""
+    return [sheet.cell(row, columns[kind, model]).value for row in (2, 3, 4)]

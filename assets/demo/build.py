@@ -378,7 +378,8 @@ def precision_recall_f1(pairs: Iterable[tuple[set[str], set[str]]]) -> str:
     return f"{right / max(named, 1):10.3f}{right / max(wanted, 1):10.3f}{2 * right / max(named + wanted, 1):10.3f}"
 
 
-def read_columns(workbook: Path, *names: str) -> list[list[str]]:
+def read_columns(workbook: Path) -> dict[str, list[str]]:
+    """The references and the texts of each model, which are between `reference` and `preferred`, by their headers."""
     import openpyxl
 
     try:
@@ -388,23 +389,25 @@ def read_columns(workbook: Path, *names: str) -> list[list[str]]:
         raise ValueError(f"{workbook}: no such file") from None
     except Exception as error:  # openpyxl raises many kinds of errors for files that are not workbooks
         raise ValueError(f"{workbook}: cannot be read as an .xlsx workbook\n({error})") from None
-    if missing := [name for name in names if not rows or name not in rows[0]]:
+    if missing := [name for name in ("reference", "preferred") if not rows or name not in rows[0]]:
         raise ValueError(f"{workbook}: no column {' and no column '.join(missing)} in row 1 of the active sheet")
-    return [[row[rows[0].index(name)] for row in rows[1:] if any(row)] for name in names]
+    places = range(rows[0].index("reference"), rows[0].index("preferred"))
+    return {rows[0][place]: [row[place] for row in rows[1:] if any(row)] for place in places}
 
 
 def print_scores(workbook: Path) -> None:
-    references, *outputs = read_columns(workbook, "reference", "base", "fine_tuned")
+    outputs = read_columns(workbook)
+    references = outputs.pop("reference")
     verdicts, points = list(map(verdict_of, references)), list(map(points_of, references))
     if len(references) < 2 or None in verdicts:
         raise ValueError(f"{workbook}: needs two rows or more, and a reference with a verdict in each of them")
-    print(f"{len(references)} papers\n{'':10}{'verdict':>10}{'precision':>10}{'recall':>10}{'F1':>10}")
-    for name, texts in zip(("base", "fine_tuned"), outputs, strict=True):
+    print(f"{len(references)} papers\n{'':16}{'verdict':>10}{'precision':>10}{'recall':>10}{'F1':>10}")
+    for name, texts in outputs.items():
         right = sum(verdict_of(text) == verdict for text, verdict in zip(texts, verdicts, strict=True))
         named = zip(points, map(points_of, texts), strict=True)
-        print(f"{name:10}{right / len(texts):10.3f}{precision_recall_f1(named)}")
+        print(f"{name:16}{right / len(texts):10.3f}{precision_recall_f1(named)}")
     most = max(verdicts.count("accept"), verdicts.count("reject"))
-    print(f"{'chance':10}{most / len(verdicts):10.3f}{precision_recall_f1(itertools.permutations(points, 2))}")
+    print(f"{'chance':16}{most / len(verdicts):10.3f}{precision_recall_f1(itertools.permutations(points, 2))}")
     print("chance: always the most frequent verdict; the points of another paper's reference (mean over all pairs)")
 
 

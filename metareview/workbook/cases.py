@@ -1,11 +1,15 @@
-"""Test cases: finding them in a workbook, adding one, drawing some from a data set."""
+"""Test cases: finding them in a workbook, adding some, drawing some from a data set."""
 
 import random
 import re
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from datasets import Dataset
 from openpyxl import Workbook
+from openpyxl.formula.translate import Translator
 from openpyxl.styles import Alignment
 from openpyxl.worksheet.worksheet import Worksheet
 
@@ -13,8 +17,18 @@ from metareview.cleaning import REVIEW_JOINER
 from metareview.cli import InputError
 from metareview.data import load_source, read_record
 from metareview.hub import public_name
-from metareview.workbook.cells import CELL_LIMIT, mark_header, new_workbook, read_header, write_text
-from metareview.workbook.opening import check_target, open_workbook, save_workbook
+from metareview.workbook.cells import (
+    CASE_WIDTHS,
+    CELL_LIMIT,
+    emphasize,
+    fit_text,
+    new_workbook,
+    read_header,
+    write_text,
+    write_value,
+)
+from metareview.workbook.judgements import SHEET, fingerprint
+from metareview.workbook.opening import check_target, open_copy, open_workbook, save_workbook
 
 
 @dataclass
@@ -22,6 +36,7 @@ class Case:
     """A test case: its row in the sheet, its reviews as they are there, its reference (empty if there is none)."""
 
     row: int
+    key: str  # the fingerprint of the reviews as they are in the sheet
     review: str
     reference: str
 
@@ -30,31 +45,47 @@ def find_case_sheet(workbook: Workbook, path: str) -> Worksheet:
     """The sheet with the test cases: the one that opens first, or else the first with a column `review`."""
     sheets = [sheet for sheet in (workbook.active, *workbook.worksheets) if isinstance(sheet, Worksheet)]
     for sheet in sheets:
-        if "review" in read_header(sheet):
+        if "review" in read_header(sheet) and sheet.title != SHEET:
             return sheet
     found = "; ".join(f"{sheet.title!r}: {', '.join(read_header(sheet)) or 'none'}" for sheet in workbook.worksheets)
     raise InputError(f"no sheet of {path!r} has a column 'review' in row 1; there are, by sheet: {found}")
 
 
-def read_cases(sheet: Worksheet, path: str) -> list[Case]:
-    """The rows that have a review. Raises `InputError` where there is none, or a formula in its place."""
-    columns = read_header(sheet)
-    cases = []
+def read_cases(sheet: Worksheet, path: str, rows: Dataset | None = None, separator: str = "") -> list[Case]:
+    """The rows that have a review; `rows` is the split that drawn examples are of.
+
+    Where a cell could not hold a whole text of the split, the case has it. Raises `InputError` where there is no row
+    with a review, or a formula in its place.
+    """
+    columns, cases = read_header(sheet), []
     for row in range(2, sheet.max_row + 1):
-        texts = {"review": "", "reference": ""}
-        for name in texts:
-            if name not in columns:
-                continue
-            cell = sheet.cell(row, columns[name])
-            if cell.data_type == "f":
-                what_to_do = "put the text itself there"
-                raise InputError(f"row {row} of {path!r} has a formula as review or reference; {what_to_do}")
-            texts[name] = str(cell.value or "").strip()
+        texts = {name: read_text(sheet, row, columns.get(name), path) for name in ("review", "reference")}
         if re.search("[a-zA-Z0-9]", texts["review"]):
-            cases.append(Case(row, **texts))
+            number = sheet.cell(row, columns["row"]).value if "row" in columns else None
+            whole = restore_texts(texts, number, rows, separator)
+            cases.append(Case(row, fingerprint(texts["review"]), **whole))
     if not cases:
         raise InputError(f"the sheet {sheet.title!r} of {path!r} has no row with a review")
     return cases
+
+
+def read_text(sheet: Worksheet, row: int, column: int | None, path: str) -> str:
+    """A text of a case, empty where the sheet has no such column. Raises `InputError` for a formula."""
+    if column is None:
+        return ""
+    cell = sheet.cell(row, column)
+    if cell.data_type == "f":
+        raise InputError(f"row {row} of {path!r} has a formula as review or reference; put the text itself there")
+    return str(cell.value or "").strip()
+
+
+def restore_texts(texts: dict[str, str], number: Any, rows: Dataset | None, separator: str) -> dict[str, str]:
+    """The whole texts of the row of the data set that a case names, where its cells hold what they could of them."""
+    if rows is None or not isinstance(number, int) or not 0 <= number < len(rows):
+        return texts
+    example = read_example(rows[number], separator)
+    same = all(fit_text(text)[0].strip() == texts[name] for name, text in example.items())
+    return example if same else texts
 
 
 def add_case(path: str, values: dict[str, str]) -> int:
@@ -67,13 +98,13 @@ def add_case(path: str, values: dict[str, str]) -> int:
     workbook = open_workbook(path)
     sheet = find_case_sheet(workbook, path)
     columns = read_header(sheet)
-    last = max(cell.row for row in sheet.iter_rows() for cell in row if cell.value is not None)
+    last = find_last_row(sheet)
     for row in range(2, last + 1):
         if str(sheet.cell(row, columns["review"]).value or "").split() == values["review"].split():
             return row
     if values.get("reference") and "reference" not in columns:
         columns["reference"] = sheet.max_column + 1
-        mark_header(sheet.cell(1, columns["reference"], "reference"))
+        emphasize(sheet.cell(1, columns["reference"], "reference"), fill=True)
     for name, text in values.items():
         if len(text) > CELL_LIMIT:
             limit = f"the {name} has {len(text):,} characters, but a cell holds {CELL_LIMIT:,}"
@@ -87,8 +118,8 @@ def add_case(path: str, values: dict[str, str]) -> int:
     return last + 1
 
 
-def draw_examples(dataset_name: str, split: str, number: int, seed: int, separator: str) -> Workbook:
-    """A workbook with random rows of a processed data set, always the same rows for the same seed.
+def draw_examples(dataset_name: str, split: str, number: int, seed: int, separator: str) -> tuple[Workbook, Dataset]:
+    """A workbook with random rows of a processed data set, always the same rows for the same seed; and the whole split.
 
     Raises `InputError` where the data set has no such split or is not cleaned.
     """
@@ -101,11 +132,13 @@ def draw_examples(dataset_name: str, split: str, number: int, seed: int, separat
     if number > len(rows):
         print(f"The split {split!r} has only {len(rows):,} rows; all are taken.")
         number = len(rows)
-    examples = []
-    for row in sorted(random.Random(seed).sample(range(len(rows)), number)):
-        review = rows[row]["review"].replace(REVIEW_JOINER, f"\n{separator}\n")
-        examples.append({"row": row, "review": review, "reference": rows[row]["summary"]})
-    return new_workbook(examples)
+    drawn = sorted(random.Random(seed).sample(range(len(rows)), number))
+    return new_workbook([{"row": row} | read_example(rows[row], separator) for row in drawn], CASE_WIDTHS), rows
+
+
+def read_example(row: dict[str, str], separator: str) -> dict[str, str]:
+    """A row of a processed data set as a test case."""
+    return {"review": row["review"].replace(REVIEW_JOINER, f"\n{separator}\n"), "reference": row["summary"]}
 
 
 def name_source(dataset_name: str) -> str:
@@ -113,29 +146,74 @@ def name_source(dataset_name: str) -> str:
     return read_record(dataset_name).get("dataset_name") or public_name(dataset_name)
 
 
-def choose_target(test_cases: str, output: str | None, split: str | None) -> Path:
+def name_target(test_cases: str, output: str | None, split: str | None) -> Path:
     """The workbook that the results go to; `split` is that of drawn examples, None for test cases.
 
-    Raises `InputError` where it could not be saved, and where examples would take the place of the test cases.
+    Raises `InputError` where examples would take the place of the test cases.
     """
     source = Path(test_cases)
-    drawn = split is not None
-    target = Path(output or (f"eval_{split}.xlsx" if drawn else source))
-    if drawn and target.resolve() == source.resolve():
+    default = source.with_stem(f"{source.stem}_results") if split is None else Path(f"eval_{split}.xlsx")
+    target = Path(output) if output else default
+    if split is not None and target.resolve() == source.resolve():
         raise InputError(f"--num_examples never writes to the test cases {str(source)!r}; name another --output")
-    check_target(target)
     return target
 
 
-def continue_workbook(workbook: Workbook, source: str, target: Path) -> Workbook:
-    """The workbook in the file `target`, with everything that a person added to it, or else `workbook`.
+def name_log(target: Path) -> Path:
+    """The file beside a workbook that every text goes into as soon as it is written."""
+    return target.with_name(f"{target.stem}_outputs.jsonl")
 
-    Raises `InputError` where the file holds other test cases than `workbook`, so that nothing in it is lost.
+
+def open_cases(test_cases: str, target: Path) -> Workbook:
+    """The workbook with the test cases, where results go to `target`; only what is saved again could lose something."""
+    if Path(test_cases).exists() and target.resolve() == Path(test_cases).resolve():
+        return open_workbook(test_cases)
+    return open_copy(test_cases, quiet=target.exists())
+
+
+def continue_workbook(workbook: Workbook, source: str, target: Path) -> Workbook:
+    """The workbook in the file `target` with the cases of `workbook` that it lacks below its own, or else `workbook`.
+
+    What a person made of `target` stays: cases that `workbook` does not have (any more), and changed references.
     """
     if not target.exists() or target.resolve() == Path(source).resolve():
         return workbook
     there, name = open_workbook(str(target)), str(target)
-    wanted = sorted(case.review for case in read_cases(find_case_sheet(workbook, source), source))
-    if sorted(case.review for case in read_cases(find_case_sheet(there, name), name)) != wanted:
-        raise InputError(f"{name!r} exists and holds other test cases; name another file with --output")
+    new, old = find_case_sheet(workbook, source), find_case_sheet(there, name)
+    wanted, present = read_cases(new, source), {case.key: case for case in read_cases(old, name)}
+    added = [case for case in wanted if case.key not in present]
+    for case in added:
+        copy_row(new, case.row, old)
+    if added:
+        print(f"{len(added)} cases that {target} lacked are added at its end.")
+    others = present.keys() - {case.key for case in wanted}
+    if others:
+        print(f"{len(others)} cases of {target} are not in {source}; they stay. Delete their rows to leave them out.")
+    changed = [present[case.key].row for case in wanted if case.key in present and case.reference
+               and case.reference != present[case.key].reference]  # fmt: skip
+    if changed:
+        print(f"{target} keeps its own references in the rows {', '.join(map(str, changed))}; {source} has others.")
     return there
+
+
+def copy_row(source: Worksheet, row: int, target: Worksheet) -> None:
+    """Copy a row to the end of another sheet, into the columns with the same headers; those that it lacks are added."""
+    there, last = read_header(target), find_last_row(target)
+    for name, column in read_header(source).items():
+        if name not in there:
+            there[name] = target.max_column + 1
+            write_value(target.cell(1, there[name]), source.cell(1, column).value)
+            emphasize(target.cell(1, there[name]), fill=True)
+        old, new = source.cell(row, column), target.cell(last + 1, there[name])
+        new.value = old.value
+        if old.data_type == "f" and isinstance(old.value, str):
+            new.value = Translator(old.value, old.coordinate).translate_formula(new.coordinate)
+        new.data_type = old.data_type
+        new.font, new.fill, new.border = copy(old.font), copy(old.fill), copy(old.border)
+        new.alignment, new.number_format = copy(old.alignment), old.number_format
+    target.row_dimensions[last + 1].height = source.row_dimensions[row].height
+
+
+def find_last_row(sheet: Worksheet) -> int:
+    """The last row with something in it."""
+    return max(cell.row for row in sheet.iter_rows() for cell in row if cell.value is not None)

@@ -18,16 +18,9 @@ CUT_MARK = " [cut]"
 LAST_ROW = 1_048_576  # Excel's limit: rules for a column hold for rows that are added later too
 HIGHEST_ROW = 409  # points, Excel's limit
 LINE_HEIGHT = 15  # points
-TEXT_WIDTHS = {  # of columns whose texts decide how high a row is, in characters
-    "review": 90,
-    "reference": 60,
-    "base": 60,
-    "fine_tuned": 60,
-    "A": 60,
-    "B": 60,
-    "comment": 40,
-    "changed_since": 24,
-}
+NARROW = 11  # characters: the width of a column of numbers
+CASE_WIDTHS = {"row": 7, "case": 24, "review": 60, "reference": 40}  # characters
+CHOICE_TITLE = "Not one of the choices"  # by which we know our own drop-downs
 
 
 def find_sheet(workbook: Workbook, title: str) -> Worksheet | None:
@@ -40,18 +33,15 @@ def read_header(sheet: Worksheet) -> dict[str, int]:
     return {str(cell.value).strip().lower(): cell.column for cell in sheet[1] if cell.value is not None}
 
 
-def read_row(sheet: Worksheet, row: int, columns: dict[str, int], names: Iterable[str]) -> list[Any]:
-    """The values in the columns of these names."""
-    return [sheet.cell(row, columns[name]).value for name in names]
+def fit_text(text: str) -> tuple[str, int]:
+    """A text as a cell can hold it, cut with a mark at Excel's limit; how many characters had to be replaced."""
+    text, replaced = re.subn(FORBIDDEN, "\ufffd", re.sub("\r\n?", "\n", text))  # XML reads a return as a line break
+    return text if len(text) <= CELL_LIMIT else text[: CELL_LIMIT - len(CUT_MARK)] + CUT_MARK, replaced
 
 
 def write_text(cell: Cell, text: str) -> int:
-    """Put a text into a cell, never as a formula, cut with a mark at Excel's limit.
-
-    Returns how many characters had to be replaced because a workbook cannot hold them.
-    """
-    text, replaced = re.subn(FORBIDDEN, "\ufffd", re.sub("\r\n?", "\n", text))  # XML reads a return as a line break
-    cell.value = text if len(text) <= CELL_LIMIT else text[: CELL_LIMIT - len(CUT_MARK)] + CUT_MARK
+    """Put a text into a cell, never as a formula; returns how many characters had to be replaced."""
+    cell.value, replaced = fit_text(text)
     cell.data_type = "s"
     return replaced
 
@@ -64,39 +54,63 @@ def write_value(cell: Cell, value: Any) -> None:
         cell.value = value
 
 
-def new_workbook(rows: list[dict[str, Any]]) -> Workbook:
-    """A workbook with these rows, which have the same keys, as its sheet `examples`."""
+def new_workbook(rows: list[dict[str, Any]], widths: dict[str, float]) -> Workbook:
+    """A workbook with these rows, which have the same keys, as its sheet `examples`; `widths` are those of columns."""
     workbook = Workbook()
     sheet = workbook.active
     sheet.title = "examples"
-    columns = {name: column for column, name in enumerate(rows[0], start=1)}
-    for name, column in columns.items():
+    for column, name in enumerate(rows[0], start=1):
         sheet.cell(1, column, name)
         for number, row in enumerate(rows, start=2):
             write_value(sheet.cell(number, column), row[name])
-    style(sheet, columns)
-    fit_to_page(sheet)
+        style_column(sheet, column, widths.get(name, NARROW))
     return workbook
 
 
-def style(sheet: Worksheet, columns: dict[str, int], hidden: str = "") -> None:
-    """Make these columns readable: wrapped text, marked headers, and widths and row heights where none are set.
+def find_default_font(sheet: Worksheet) -> Font:
+    """The font of the cells of a workbook that have none of their own."""
+    return Cell(sheet, 1, 1).font
 
-    The column named `hidden` is hidden, unless somebody has set its width.
-    """
-    for name, column in columns.items():
-        if not has_width(sheet, column):
-            dimension = sheet.column_dimensions[get_column_letter(column)]
-            dimension.width = TEXT_WIDTHS.get(name, max(12, len(name) + 4))
-            dimension.hidden = name == hidden
-        for row in range(1, sheet.max_row + 1):
-            sheet.cell(row, column).alignment = Alignment(wrap_text=True, vertical="top")
-        mark_header(sheet.cell(1, column))
-    for row in range(2, sheet.max_row + 1):
-        lines = count_lines(sheet, row, columns)
-        if lines and sheet.row_dimensions[row].height is None:
-            sheet.row_dimensions[row].height = min(HIGHEST_ROW, LINE_HEIGHT * lines)
-    sheet.freeze_panes = sheet.freeze_panes or "A2"
+
+def emphasize(cell: Cell, fill: bool = False) -> None:
+    """Make a cell bold, in the font and size of all others; a header is also blue."""
+    font = find_default_font(cell.parent)
+    cell.font = Font(name=font.name, size=font.size, bold=True)
+    if fill:
+        cell.fill = PatternFill("solid", fgColor="DDE6F0")
+
+
+def style_column(sheet: Worksheet, column: int, width: float) -> None:
+    """Make a column readable: wrapped text, a marked header, and this width where none is set."""
+    if not has_width(sheet, column):
+        sheet.column_dimensions[get_column_letter(column)].width = width
+    for row in range(1, sheet.max_row + 1):
+        sheet.cell(row, column).alignment = Alignment(wrap_text=True, vertical="top")
+    emphasize(sheet.cell(1, column), fill=True)
+
+
+def fit_rows(sheet: Worksheet) -> None:
+    """Make the rows as high as their longest text needs, where no height is set; that of the header only grows."""
+    widths = {column: find_width(sheet, column) for column in range(1, sheet.max_column + 1)}
+    for row in range(1, sheet.max_row + 1):
+        texts = ((sheet.cell(row, column).value, width) for column, width in widths.items())
+        lines = max(count_lines(str(text or ""), width) for text, width in texts)
+        height, needed = sheet.row_dimensions[row].height, min(HIGHEST_ROW, LINE_HEIGHT * lines)
+        if (height is None and lines > 1) or (row == 1 and needed > (height or LINE_HEIGHT)):
+            sheet.row_dimensions[row].height = needed
+
+
+def count_lines(text: str, width: float) -> int:
+    """About how many lines a text takes in a column of this width in characters."""
+    return sum(1 + int(len(line) // (width - 1)) for line in text.split("\n"))
+
+
+def find_width(sheet: Worksheet, column: int) -> float:
+    """The width of a column in characters; one set for a group of columns holds for each."""
+    for dimension in sheet.column_dimensions.values():
+        if (dimension.min or 0) <= column <= (dimension.max or 0):
+            return dimension.width
+    return sheet.column_dimensions[get_column_letter(column)].width if has_width(sheet, column) else 13
 
 
 def has_width(sheet: Worksheet, column: int) -> bool:
@@ -106,32 +120,20 @@ def has_width(sheet: Worksheet, column: int) -> bool:
     return in_a_group or get_column_letter(column) in sheet.column_dimensions
 
 
-def count_lines(sheet: Worksheet, row: int, columns: dict[str, int]) -> int:
-    """How many lines the longest text of a row takes in its column; 0 without texts."""
-    most = 0
-    for name, column in columns.items():
-        text = sheet.cell(row, column).value
-        if name in TEXT_WIDTHS and text:
-            most = max(most, sum(1 + len(line) // TEXT_WIDTHS[name] for line in str(text).split("\n")))
-    return most
-
-
-def mark_header(cell: Cell) -> None:
-    """Make a header bold on blue."""
-    cell.font, cell.fill = Font(bold=True), PatternFill("solid", fgColor="DDE6F0")
-
-
-def add_choices(sheet: Worksheet, column: int, choices: tuple[str, ...]) -> None:
-    """A drop-down for a column, if it has none yet."""
+def add_choices(sheet: Worksheet, column: int, choices: str, names: Iterable[str]) -> None:
+    """A drop-down for a column; `choices` is a list in quotes or a range of cells, `names` is what it offers."""
     letter = get_column_letter(column)
-    there = [str(rule.sqref).partition(":")[0] for rule in sheet.data_validations.dataValidation]
-    if f"{letter}2" not in there:
-        cells, message = f"{letter}2:{letter}{LAST_ROW}", f"one of: {', '.join(choices)}"
-        rule = DataValidation("list", f'"{",".join(choices)}"', showErrorMessage=True, error=message, sqref=cells)
-        sheet.add_data_validation(rule)
+    message = f"one of: {', '.join(names)}"[:225]  # Excel's limit
+    cells = f"{letter}2:{letter}{LAST_ROW}"
+    rule = DataValidation("list", choices, showErrorMessage=True, errorTitle=CHOICE_TITLE, error=message, sqref=cells)
+    sheet.add_data_validation(rule)
 
 
 def fit_to_page(sheet: Worksheet) -> None:
-    """Print the sheet as wide as one page."""
-    sheet.page_setup.orientation, sheet.page_setup.fitToHeight = "landscape", 0
-    sheet.sheet_properties.pageSetUpPr = PageSetupProperties(fitToPage=True)
+    """Print the sheet as wide as one page, with the header on each, unless somebody has chosen how to print it."""
+    properties = sheet.sheet_properties.pageSetUpPr
+    if properties is None or not properties.fitToPage:
+        sheet.page_setup.orientation = "landscape"
+        sheet.page_setup.fitToWidth, sheet.page_setup.fitToHeight = 1, 0
+        sheet.sheet_properties.pageSetUpPr = PageSetupProperties(fitToPage=True)
+    sheet.print_title_rows = sheet.print_title_rows or "1:1"

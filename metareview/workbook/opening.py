@@ -16,7 +16,8 @@ from metareview.workbook.cells import find_sheet
 
 FIRST_CELLS = {  # by which we know our own sheets
     "summary": "Summary of the last run (this sheet is written anew by every run)",
-    "runs": "date",
+    "runs": "model",
+    "judgements": "kind",
 }
 PARTS = {  # what openpyxl may drop: files inside the workbook, by their names
     "pictures": r"xl/media/",
@@ -38,6 +39,23 @@ MARKS = {  # the same: marks inside its sheets and drawings
 
 def open_workbook(path: str) -> Workbook:
     """Raises `InputError` for a file that is missing or not a workbook, or that would lose something on saving."""
+    workbook, losses = read_workbook(path)
+    if losses:
+        what_to_do = "take them out, or copy the test cases into a new workbook"
+        raise InputError(f"{path!r} has {', '.join(losses)} that would be lost on saving; {what_to_do}")
+    return workbook
+
+
+def open_copy(path: str, quiet: bool = False) -> Workbook:
+    """A workbook that is to be saved elsewhere: what the copy will lack is said, and no reason to refuse."""
+    workbook, losses = read_workbook(path)
+    if losses and not quiet:
+        print(f"{path} has {', '.join(losses)} that the workbook with the results will lack; {path} stays as it is.")
+    return workbook
+
+
+def read_workbook(path: str) -> tuple[Workbook, list[str]]:
+    """A workbook, and what in it would not survive being saved. Raises `InputError` where it cannot be used."""
     if not Path(path).is_file():
         raise InputError(f"there is no workbook {path!r}; name one with --test_cases, or use --num_examples")
     try:
@@ -45,14 +63,11 @@ def open_workbook(path: str) -> Workbook:
         losses = find_losses(path)
     except Exception as error:  # openpyxl raises whatever zip, XML and its own parts raise
         raise InputError(f"{path!r} is no .xlsx workbook that can be read: {error}") from error
-    if losses:
-        what_to_do = "take them out, or copy the test cases into a new workbook"
-        raise InputError(f"{path!r} has {', '.join(losses)} that would be lost on saving; {what_to_do}")
     for title, first in FIRST_CELLS.items():
         sheet = find_sheet(workbook, title)
         if sheet and sheet["A1"].value != first:
             raise InputError(f"{path!r} has a sheet {sheet.title!r} of its own, where ours would go; rename it")
-    return workbook
+    return workbook, losses
 
 
 def find_losses(path: str) -> list[str]:

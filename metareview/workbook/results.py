@@ -1,154 +1,192 @@
-"""The columns beside the test cases: texts and scores, which each run writes anew, and judgements, which stay."""
+"""The columns beside the test cases: texts, judgements and scores of the models of this run, written anew each time.
 
-import hashlib
-import json
-from typing import Any
+They stand to the right of what belongs to a person, whose own columns never move. Judgements are filled in from where
+`judgements` keeps them.
+"""
 
+from openpyxl.comments import Comment
+from openpyxl.formatting.formatting import ConditionalFormattingList
 from openpyxl.formatting.rule import ColorScaleRule
 from openpyxl.utils import get_column_letter
 from openpyxl.worksheet.worksheet import Worksheet
 
-from metareview.cli import InputError
-from metareview.scoring import MODELS
+from metareview.scoring import Results
 from metareview.workbook.cases import Case
-from metareview.workbook.cells import LAST_ROW, add_choices, read_header, read_row, style, write_text
+from metareview.workbook.cells import (
+    CHOICE_TITLE,
+    LAST_ROW,
+    NARROW,
+    add_choices,
+    fit_rows,
+    fit_to_page,
+    style_column,
+    write_text,
+    write_value,
+)
+from metareview.workbook.judgements import (
+    NEITHER,
+    TIE,
+    ShownCase,
+    Store,
+    count_judgements,
+    decode,
+    find_uncounted,
+    find_unknown,
+    fingerprint,
+    make_key,
+    normalize,
+    read_store,
+    take,
+    write_store,
+)
+from metareview.workbook.layout import SCORES, Column, find_columns
 
-SCORES = {"rougeL": "0.000", "words": "0", "repetition": "0%", "stopped": "General"}  # of each model: number formats
-RESULT_COLUMNS = [*MODELS, *(f"{model}_{score}" for model in MODELS for score in SCORES)]
-PREFERENCES = (*MODELS, "tie", "neither")
 RATINGS = ("1", "2", "3", "4", "5")
-JUDGEMENTS = {"preferred": PREFERENCES, "rating_base": RATINGS, "rating_fine_tuned": RATINGS, "comment": ()}
-CHANGED = "changed_since"  # beside the judgement: that it is about other texts than those in its row
-CHANGED_NOTE = "texts changed since they were judged: judge again and empty this cell"
-JUDGED = "judged"  # hidden: fingerprints of the texts that were judged, and of the judgement
+WIDTHS = {"text": 45, "preferred": 14, "rating": 9, "comment": 40}
 COLOURS = {
     "rougeL": {
         "start_type": "min",
-        "start_color": "F8B4AB",
+        "start_color": "FFF8B4AB",
         "mid_type": "percentile",
         "mid_value": 50,
-        "mid_color": "FFFFFF",
+        "mid_color": "FFFFFFFF",
         "end_type": "max",
-        "end_color": "9FD5A5",
+        "end_color": "FF9FD5A5",
     },
     "repetition": {
         "start_type": "num",
         "start_value": 0,
-        "start_color": "FFFFFF",
+        "start_color": "FFFFFFFF",
         "end_type": "num",
         "end_value": 1,
-        "end_color": "F08070",
+        "end_color": "FFF08070",
     },
 }
 
 
-def place_results(sheet: Worksheet, path: str) -> dict[str, int]:
-    """Column numbers of results and judgements: those of an earlier run, or new ones to the right of everything else.
-
-    Raises `InputError` where a column has the name of one of ours without being ours: ours come with `judged`.
-    """
-    there, names = read_header(sheet), (*RESULT_COLUMNS, *JUDGEMENTS, CHANGED, JUDGED)
-    taken = [name for name in names if name.lower() in there]
-    if taken and JUDGED not in taken:
-        raise InputError(f"{path!r} has a column {taken[0]!r} of its own, where ours would go; rename or remove it")
-    end_widths(sheet)
-    columns, free = {}, sheet.max_column + 1
-    for name in names:
-        if name.lower() in there:
-            columns[name] = there[name.lower()]
-        else:
-            columns[name] = free
-            free += 1
-    for merged in sheet.merged_cells.ranges:
-        if any(merged.min_col <= column <= merged.max_col for column in columns.values()):
-            raise InputError(f"{path!r} has merged cells {merged.coord} where results go; take them apart")
-    return columns
-
-
-def end_widths(sheet: Worksheet) -> None:
-    """Let the widths of columns end where the cells end: LibreOffice sets one up to the last column of the sheet."""
-    last = sheet.max_column
-    for letter, width in list(sheet.column_dimensions.items()):
-        width.max = min(width.max or last, max(last, width.min or 0))
-        if (width.min or 0) > last:
-            del sheet.column_dimensions[letter]
-
-
-def fingerprint(*values: Any) -> str:
-    """A short hash by which texts and judgements are recognized; 3 and 3.0 are the same judgement."""
-    texts = [f"{value:g}" if isinstance(value, int | float) else str(value or "") for value in values]
-    return hashlib.sha256(json.dumps(texts).encode()).hexdigest()[:16]
-
-
-def find_judged(sheet: Worksheet, columns: dict[str, int], cases: list[Case]) -> dict[int, str]:
-    """The rows that a person has judged, each with the fingerprint of the texts that the judgement is about.
-
-    A judgement that differs from the one at the last run (more than by its comment) is about the texts that are there
-    now, and so is one whose note a person has emptied. Any other is about the same texts as at the last run.
-    """
-    judged = {}
+def read_shown(sheet: Worksheet, cases: list[Case], columns: dict[Column, int]) -> list[ShownCase]:
+    """What the sheet shows of our columns: of each case the texts and the judgements, with the notes on the texts."""
+    shown = []
     for case in cases:
-        values = read_row(sheet, case.row, columns, JUDGEMENTS)
-        if all(value is None for value in values):
-            continue
-        shown = fingerprint(*read_row(sheet, case.row, columns, MODELS))
-        noted, changed = read_row(sheet, case.row, columns, (JUDGED, CHANGED))
-        texts, _, judgement = str(noted or "").partition(" ")
-        differs = noted and judgement != fingerprint(*values[:-1])
-        emptied = texts != shown and not changed  # also where nothing is noted yet: the judgement is new
-        judged[case.row] = shown if differs or emptied else texts
-    return judged
+        one = ShownCase(case.row, case.key, {})
+        for (kind, model), column in columns.items():
+            cell = sheet.cell(case.row, column)
+            if kind == "text":
+                one.texts[model] = fingerprint(cell.value)
+                one.given["note", model] = cell.comment and cell.comment.text
+            elif kind in ("preferred", "rating", "comment"):
+                one.given[kind, model] = cell.value
+        shown.append(one)
+    return shown
 
 
-def note_judged(sheet: Worksheet, columns: dict[str, int], judged: dict[int, str]) -> None:
-    """Note beside each judgement what it is about, and whether that is what is in its row now."""
-    for row, texts in judged.items():
-        changed = texts != fingerprint(*read_row(sheet, row, columns, MODELS))
-        sheet.cell(row, columns[CHANGED]).value = CHANGED_NOTE if changed else None
-        judgement = fingerprint(*read_row(sheet, row, columns, JUDGEMENTS)[:-1])
-        sheet.cell(row, columns[JUDGED]).value = f"{texts} {judgement}"
+def read_judgements(sheet: Worksheet, cases: list[Case]) -> tuple[Store, list[str]]:
+    """All judgements, with those that the sheet shows now; and lines about those that do not count."""
+    store, shown = read_store(sheet.parent), read_shown(sheet, cases, find_columns(sheet))
+    found = {
+        "A rating that is not a number from 1 to 5 does not count": find_uncounted(shown),
+        "What is preferred is not the name of a model in the sheet": find_unknown(shown),
+        "The same text has several ratings, of which the first counts": take(store, shown),
+    }
+    return store, [f"{what}: rows {', '.join(map(str, rows))}." for what, rows in found.items() if rows]
 
 
 def write_results(
-    sheet: Worksheet, columns: dict[str, int], cases: list[Case], results: dict[str, list[dict[str, Any]]]
-) -> int:
-    """Write texts and scores into their columns, and nothing where a row has no case (any more); judgements stay.
+    sheet: Worksheet, columns: dict[Column, int], cases: list[Case], results: Results, store: Store
+) -> dict[str, dict[str, float | None]]:
+    """Write texts, scores and the judgements of the texts, and make them pleasant; returns what is judged, by model.
 
-    `results` has a dictionary with `text` and SCORES for each case, by model. Returns how many characters had to be
-    replaced because a workbook cannot hold them.
+    Where judgements of these cases are kept for other texts than those shown, it is said.
     """
-    judged, replaced = find_judged(sheet, columns, cases), 0
-    for header, column in columns.items():
-        sheet.cell(1, column).value = header
-    for header in RESULT_COLUMNS:
+    if replaced := write_texts(sheet, columns, cases, results):
+        print(f"{replaced} characters that a workbook cannot hold are replaced in it; the .jsonl file has them.")
+    shown = fill_judgements(sheet, columns, cases, store)
+    if hidden := count_hidden(store, shown):
+        print(f"{hidden} judgments are of texts, or sets of texts, that are not in the sheet now; they are kept.")
+    style_results(sheet, columns, store)
+    return count_judgements(shown, [model for kind, model in columns if kind == "text"])
+
+
+def write_texts(sheet: Worksheet, columns: dict[Column, int], cases: list[Case], results: Results) -> int:
+    """Write texts and scores into their columns, and nothing where a row has no case (any more).
+
+    Returns how many characters had to be replaced because a workbook cannot hold them.
+    """
+    replaced = 0
+    for (kind, model), column in columns.items():
+        if kind != "text" and kind not in SCORES:
+            continue
         for row in range(2, sheet.max_row + 1):
-            sheet.cell(row, columns[header]).value = None
-    for model in MODELS:
+            sheet.cell(row, column).value = None
         for case, result in zip(cases, results[model], strict=True):
-            replaced += write_text(sheet.cell(case.row, columns[model]), result["text"])
-            for score, number_format in SCORES.items():
-                value = result.get(score)
-                if isinstance(value, bool):
-                    value = "yes" if value else "no"
-                cell = sheet.cell(case.row, columns[f"{model}_{score}"])
-                cell.value, cell.number_format = value, number_format
-    note_judged(sheet, columns, judged)
-    style(sheet, columns, hidden=JUDGED)
-    add_rules(sheet, columns)
+            cell, value = sheet.cell(case.row, column), result[kind]
+            if kind == "text":
+                replaced += write_text(cell, value)
+            else:
+                cell.value = {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
+                cell.number_format = SCORES[kind]
     return replaced
 
 
-def add_rules(sheet: Worksheet, columns: dict[str, int]) -> None:
-    """A filter, colours on the scores (both models on one scale) and drop-downs for judgements, once each."""
+def fill_judgements(sheet: Worksheet, columns: dict[Column, int], cases: list[Case], store: Store) -> list[ShownCase]:
+    """Show beside the texts what is kept of them; a cell that says so already is not touched. Returns what is shown."""
+    shown = read_shown(sheet, cases, columns)
+    for case in shown:
+        for (kind, model), value in case.given.items():
+            kept = decode(case, kind, store.get(make_key(case, kind, model)))
+            if normalize(kind, value) == kept:
+                continue
+            if kind == "note":
+                cell = sheet.cell(case.row, columns["text", model])
+                cell.comment = Comment(kept, "") if kept else None
+            else:
+                write_value(sheet.cell(case.row, columns[kind, model]), kept)
+            case.given[kind, model] = kept
+    return shown
+
+
+def style_results(sheet: Worksheet, columns: dict[Column, int], store: Store) -> None:
+    """Keep the layout, and make our columns pleasant: widths, drop-downs, colours, a filter, how they print."""
+    models = [model for kind, model in columns if kind == "text"]
+    choices = [*models, TIE, NEITHER]
+    layout = {column: sheet.cell(1, place).value for column, place in columns.items()}
+    preferences = write_store(sheet.parent, store, layout, choices)
+    rules = sheet.data_validations.dataValidation
+    sheet.data_validations.dataValidation = [rule for rule in rules if rule.errorTitle != CHOICE_TITLE]
+    for (kind, _), place in columns.items():
+        style_column(sheet, place, WIDTHS.get(kind, NARROW))
+        if kind == "preferred":
+            add_choices(sheet, place, preferences, choices)
+        elif kind == "rating":
+            add_choices(sheet, place, f'"{",".join(RATINGS)}"', RATINGS)
+    colour_scores(sheet, columns)
+    fit_rows(sheet)
+    sheet.freeze_panes = sheet.freeze_panes or "B2"
     there = sheet.auto_filter.ref
     if not sheet.tables and (there is None or there.startswith("A1:")):  # that of an earlier run grows
         sheet.auto_filter.ref = f"A1:{get_column_letter(sheet.max_column)}{sheet.max_row}"
-    coloured = [str(rule.sqref).partition(":")[0] for rule in sheet.conditional_formatting]
+    if not sheet.print_area or "!$A$1:" in sheet.print_area:  # without the scores, so that it can be read
+        sheet.print_area = f"A1:{get_column_letter(columns['comment', ''])}{sheet.max_row}"
+    fit_to_page(sheet)
+
+
+def colour_scores(sheet: Worksheet, columns: dict[Column, int]) -> None:
+    """Colours on the scores, all models on one scale, in the place of those of the last run."""
+    ours, rules = {scale["end_color"][2:] for scale in COLOURS.values()}, ConditionalFormattingList()
+    for cells in sheet.conditional_formatting:
+        for rule in cells.rules:
+            if not (rule.colorScale and rule.colorScale.color[-1].rgb[2:] in ours):
+                rules.add(str(cells.sqref), rule)
+    sheet.conditional_formatting = rules
     for score, colours in COLOURS.items():
-        letters = [get_column_letter(columns[f"{model}_{score}"]) for model in MODELS]
-        if f"{letters[0]}2" not in coloured:
+        letters = [get_column_letter(place) for (kind, _), place in columns.items() if kind == score]
+        if letters:
             cells = " ".join(f"{letter}2:{letter}{LAST_ROW}" for letter in letters)
-            sheet.conditional_formatting.add(cells, ColorScaleRule(**colours))
-    for name, choices in JUDGEMENTS.items():
-        if choices:
-            add_choices(sheet, columns[name], choices)
+            rules.add(cells, ColorScaleRule(**colours))
+
+
+def count_hidden(store: Store, shown: list[ShownCase]) -> int:
+    """How many ratings and preferences of these cases are kept for texts, or sets of texts, that are not shown."""
+    keys = {make_key(case, kind, model) for case in shown for kind, model in case.given}
+    reviews = {case.review for case in shown}
+    return sum(key[0] in ("rating", "preferred") and key[1] in reviews and key not in keys for key in store)

@@ -1,92 +1,49 @@
-"""The sheets `summary` and `runs`: what came out of the last run, and a line for each run so far."""
+"""The sheet `summary`: which model is better and how sure that is; means, a person's ratings, charts."""
 
 import time
 from typing import Any
 
-from openpyxl import Workbook
-from openpyxl.chart import BarChart, Reference, Series
-from openpyxl.styles import Alignment, Font
+from openpyxl.styles import Alignment
 from openpyxl.utils import get_column_letter, quote_sheetname
 from openpyxl.worksheet.worksheet import Worksheet
 
-from metareview.hub import public_name
-from metareview.model import find_model_revision
-from metareview.prompts import PROMPTS
-from metareview.scoring import MODELS, Estimate
-from metareview.tokenization import TokenizationArguments
-from metareview.workbook.cells import find_sheet, fit_to_page, mark_header, read_header, write_value
+from metareview.scoring import METRICS, ROUGE, Averages, find_metrics
+from metareview.workbook.cells import emphasize, find_sheet, fit_to_page, read_header, write_value
+from metareview.workbook.charts import draw_losses, draw_rouge
+from metareview.workbook.judgements import HIGHEST, LOWEST, NEITHER, TIE
+from metareview.workbook.layout import Column
 from metareview.workbook.opening import FIRST_CELLS
-from metareview.workbook.results import CHANGED, PREFERENCES
+from metareview.workbook.runs import NUMBER_FORMATS
 
-NUMBER_FORMATS = {".3f": "0.000", ".2f": "0.00", ".1f": "0.0", ".0f": "0", ".0%": "0%"}  # Python's, Excel's
 NOTES = (
-    "from, to: the 95 % interval over cases; another training run would differ too, which it does not show.",
-    "lead: the opening words of each review in equal parts, as many as the reference has.",
+    "from, to: the 95% interval of the mean over the cases. Training again with another seed would differ too, which "
+    "it does not show; of several seeds, from and to are the lowest and the highest.",
+    "lead: the opening words of each review in equal parts, as many as the reference has. ROUGE: F1 with stemming. "
+    "repetition: 4-grams that repeat an earlier one. copied: words in fragments of 4 or more from a review.",
 )
+RATINGS = {"preferred": "0", "mean rating": "0.0", "rated": "0"}  # columns of a person's judgements: number formats
+WIDTHS = (42, 64)  # of the first column, at least and at most, in characters
 
 
-def describe_run(
-    settings: dict[str, TokenizationArguments],
-    decoding: str,
-    data: dict[str, Any],
-    averages: dict[str, dict[str, Estimate]],
-) -> dict[str, Any]:
-    """A line of the sheet `runs`: models, prompt, decoding, data and the mean of each metric of each system.
-
-    `settings` says how each of MODELS was prompted; `data` has the columns that say what the cases were.
-    """
-    run: dict[str, Any] = {"date": time.strftime("%Y-%m-%d %H:%M:%S")}
-    for system in MODELS:
-        name = settings[system].model_name_or_path
-        run |= {system: public_name(name), f"{system}_revision": find_model_revision(name)}
-    template = settings["fine_tuned"].prompt_template
-    names = {text: name for name, text in PROMPTS.items()}
-    run |= {"prompt": names.get(template, template), "decoding": decoding, **data}
-    for system, metrics in averages.items():
-        run |= {f"{system} {name}": estimate[0] for name, estimate in metrics.items()}
-    return run
-
-
-def append_run(workbook: Workbook, figures: dict[str, Any]) -> None:
-    """A line in the sheet `runs`: never overwritten; a figure without a column gets one on the right."""
-    sheet = find_sheet(workbook, "runs") or workbook.create_sheet("runs")
-    columns = {cell.value: cell.column for cell in sheet[1] if cell.value is not None}
-    row = max(2, sheet.max_row + 1)
-    for name, value in figures.items():
-        if name not in columns:
-            columns[name] = max(columns.values(), default=0) + 1
-            mark_header(sheet.cell(1, columns[name], name))
-            sheet.column_dimensions[get_column_letter(columns[name])].width = max(12, len(name) + 2)
-        cell = sheet.cell(row, columns[name])
-        write_value(cell, value)
-        cell.number_format = "0.000" if isinstance(cell.value, float) else "General"
-    sheet.freeze_panes = "B2"
-    fit_to_page(sheet)
-
-
-def describe_results(run: dict[str, Any], verdicts: list[str], weakest: str) -> list[str]:
-    """The sentences above the table of `summary`; `run` is the line of the sheet `runs`."""
-    split = f", split {run['split']}" if run["split"] else ""
-    return [
-        f"{run['date']}: {run['fine_tuned']} against {run['base']}, prompt {run['prompt']!r}.",
-        f"{run['cases']} cases of {run['data']}{split}.",
-        *verdicts,
-        weakest,
-        *NOTES,
-    ]
+def describe_test(test: dict[str, Any]) -> str:
+    """When and on what models were compared; `test` has data, split and cases."""
+    split = f", split {test['split']}" if test["split"] else ""
+    return f"{time.strftime('%Y-%m-%d %H:%M')}: {test['cases']} cases of {test['data']}{split}."
 
 
 def write_summary(
     cases: Worksheet,
     sentences: list[str],
-    metrics: dict[str, tuple[str, str]],
-    averages: dict[str, dict[str, Estimate]],
-    columns: dict[str, int],
+    averages: Averages,
+    spread: Averages,
+    columns: dict[Column, int],
+    losses: dict[str, list[list[float]] | None],
 ) -> None:
-    """Write the sheet `summary` anew: sentences, a table of means and intervals, live ratings, and a chart of ROUGE.
+    """Write the sheet anew: sentences, a table with a row for each system, live ratings, charts.
 
-    `cases` is the sheet with the test cases, `columns` the columns of results in it. `metrics` has a title and a format
-    for each metric, ROUGE-1, 2 and L first; `averages` has mean, from and to of each metric, by system.
+    `cases` is the sheet with the test cases, `columns` are ours in it. `averages` has mean, from and to of each metric
+    by system, `spread` the same over seeds, `losses` pairs of epoch and validation loss by model, None
+    where they are not known.
     """
     workbook = cases.parent
     place = len(workbook.sheetnames)
@@ -94,79 +51,110 @@ def write_summary(
         place = workbook.index(old)
         workbook.remove(old)
     sheet = workbook.create_sheet("summary", place)
-    for line in (FIRST_CELLS["summary"], *sentences):
-        sheet.append([line])
-    top = len(sentences) + 3
-    below = top + len(metrics) + 2
-    write_averages(sheet, top, metrics, averages)
-    for row, (number_format, values) in enumerate(rating_formulas(cases, columns), start=below):
-        write_line(sheet, row, values, number_format)
-    for header in (*sheet[top], *sheet[below + 1][: 1 + len(PREFERENCES)]):
-        mark_header(header)
-    sheet["A1"].font, sheet.cell(below, 1).font = Font(bold=True, size=14), Font(bold=True)
-    sheet.column_dimensions["A"].width = 48
+    lines = [FIRST_CELLS["summary"], *filter(None, sentences)]
+    losses = {model: points for model, points in losses.items() if points}
+    for row, line in enumerate(lines, start=1):
+        write_value(sheet.cell(row, 1), line)
+    emphasize(sheet["A1"])
+    top = len(lines) + 2
+    write_averages(sheet, top, averages, spread)
+    write_ratings(sheet, top, list(averages), cases, columns)
+    below = top + len(averages) + len(spread) + 2
+    for row, note in enumerate(NOTES, start=below):
+        write_value(sheet.cell(row, 1), note)
+    below = place_charts(sheet, top, below + len(NOTES) + 1, averages, losses)
+    longest = max(map(len, [*averages, *spread]))
+    sheet.column_dimensions["A"].width = min(max(WIDTHS[0], longest), WIDTHS[1])
     for column in range(2, sheet.max_column + 1):
-        sheet.column_dimensions[get_column_letter(column)].width = 11
-    sheet.add_chart(draw_rouge(sheet, top), f"A{below + 7}")
+        sheet.column_dimensions[get_column_letter(column)].width = 10
+    sheet.sheet_view.showGridLines = False
     fit_to_page(sheet)
 
 
-def write_averages(
-    sheet: Worksheet, top: int, metrics: dict[str, tuple[str, str]], averages: dict[str, dict[str, Estimate]]
-) -> None:
-    """The table of means and intervals: its header in row `top`, and three columns for each system."""
-    header = [""]
-    for system in averages:
-        header += [system, "from", "to"]
-    write_line(sheet, top, header)
-    for row, (name, (title, form)) in enumerate(metrics.items(), start=top + 1):
-        values: list[Any] = [title]
-        for estimates in averages.values():
-            values += estimates.get(name, (None, None, None))
-        write_line(sheet, row, values, NUMBER_FORMATS[form])
+def write_averages(sheet: Worksheet, top: int, averages: Averages, spread: Averages) -> None:
+    """The table of means: its header in row `top`; ROUGE with from and to."""
+    header, formats = ["model"], ["General"]
+    for name in find_metrics(averages):
+        title, form = METRICS[name]
+        more = ["from", "to"] if name in ROUGE else []
+        header += [title, *more]
+        formats += [NUMBER_FORMATS[form]] * (1 + len(more))
+    write_line(sheet, top, header, formats)
+    for row, (system, estimates) in enumerate({**averages, **spread}.items(), start=top + 1):
+        values: list[Any] = [system]
+        for name in find_metrics(averages):
+            estimate = estimates.get(name, (None, None, None))
+            values += estimate if name in ROUGE else estimate[:1]
+        write_line(sheet, row, values, formats)
+    for cell in sheet[top]:
+        emphasize(cell, fill=True)
 
 
-def write_line(sheet: Worksheet, row: int, values: list[Any], number_format: str = "General") -> None:
-    """A title, and figures of one number format to the right of it."""
-    for column, value in enumerate(values, start=1):
-        cell = sheet.cell(row, column, value)
+def write_line(sheet: Worksheet, row: int, values: list[Any], formats: list[str], first: int = 1) -> None:
+    """Values, each in its number format, from the column `first` on."""
+    for column, (value, number_format) in enumerate(zip(values, formats, strict=True), start=first):
+        cell = sheet.cell(row, column)
+        if isinstance(value, str) and value.startswith("="):
+            cell.value = value  # one of our own formulas
+        else:
+            write_value(cell, value)
         cell.number_format = number_format
         cell.alignment = Alignment(horizontal="left" if column == 1 else "right")
 
 
-def rating_formulas(sheet: Worksheet, columns: dict[str, int]) -> list[tuple[str, list[str]]]:
-    """What a person has judged so far, in lines with number formats: formulas that change while one judges.
+def write_ratings(sheet: Worksheet, top: int, systems: list[str], cases: Worksheet, columns: dict[Column, int]) -> None:
+    """To the right of the table, what a person has judged of each model, in formulas that change while one judges."""
+    first = sheet.max_column + 2
+    write_line(sheet, top, list(RATINGS), ["General"] * len(RATINGS), first)
+    for column in range(first, first + len(RATINGS)):
+        emphasize(sheet.cell(top, column), fill=True)
+    for row, system in enumerate(systems, start=top + 1):
+        if ("text", system) in columns:
+            formulas = rating_formulas(cases, columns, system)
+            write_line(sheet, row, formulas, list(RATINGS.values()), first)
+    preferred = find_cells(cases, columns["preferred", ""])
+    for row, choice in enumerate((TIE, NEITHER), start=top + 1 + len(systems)):
+        write_line(sheet, row, [choice, f'=SUMPRODUCT(--({preferred}="{choice}"))'], ["General", "0"], first - 1)
 
-    Judgements of texts that have changed since do not count.
-    """
 
-    def cells(name: str) -> str:
-        letter = get_column_letter(columns[name])
-        return f"{quote_sheetname(sheet.title)}!${letter}$2:${letter}${max(3, sheet.max_row)}"
+def find_cells(sheet: Worksheet, column: int) -> str:
+    """The cells of a column below the header, for a formula."""
+    letter = get_column_letter(column)
+    return f"{quote_sheetname(sheet.title)}!${letter}$2:${letter}${max(3, sheet.max_row)}"
 
-    columns = columns | {"review": read_header(sheet)["review"]}
-    valid = f'({cells(CHANGED)}="")*({cells("review")}<>"")'
-    preferred = [f'=SUMPRODUCT(({cells("preferred")}="{name}")*{valid})' for name in PREFERENCES]
-    rated = [f"SUMPRODUCT(ISNUMBER({cells(f'rating_{model}')})*{valid})" for model in MODELS]
-    sums = [f"SUMPRODUCT({valid},{cells(f'rating_{model}')})" for model in MODELS]
-    means = [f'=IF({number}=0,"-",{total}/{number})' for number, total in zip(rated, sums, strict=True)]
+
+def rating_formulas(sheet: Worksheet, columns: dict[Column, int], model: str) -> list[str]:
+    """How often a model is preferred; its mean rating and how many of its texts are rated, from 1 to 5 in a case."""
+    name, preferred = model.replace('"', '""'), find_cells(sheet, columns["preferred", ""])
+    ratings, reviews = find_cells(sheet, columns["rating", model]), find_cells(sheet, read_header(sheet)["review"])
+    counted = f'{ratings},">={LOWEST}",{ratings},"<={HIGHEST}",{reviews},"<>"'
     return [
-        ("General", ["Judged by a person, in the columns preferred and rating_... beside the texts"]),
-        ("General", ["", *PREFERENCES]),
-        ("0", ["preferred", *preferred]),
-        ("0.0", ["mean rating, 1 to 5", *means]),
-        ("0", ["cases rated", *(f"={number}" for number in rated)]),
-        ("0", ["judged, but the texts changed since: not counted", f'=SUMPRODUCT(--({cells(CHANGED)}<>""))']),
+        f'=SUMPRODUCT(--({preferred}="{name}"))',
+        f'=IF(COUNTIFS({counted})=0,"",AVERAGEIFS({ratings},{counted}))',
+        f"=COUNTIFS({counted})",
     ]
 
 
-def draw_rouge(sheet: Worksheet, top: int) -> BarChart:
-    """Bars: the means of ROUGE-1, 2 and L, in the three rows below `top`, of each system that has a column there."""
-    chart = BarChart()
-    chart.title, chart.height, chart.width = "Mean ROUGE (F1)", 7.5, 18
-    chart.x_axis.delete = chart.y_axis.delete = False  # else newer programs show no axis
-    for cell in sheet[top]:
-        if cell.value not in (None, "", "from", "to"):
-            chart.append(Series(Reference(sheet, cell.column, top + 1, cell.column, top + 3), title=cell.value))
-    chart.set_categories(Reference(sheet, 1, top + 1, 1, top + 3))
-    return chart
+def place_charts(sheet: Worksheet, top: int, row: int, averages: Averages, losses: dict[str, list[list[float]]]) -> int:
+    """The charts from this row on, side by side, and below them the figures that they need; returns the next row."""
+    models = len(averages)
+    height = max(7.5, 2.5 + 1.1 * models)  # cm
+    if find_metrics(averages)[0] in ROUGE:
+        sheet.add_chart(draw_rouge(sheet, top, models, height), f"A{row}")
+    if not losses:
+        return row
+    below = row + int(height * 2) + 2
+    write_value(sheet.cell(below, 1), "Validation loss while training, which the chart shows")
+    emphasize(sheet.cell(below, 1))
+    write_losses(sheet, below + 1, losses)
+    sheet.add_chart(draw_losses(sheet, below + 1, losses, height), f"G{row}")
+    return below + 2 * len(losses) + 1
+
+
+def write_losses(sheet: Worksheet, top: int, losses: dict[str, list[list[float]]]) -> None:
+    """For each model a row of epochs and a row of the validation losses at them."""
+    for number, (model, points) in enumerate(losses.items()):
+        for offset, title in enumerate((f"{model}: epoch", "loss")):
+            values = [title, *(point[offset] for point in points)]
+            form = ("0.00", "0.000")[offset]
+            write_line(sheet, top + 2 * number + offset, values, ["General", *[form] * len(points)])

@@ -1,0 +1,56 @@
+"""What one sees of a training: one bar, and a short line for each loss."""
+
+from typing import Any
+
+from tqdm import tqdm
+from transformers import TrainingArguments
+from transformers.trainer_callback import TrainerCallback, TrainerControl, TrainerState
+
+
+def describe_log(logs: dict[str, float], state: TrainerState) -> str | None:
+    """A line for the losses that the Trainer logs; None for what it logs besides them."""
+    where = f"step {state.global_step} of {state.max_steps}, epoch {state.epoch:.2f}"
+    if "eval_loss" in logs:
+        return f"{where}: validation loss {logs['eval_loss']:.4f}"
+    if "loss" in logs:
+        return f"{where}: loss {logs['loss']:.4f}"
+    return None
+
+
+class Progress(TrainerCallback):
+    """Takes the place of the Trainer's own bars, one for the run and one for each evaluation, and of its raw logs."""
+
+    def __init__(self) -> None:
+        self.bar: tqdm | None = None
+        self.evaluating = False
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        if state.is_world_process_zero:
+            disable = args.disable_tqdm
+            self.bar = tqdm(
+                desc="Train", total=state.max_steps, initial=state.global_step, unit=" steps", disable=disable
+            )
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        if self.bar is not None:
+            self.bar.update(1)
+
+    def on_prediction_step(self, *_: Any, **__: Any) -> None:
+        if self.bar is not None and not self.evaluating:
+            self.bar.set_description("Evaluate")
+        self.evaluating = True
+
+    def on_evaluate(self, *_: Any, **__: Any) -> None:
+        if self.bar is not None:
+            self.bar.set_description("Train")
+        self.evaluating = False
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, float], **_: Any
+    ) -> None:
+        if state.is_world_process_zero and (line := describe_log(logs, state)):
+            tqdm.write(line)
+
+    def on_train_end(self, *_: Any, **__: Any) -> None:
+        if self.bar is not None:
+            self.bar.close()
