@@ -102,7 +102,8 @@ def check_output_folder(folder: Path) -> None:
     """
     names = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
     ours = {TRAINING_RECORD, UNDER_WAY, ".new"} & names or any(folder.glob(f"*checkpoint*/{RUN_SETTINGS}"))
-    if folder.is_file() or (names - {".cache", "runs"} and not ours):
+    others = {name for name in names if name != "runs" and not name.startswith(".")}
+    if folder.is_file() or (others and not ours):
         raise InputError(f"{str(folder)!r} exists and holds something else; nothing was written. Choose another folder")
     there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     if not os.access(there, os.W_OK):
