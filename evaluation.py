@@ -88,13 +88,13 @@ class EvaluationArguments(HubArguments):
     prompt: str | None = flag(
         None, help="one in metareview/prompts.py; default: that of the training", topic="The texts"
     )
-    blind: bool = flag(False, help="also write a copy that hides who wrote what, and its key", topic="Judging")
+    blind: bool = flag(False, help="also write a copy that hides who wrote what", topic="Judging")
     unblind: bool = flag(False, help="write no texts; take the judgments from that copy", topic="Judging")
     reviews: list[str] | None = flag(
         None, help="files with a review each, or with --- between several; - is standard input", topic="One paper"
     )
     forum: str | None = flag(None, help="a paper on OpenReview: its address or id", topic="One paper")
-    save: bool = flag(False, help="add the case to the workbook TEST_CASES", topic="One paper")
+    save: bool = flag(False, help="add the case to the workbook TEST_CASES, and keep the draft", topic="One paper")
     hub_model_id: str | None = flag(None, help="default: where the model was pushed to", topic="Publishing")
 
     def __post_init__(self) -> None:
@@ -169,10 +169,10 @@ def main() -> None:
     # 4. Write the workbook and print what came out.
     test = {"data": data, "split": split, "cases": len(cases)}
     judged = write_results(sheet, columns, cases, results, store)
-    write_runs(workbook, describe_runs(variants, test, averages, judged))
     losses = {model.name: model.record.get("validation_losses") for model in models}
     sentences = [describe_test(test), *found, weakest, *uncounted]
     write_summary(sheet, sentences, averages, average_seeds(averages, groups), columns, losses)
+    write_runs(workbook, describe_runs(variants, test, averages, judged))
     target = save_unless_changed(workbook, target, seen)
     print(format_table(tabulate(averages)), *found, *uncounted, *describe_judgements(judged), sep="\n")
     print(f"The texts side by side, to read and to rate: {target}")

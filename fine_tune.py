@@ -34,7 +34,8 @@ from metareview.checkpoints import (
     load_state,
 )
 from metareview.cli import flag, parse_flags, run
-from metareview.examples import follow_data, load_examples
+from metareview.examples import follow_data, load_examples, shared_folder
+from metareview.files import remove
 from metareview.hub import open_repository
 from metareview.model import TRAINING_RECORD, prepare_model
 from metareview.plan import print_plan
@@ -128,7 +129,8 @@ def main() -> None:
     check_output_folder(folder)
     arguments.output_dir = str(folder)
     if is_finished(arguments, folder, settings):
-        print(f"{folder} holds the finished model of these settings. Next: python evaluation.py. Anew: --restart")
+        print(f"{folder} holds the finished model of these settings; to train it again: --restart")
+        print(f"Next: python evaluation.py --models {folder}")
         return
     with arguments.main_process_first(local=False):
         name = arguments.hub_model_id or folder.resolve().name
@@ -137,6 +139,7 @@ def main() -> None:
         start = find_start(arguments, folder, settings, checkpoints_to)
     state = load_state(start)
     print(describe_start(state, start, steps) if start else f"A new run of {steps} steps: {folder}")
+    print(f"Texts of {record['dataset_name']}, cleaned to {record.get('keep', 'whatever they hold')}")
 
     # 3. Train, from the checkpoint or from the base.
     stop, keeper = Stop(), CheckpointKeeper(settings, arguments.checkpoints_kept)
@@ -177,6 +180,7 @@ def main() -> None:
     texts = {TRAINING_RECORD: json.dumps(record, indent=2) + "\n", "README.md": str(card)}
     names = save_result(model, tokenizer, texts, state.log_history, arguments.max_new_tokens, folder)
     finish(folder)
+    remove(shared_folder(arguments))  # all processes have read it
     print(describe_results(record["results"], speed))
     print(f"Model: {folder} ({f'the best, from {best.name}' if best else 'as it was at the end'})")
 
@@ -187,7 +191,7 @@ def main() -> None:
     if repo_id:
         push_model(names, folder, repo_id, arguments.hub_private_repo)
         print(f"Pushed {repo_id} to the Hub: model, tokenizer, card, curve")
-    print("Next: python evaluation.py")
+    print(f"Next: python evaluation.py --models {folder}")
 
 
 if __name__ == "__main__":

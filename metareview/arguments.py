@@ -97,6 +97,10 @@ class SummaryTrainingArguments(TokenizationArguments, HubArguments, TrainingArgu
             raise ValueError(
                 "--save_total_limit must be at least 2: while one is written, the other is the one to go on from"
             )
+        if self.dataloader_persistent_workers:
+            raise ValueError(
+                "--dataloader_persistent_workers does nothing here: a batch is padded in no time; leave it out"
+            )
         if self.save_strategy == "best":
             raise ValueError("--save_strategy must be no, steps or epoch, got best; the best one is kept with each")
         if self.metric_for_best_model != "eval_loss":

@@ -27,6 +27,12 @@ def follow_data(arguments: SummaryTrainingArguments) -> None:
         raise InputError(f"--max_new_tokens must be at most --max_summary_tokens ({arguments.max_summary_tokens})")
 
 
+def shared_folder(arguments: SummaryTrainingArguments) -> Path:
+    """Where the first of several processes leaves what it has tokenized, for the others to read."""
+    tokenized_dir = Path(arguments.tokenized_dir)
+    return tokenized_dir.with_name(f".{tokenized_dir.name}.shared")
+
+
 def load_texts(name: str) -> DatasetDict:
     """The cleaned texts in a folder or on the Hub, empty where a folder is not there. Raises `InputError`."""
     if not Path(name).exists() and "/" not in name:
@@ -61,8 +67,7 @@ def load_examples(
         unfit = f", and {arguments.tokenized_dir!r} does not fit: it differs in {differences}" if saved else ""
         raise InputError(f"there is no {name!r} here{unfit}. First: python processing_meta_review.py")
 
-    tokenized_dir = Path(arguments.tokenized_dir)
-    shared = str(tokenized_dir.with_name(f".{tokenized_dir.name}.shared"))  # from the first process to the others
+    shared = str(shared_folder(arguments))
     if arguments.process_index > 0:
         return load_source(shared), read_record(shared)
     why = f"{arguments.tokenized_dir} differs in {differences}" if saved else f"there is no {arguments.tokenized_dir}"

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard
+from yaml import YAMLError
 
 from metareview.cli import InputError, format_table
 from metareview.files import replacing
@@ -80,7 +81,7 @@ def save_scores(model: Variant, test: dict[str, Any], averages: Averages, verdic
         add_scores(card, test, model, averages, verdict)
         with replacing(path) as new:
             new.write_text(str(card), encoding="utf-8")
-    except (OSError, ValueError) as error:  # the results are worth more than the card
+    except (OSError, ValueError, YAMLError) as error:  # the results are worth more than the card
         print(f"The scores are not in {path}: {' '.join(str(error).split())[:200]}")
 
 

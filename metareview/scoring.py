@@ -183,9 +183,11 @@ def compare_models(results: Results, groups: dict[str, str]) -> list[str]:
         means[name_group(group, models)] = [{"rougeL": sum(scores) / len(scores)} for scores in known]
     pairs, found = list(combinations(means, 2)), []
     for one, other in pairs:
+        if sum(find_differences(means, one, other)) < 0:
+            one, other = other, one
         verdict, figures = judge(estimate(find_differences(means, one, other), len(pairs)))
-        if verdict != "not better than":
-            found.append(f"{one} is {verdict} {other} (ROUGE-L {figures}).")
+        if verdict == "better than":
+            found.append(f"{one} is better than {other} (ROUGE-L {figures}).")
     if len(pairs) == 1:
         [(one, other)] = pairs
         return found or [f"{one} and {other} cannot be told apart (ROUGE-L {figures})."]

@@ -8,11 +8,14 @@ from io import BytesIO
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import FINE_TUNING, make_rows, run_script
+from huggingface_hub import ModelCard
 from matplotlib.figure import Figure
 from openpyxl import Workbook, load_workbook
 from openpyxl.drawing.image import Image
 from openpyxl.styles import PatternFill
+from safetensors.torch import load_file, save_file
 from servers.openreview import OpenReview, make_reply
 from workbooks import make_workbook
 
@@ -20,6 +23,7 @@ import evaluation
 from metareview import generation
 from metareview.generation import Output, generate, read_outputs
 from metareview.prompts import PROMPTS
+from metareview.workbook.cells import read_header
 
 PROCESS, TUNE, EVALUATE = "processing_meta_review.py", "fine_tune.py", "evaluation.py"
 NEW, OLD = "Shells.org/2024/Conference", "Shells.org/2021/Conference"
@@ -30,16 +34,31 @@ def cells(path: Path) -> list[dict]:
     return [dict(zip(header, row, strict=True)) for row in rows]
 
 
-def evaluate(folder: Path, *flags: object) -> str:
-    """What evaluation.py prints for the model in `pythia_finetuned`."""
-    result = run_script(EVALUATE, "--models", "pythia_finetuned", *flags, cwd=folder)
-    assert result.returncode == 0, result.stderr
-    return result.stdout
+def find_model(folder: Path) -> Path:
+    """The model that fine_tune.py has put into a folder."""
+    return next(record.parent for record in folder.rglob("training_record.json"))
+
+
+def make_variant(model: Path, folder: Path, noise: float, **record: object) -> Path:
+    """A copy of a model with other weights and another record, as another training would make it."""
+    shutil.copytree(model, folder, ignore=shutil.ignore_patterns("checkpoint-*"))
+    generator = torch.Generator().manual_seed(1)
+    weights = {name: tensor + noise * torch.randn(tensor.shape, generator=generator)
+               for name, tensor in load_file(model / "model.safetensors").items()}  # fmt: skip
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    before = json.loads((model / "training_record.json").read_text())
+    (folder / "training_record.json").write_text(json.dumps(before | record))
+    return folder
 
 
 @pytest.fixture(scope="module")
-def evaluated(fine_tuned: Path) -> Path:
-    """A workbook with columns of the user's, evaluated: the copy with the results."""
+def model(fine_tuned: Path) -> Path:
+    return find_model(fine_tuned)
+
+
+@pytest.fixture(scope="module")
+def evaluated(fine_tuned: Path, model: Path) -> Path:
+    """The workbook with results of cases in a workbook with columns of the user's."""
     path = make_workbook(
         fine_tuned / "eval_examples.xlsx",
         ["mine", "review", "reference", "formula"],
@@ -48,58 +67,129 @@ def evaluated(fine_tuned: Path) -> Path:
         ["no review", None, "nothing", None],
     )
     before = path.read_bytes()
-    (fine_tuned / "evaluation_stdout.txt").write_text(evaluate(fine_tuned, "--max_new_tokens", 20))
-    assert path.read_bytes() == before  # the test cases stay as they are
+    result = run_script(EVALUATE, "--model", model, "--max_new_tokens", 20, cwd=fine_tuned)
+    assert result.returncode == 0, result.stderr
+    assert path.read_bytes() == before  # the test cases stay clean
+    (fine_tuned / "evaluation_stdout.txt").write_text(result.stdout)
     return fine_tuned / "eval_examples_results.xlsx"
 
 
-def test_results_stand_beside_the_users_columns(evaluated: Path, base: Path) -> None:
+def test_results_stand_beside_the_users_columns(evaluated: Path, model: Path, base: Path) -> None:
     first, second, third = cells(evaluated)
-    own, tuned = base.name, "pythia_finetuned"
-    assert list(first)[:9] == ["mine", "review", "reference", "formula", own, tuned, "preferred", f"rating {own}",
-                               f"rating {tuned}"]  # fmt: skip
+    assert list(first)[:8] == ["mine", "review", "reference", "formula", base.name, model.name, "preferred",
+                               f"rating {base.name}"]  # fmt: skip
     assert first["review"] == "Fine: a proof, a table.<REVBREAK>Bad!" and first["formula"] == "=1+1"
-    assert 0 <= first[f"{tuned} ROUGE-L"] <= 1 and first[f"{own} stopped"] in ("yes", "no")
-    assert second[f"{own} ROUGE-L"] is None and second[f"{own} words"] == len(second[own].split())
-    assert third[own] is None
+    assert isinstance(first[base.name], str) and isinstance(first[model.name], str)
+    assert 0 <= first[f"{model.name} ROUGE-L"] <= 1 and first[f"{base.name} stopped"] in ("yes", "no")
+    assert second[f"{base.name} ROUGE-L"] is None
+    assert second[f"{base.name} words"] == len(second[base.name].split())
+    assert third[base.name] is None
     printed = (evaluated.parent / "evaluation_stdout.txt").read_text()
     assert "the reviews of 1 of 2 cases are cut to fit" in printed
-    line = next(line for line in printed.splitlines() if line.startswith(f"| {tuned} "))
-    assert f" {first[f'{tuned} ROUGE-L']:.3f} |" in line  # the one case that has a reference
-    assert "cannot be told: 1 cases" in printed
+    line = next(line for line in printed.splitlines() if line.startswith(f"| {model.name} "))
+    assert f"{first[f'{model.name} ROUGE-L']:.3f}" in line.split("|")[4]  # the one case that has a reference
+    assert f"Whether {model.name} is better than its base {base.name} or than lead cannot be told: 1 cases" in printed
 
 
-def test_summary_and_runs_say_what_was_run(evaluated: Path, base: Path) -> None:
+def test_summary_and_runs_say_what_was_run(evaluated: Path, model: Path, base: Path) -> None:
     workbook = load_workbook(evaluated)
-    assert workbook.sheetnames[1:] == ["judgements", "runs", "summary"]
-    assert workbook["judgements"].sheet_state == "veryHidden"
-    header, *rows = workbook["runs"].iter_rows(values_only=True)
-    runs = {row[0]: dict(zip(header, row, strict=True)) for row in rows}
-    assert list(runs) == [base.name, "pythia_finetuned", "lead"]
-    run = runs["pythia_finetuned"]
-    assert (run["base"], run["learning rate"], run["epochs"], run["seed"]) == (base.name, 0.005, 2, 42)
-    assert run["prompt"] == "plain" and run["cases"] == 2 and run["examples"] == 24 and run["validation loss"] > 0
+    assert workbook.sheetnames[1:] == ["judgements", "summary", "runs"]
+    header, *runs = workbook["runs"].iter_rows(values_only=True)
+    runs = {row[0]: dict(zip(header, row, strict=True)) for row in runs}
+    assert list(runs) == [base.name, model.name, "lead"]
+    run = runs[model.name]
+    assert run["base"] == base.name and run["prompt"] == "plain" and run["cases"] == 2
+    assert run["learning rate"] == 5e-3 and run["seed"] == 42 and run["epochs"] == 2
     assert run["decoding"].startswith("greedy, 20 tokens, ") and run["data"] == "eval_examples.xlsx"
-    table = {row[0]: row for row in workbook["summary"].iter_rows(values_only=True)}
-    place = table["model"].index("words")
-    assert all(table[name][place] == runs[name]["words"] for name in runs)
-    assert len(workbook["summary"]._charts) == 2
+    assert runs[base.name]["learning rate"] is None and runs["lead"]["decoding"] is None
+    rows = {row[0]: row for row in workbook["summary"].iter_rows(values_only=True)}
+    for title in ("ROUGE-L", "words", "repetition"):
+        for system in runs:
+            assert rows[system][rows["model"].index(title)] == runs[system][title]
+    assert workbook["summary"]._charts
 
 
-def test_running_again_gives_the_same_sheet_and_writes_nothing_anew(evaluated: Path) -> None:
+def test_running_again_writes_no_text_anew_and_loads_no_model(
+    evaluated: Path, model: Path, base: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
     before = cells(evaluated)
-    said = evaluate(evaluated.parent, "--max_new_tokens", 20)
-    assert said.count("2 of 2 texts are in eval_examples_results_outputs.jsonl already.") == 2
+    monkeypatch.chdir(evaluated.parent)
+    monkeypatch.setattr(generation, "load_model", None)  # calling it would fail
+    monkeypatch.setattr("sys.argv", ["evaluation.py", "--models", str(model), "--max_new_tokens", "20"])
+    evaluation.main()
+    assert f"{base.name}: 2 of 2 texts are in eval_examples_results_outputs.jsonl already." in capsys.readouterr().out
     assert cells(evaluated) == before
-    assert load_workbook(evaluated)["runs"].max_row == 4  # a run that repeats another replaces its rows
+    assert load_workbook(evaluated)["runs"].max_row == 4  # the rows of the same test are replaced
 
 
-def test_the_scores_stand_in_the_card_beside_the_model(evaluated: Path) -> None:
-    card = (evaluated.parent / "pythia_finetuned" / "README.md").read_text()
-    assert card.count("## Scores on 2 cases of `eval_examples.xlsx`") == 1 and "| pythia_finetuned |" in card
+def test_results_go_into_the_test_cases_if_asked(evaluated: Path, model: Path) -> None:
+    shutil.copy(evaluated.parent / "eval_examples.xlsx", evaluated.parent / "own.xlsx")
+    shutil.copy(evaluated.with_name("eval_examples_results_outputs.jsonl"), evaluated.with_name("own_outputs.jsonl"))
+    flags = ["--test_cases", "own.xlsx", "--output", "own.xlsx", "--max_new_tokens", 20, "--model", model]
+    for _ in range(2):
+        result = run_script(EVALUATE, *flags, cwd=evaluated.parent)
+        assert result.returncode == 0, result.stderr
+        assert cells(evaluated.parent / "own.xlsx") == cells(evaluated)
 
 
-def test_an_interrupted_run_writes_only_what_is_missing(evaluated: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_loop_of_a_user(fine_tuned: Path, model: Path, base: Path, tmp_path: Path) -> None:
+    """Several models side by side; judge, remove one, add another, bring the first back; blind; all is there."""
+    rows = [["case", "review", "reference"]]
+    rows += [[f"Paper {n}", row["Input"], row["Output"]] for n, row in enumerate(make_rows(12, seed=3))]
+    make_workbook(tmp_path / "eval_examples.xlsx", *rows)
+    losses = [[0.0, 6.0], [1.0, 3.0], [2.0, 2.5]]
+    make_variant(model, tmp_path / "models" / "m_lr1e-3", 0.0, validation_losses=losses, group="m_lr1e-3")
+    make_variant(model, tmp_path / "models" / "m_lr1e-3_seed7", 0.02, validation_losses=losses, group="m_lr1e-3")
+    make_variant(model, tmp_path / "models" / "m_lr1e-4", 1.0, keep="a-zA-Z0-9.,", finished="2030-01-01")
+    (tmp_path / "models" / "unfinished").mkdir()
+
+    def evaluate(*flags: object) -> str:
+        result = run_script(EVALUATE, "--max_new_tokens", 12, "--batch_size", 12, *flags, cwd=tmp_path)
+        assert result.returncode == 0, result.stderr + result.stdout
+        assert result.stderr.count("100%") <= 4 and "Loading" not in result.stderr  # a bar for each model, no others
+        return result.stdout
+
+    said = evaluate()  # the newest alone
+    assert "| m_lr1e-4 " in said and "m_lr1e-3" not in said
+    said = evaluate("--models", "models/*")
+    assert "Passed over, without a finished model: models/unfinished" in said
+    assert "m_lr1e-4: 12 of 12 texts are in" in said and "m_lr1e-3: 12 of 12" not in said
+    assert (
+        "m_lr1e-3 (2 seeds)" in said
+        and "the prompt, the cleaning and the length of m_lr1e-3; those of m_lr1e-4" in said
+    )
+    results = tmp_path / "eval_examples_results.xlsx"
+    texts = cells(results)
+    workbook = load_workbook(results)
+    sheet, there = workbook.active, {cell.value: cell.column for cell in workbook.active[1]}
+    sheet.cell(2, there["rating m_lr1e-4"]).value = 4
+    sheet.cell(3, there["rating m_lr1e-4"]).value = 9
+    sheet.cell(2, there["preferred"]).value = "m_lr1e-4"
+    sheet.cell(4, there["comment"]).value = "mine"
+    names = [row[0].value for row in workbook["summary"].iter_rows() if row[0].value]
+    assert "m_lr1e-3 (2 seeds)" in names and len(workbook["summary"]._charts) == 2
+    workbook.save(results)
+
+    said = evaluate("--models", "models/m_lr1e-3", "models/m_lr1e-3_seed7")
+    assert "not a number from 1 to 5 does not count: rows 3." in said and "that are not in the sheet now: 3" in said
+    assert "rating m_lr1e-4" not in cells(results)[0] and cells(results)[2]["comment"] == "mine"
+    said = evaluate("--models", "models/*")
+    assert "m_lr1e-4: preferred 1, mean rating 4.0 (rated 1)" in said
+    back = cells(results)
+    judged = {"rating m_lr1e-4": 4, "preferred": "m_lr1e-4"}
+    assert back[0] == texts[0] | judged and back[1] == texts[1] | {"rating m_lr1e-4": 9}
+    assert back[2] == texts[2] | {"comment": "mine"} and back[3:] == texts[3:]
+    header, *runs = load_workbook(results)["runs"].iter_rows(values_only=True)
+    rated = {row[0]: row[header.index("mean rating")] for row in runs}
+    assert rated == {base.name: None, "m_lr1e-4": 4, "lead": None, "m_lr1e-3": None, "m_lr1e-3_seed7": None}
+    card = ModelCard((tmp_path / "models" / "m_lr1e-3" / "README.md").read_text())
+    assert card.text.count("## Scores on 12 cases of `eval_examples.xlsx`") == 1
+    assert "m_lr1e-3 is " in card.text and "m_lr1e-4" not in card.text
+
+
+def test_an_interrupted_run_writes_only_what_is_missing(
+    evaluated: Path, model: Path, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder, generated = evaluated.parent, []
 
     def counted(*arguments: object) -> Iterator[tuple[int, Output]]:
@@ -111,9 +201,8 @@ def test_an_interrupted_run_writes_only_what_is_missing(evaluated: Path, monkeyp
 
     monkeypatch.chdir(folder)
     monkeypatch.setattr(generation, "generate", counted)
-    flags = ["--models", "pythia_finetuned", "--num_examples", "5", "--max_new_tokens", "12", "--batch_size", "2"]
-    flags += ["--output", "broken.xlsx"]
-    monkeypatch.setattr("sys.argv", ["evaluation.py", *flags])
+    flags = ["--num_examples", "5", "--max_new_tokens", "12", "--batch_size", "2", "--model", str(model)]
+    monkeypatch.setattr("sys.argv", ["evaluation.py", *flags, "--output", "broken.xlsx"])
     stop_after = 3
     with pytest.raises(KeyboardInterrupt):
         evaluation.main()
@@ -123,22 +212,28 @@ def test_an_interrupted_run_writes_only_what_is_missing(evaluated: Path, monkeyp
     log.write_bytes(log.read_bytes()[:-30])  # the third line is cut off, as by kill -9
     stop_after = 0
     evaluation.main()
-    assert len(generated) == 3 + 3 + 5  # two of five texts of the base were there whole
-    monkeypatch.setattr("sys.argv", ["evaluation.py", *flags[:-1], "whole.xlsx"])
+    assert len(generated) == 3 + 3 + 5  # two of five texts of the base stood there whole
+    monkeypatch.setattr("sys.argv", ["evaluation.py", *flags, "--output", "whole.xlsx"])
     evaluation.main()
     assert cells(folder / "broken.xlsx") == cells(folder / "whole.xlsx")
+    lines = [json.loads(line) for line in (folder / "whole_outputs.jsonl").read_text().splitlines()]
+    assert [line["model"] for line in lines] == [str(base)] * 5 + [str(model)] * 5
 
 
-def test_texts_of_another_setting_are_not_taken(evaluated: Path) -> None:
-    folder, flags = evaluated.parent, ["--num_examples", 2, "--output", "settings.xlsx"]
+def test_texts_of_another_setting_are_not_taken(evaluated: Path, model: Path) -> None:
+    folder = evaluated.parent
+    flags = ["--num_examples", 2, "--output", "settings.xlsx", "--model", model]
     for more in (["--max_new_tokens", 5], ["--max_new_tokens", 6], ["--max_new_tokens", 5, "--prompt", "word_limit"]):
-        assert "already" not in evaluate(folder, *flags, *more)
+        result = run_script(EVALUATE, *flags, *more, cwd=folder)
+        assert result.returncode == 0 and "already" not in result.stdout, result.stderr
+    lines = (folder / "settings_outputs.jsonl").read_text().splitlines()
+    assert len({json.loads(line)["key"] for line in lines}) == 12
     header, *runs = load_workbook(folder / "settings.xlsx")["runs"].iter_rows(values_only=True)
-    prompts = [run[header.index("prompt")] for run in runs if run[0] == "pythia_finetuned"]
+    prompts = [run[header.index("prompt")] for run in runs if run[0] == model.name]
     assert prompts == ["plain", "plain", "word_limit"]
 
 
-def test_the_prompt_is_what_the_models_read(evaluated: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_prompt_is_what_the_models_read(evaluated: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     prompts = []
 
     def read(model: object, tokenizer: object, ids: list[list[int]], *_: object) -> Iterator[tuple[int, Output]]:
@@ -148,39 +243,77 @@ def test_the_prompt_is_what_the_models_read(evaluated: Path, monkeypatch: pytest
     monkeypatch.chdir(evaluated.parent)
     monkeypatch.setattr(generation, "generate", read)
     for number, (name, template) in enumerate(PROMPTS.items()):
-        flags = ["--models", "pythia_finetuned", "--num_examples", "1", "--output", f"prompt{number}.xlsx"]
-        monkeypatch.setattr("sys.argv", ["evaluation.py", *flags, "--prompt", name])
+        flags = ["--num_examples", "1", "--output", f"prompt{number}.xlsx", "--prompt", name, "--model", str(model)]
+        monkeypatch.setattr("sys.argv", ["evaluation.py", *flags])
         evaluation.main()
         before, after = template.split("{review}")
         assert all(prompt.startswith(before) and prompt.endswith(after) for prompt in prompts) and len(prompts) == 2
         prompts.clear()
 
 
-def test_rows_of_the_test_split_go_to_a_workbook_of_their_own(evaluated: Path) -> None:
-    folder, before = evaluated.parent, evaluated.read_bytes()
-    flags = ["--num_examples", 3, "--max_new_tokens", 20]
-    evaluate(folder, *flags)
+def test_blind_and_unblind(evaluated: Path, model: Path, base: Path) -> None:
+    folder = evaluated.parent
+    flags = ["--num_examples", 4, "--max_new_tokens", 8, "--output", "judge.xlsx", "--model", model]
+    result = run_script(EVALUATE, *flags, "--blind", cwd=folder)
+    assert result.returncode == 0, result.stderr
+    copy = load_workbook(folder / "judge_blind.xlsx")
+    there = read_header(copy.active)
+    assert list(there) == ["row", "review", "reference", "a", "b", "preferred", "rating a", "rating b", "comment"]
+    rows = cells(folder / "judge.xlsx")
+    first = [
+        next(name for name in (base.name, model.name) if row[name] == copy.active.cell(number, there["a"]).value)
+        for number, row in enumerate(rows, start=2)
+    ]
+    for row in range(2, 6):
+        copy.active.cell(row, there["preferred"]).value = "A"
+    copy.save(folder / "judge_blind.xlsx")
+    again = run_script(EVALUATE, *flags, "--blind", cwd=folder)  # there are judgements in it
+    assert again.returncode == 2 and "judge_blind.xlsx' has judgments" in again.stderr
+    result = run_script(EVALUATE, *flags, "--unblind", cwd=folder)
+    assert result.returncode == 0, result.stderr
+    assert f"{base.name}: preferred {first.count(base.name)}\n" in result.stdout
+    judged = cells(folder / "judge.xlsx")
+    assert [row["preferred"] for row in judged] == first
+    assert [row | {"preferred": None} for row in judged] == rows
+
+
+def test_rows_of_the_test_split_go_to_a_workbook_of_their_own(evaluated: Path, model: Path) -> None:
+    folder = evaluated.parent
+    before = evaluated.read_bytes()
+    flags = ["--max_new_tokens", 20, "--model", model]
+    result = run_script(EVALUATE, *flags, "--num_examples", 3, cwd=folder)
+    assert result.returncode == 0, result.stderr
     rows = cells(folder / "eval_test.xlsx")
     assert len(rows) == 3 and all(row["reference"] and row["review"].count("<REVBREAK>") == 2 for row in rows)
     assert evaluated.read_bytes() == before
     workbook = load_workbook(folder / "eval_test.xlsx")
     workbook.active.cell(2, workbook.active.max_column + 1).value = "a remark of mine"
     workbook.save(folder / "eval_test.xlsx")
-    evaluate(folder, *flags)
-    again = load_workbook(folder / "eval_test.xlsx").active  # the same rows: taken on, with the remark
-    assert "a remark of mine" in [cell.value for cell in again[2]]
+    result = run_script(EVALUATE, *flags, "--num_examples", 5, "--seed", 7, cwd=folder)
+    assert result.returncode == 0, result.stderr
+    sheet = load_workbook(folder / "eval_test.xlsx").active
+    assert "a remark of mine" in [cell.value for cell in sheet[2]]
+    drawn = [row["row"] for row in cells(folder / "eval_test.xlsx")]
+    assert drawn[:3] == [row["row"] for row in rows] and 5 <= len(drawn) <= 8 and len(set(drawn)) == len(drawn)
+    assert f"Cases added at the end of eval_test.xlsx: {len(drawn) - 3}" in result.stdout
+    header, *runs = load_workbook(folder / "eval_test.xlsx")["runs"].iter_rows(values_only=True)
+    assert sorted({run[header.index("cases")] for run in runs}) == [3, len(drawn)]
 
 
-def test_cases_of_another_file_are_added_and_nothing_is_lost(evaluated: Path) -> None:
+def test_cases_of_the_users_in_the_output_stay_and_are_evaluated_too(evaluated: Path, model: Path) -> None:
     folder = evaluated.parent
-    make_workbook(folder / "other.xlsx", ["review", "stars"], ["mine", 3])
-    said = evaluate(folder, "--num_examples", 2, "--max_new_tokens", 5, "--output", "other.xlsx")
-    assert "2 cases that other.xlsx lacked are added" in said
-    first, *others = cells(folder / "other.xlsx")
-    assert (first["review"], first["stars"]) == ("mine", 3) and len(others) == 2 and others[0]["reference"]
+    make_workbook(folder / "other.xlsx", ["review"], ["a case of mine"])
+    flags = ["--model", model, "--num_examples", 2, "--max_new_tokens", 5, "--output", "other.xlsx"]
+    result = run_script(EVALUATE, *flags, cwd=folder)
+    assert result.returncode == 0, result.stderr
+    rows = cells(folder / "other.xlsx")
+    assert [row["row"] is None for row in rows] == [True, False, False] and rows[0]["review"] == "a case of mine"
+    assert all(row[model.name] is not None for row in rows)
 
 
-def test_what_a_person_made_of_the_sheet_survives(evaluated: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_person_made_of_the_sheet_survives(
+    evaluated: Path, model: Path, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Merged cells, hidden columns, a column without a header, widths, heights, colours; edits made meanwhile."""
     path = evaluated.parent / "mine.xlsx"
     workbook = Workbook()
@@ -204,13 +337,13 @@ def test_what_a_person_made_of_the_sheet_survives(evaluated: Path, monkeypatch: 
 
     monkeypatch.chdir(evaluated.parent)
     monkeypatch.setattr(evaluation, "write_summaries", meanwhile)
-    flags = ["--models", "pythia_finetuned", "--test_cases", "mine.xlsx", "--output", "mine.xlsx"]
+    flags = ["--test_cases", "mine.xlsx", "--output", "mine.xlsx", "--model", str(model)]
     monkeypatch.setattr("sys.argv", ["evaluation.py", *flags])
     evaluation.main()
     assert load_workbook(path).active["E2"].value.startswith("edited while")  # what was saved meanwhile stays
     (written,) = evaluated.parent.glob("mine_*.xlsx")
     sheet = load_workbook(written).active
-    assert sheet["E3"].value == "without a header" and sheet["F2"].value == "text"
+    assert sheet["E3"].value == "without a header" and sheet["F1"].value == base.name and sheet["F2"].value == "text"
     assert sheet["A1"].fill.fgColor.rgb.endswith("FF0000") and str(sheet.merged_cells) == "A2:A3"
     assert sheet.column_dimensions["A"].width == 41 and sheet.column_dimensions["B"].hidden
     assert sheet.row_dimensions[2].height == 77 and len(sheet._images) == 1
@@ -299,8 +432,8 @@ def test_wrong_flags(refused, script: str, flags: list, words: list[str]) -> Non
     assert all(word in message for word in words), message
 
 
-def test_wrong_input_of_the_scripts(refused, server: OpenReview, fine_tuned: Path, base: Path, tmp_path: Path) -> None:
-    model = ["--model_name_or_path", fine_tuned / "pythia_finetuned"]
+def test_wrong_input_of_the_scripts(refused, server: OpenReview, model: Path, base: Path, tmp_path: Path) -> None:
+    model = ["--model_name_or_path", model]
     assert "no forum 'nowhere'" in refused(EVALUATE, *model, "--forum", "nowhere")
     small = ["--model_name_or_path", base, "--max_summary_tokens", 100]
     assert "no venue 'Shells.org/1999'" in refused(PROCESS, *small, "--venue", "Shells.org/1999")
@@ -316,16 +449,15 @@ def test_wrong_input_of_the_scripts(refused, server: OpenReview, fine_tuned: Pat
     assert "no workbook 'eval_examples.xlsx'" in refused(EVALUATE, *model, "--reviews", "d.txt", "--save")
 
 
-def test_without_the_package(refused, fine_tuned: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_package(refused, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "openreview", None)  # as if it were not installed
-    model = ["--model_name_or_path", fine_tuned / "pythia_finetuned"]
-    assert "pip install openreview-py" in refused(EVALUATE, *model, "--forum", "abc")
+    assert "pip install openreview-py" in refused(EVALUATE, "--model", model, "--forum", "abc")
 
 
 def test_a_failure_of_openreview_ends_with_status_1(server: OpenReview, fine_tuned: Path) -> None:
     server.add_paper(2, NEW, "abc", [])
     server.bodies.append(b"<html>")
-    flags = ["--model_name_or_path", "pythia_finetuned", "--forum", "abc"]
+    flags = ["--model_name_or_path", find_model(fine_tuned), "--forum", "abc"]
     result = run_script(EVALUATE, *flags, cwd=fine_tuned, **server.environment())
     assert result.returncode == 1 and "Traceback" not in result.stderr
     assert "failed: cannot read the forum abc: OpenReview's answer makes no sense" in result.stderr
@@ -333,7 +465,7 @@ def test_a_failure_of_openreview_ends_with_status_1(server: OpenReview, fine_tun
 
 def draft(folder: Path, *flags: object, given: str = "") -> str:
     """What evaluation.py prints, with no way to OpenReview and with `given` as standard input."""
-    flags = ("--model", "pythia_finetuned", *flags)
+    flags = ("--model", find_model(folder).relative_to(folder), *flags)
     nowhere = "http://127.0.0.1:9"
     result = run_script(EVALUATE, *flags, cwd=folder, given=given, OPENREVIEW_API_BASEURL_V2=nowhere)
     assert result.returncode == 0, result.stderr
@@ -350,7 +482,8 @@ def test_own_reviews_in_three_forms(fine_tuned: Path, tmp_path: Path) -> None:
     assert said == draft(fine_tuned, "--reviews", tmp_path / "all.txt")
     assert said == draft(fine_tuned, "--reviews", "-", given="\n---\n".join(reviews))
     assert "Read of each review (156 tokens in all): 100%, 100%, 100%" in said
-    assert "Draft by a model (pythia_finetuned); check it against the reviews:\n\n" in said
+    model = find_model(fine_tuned).relative_to(fine_tuned)
+    assert f"Draft by a model ({model}); check it against the reviews:\n\n" in said
     assert len(said.partition("reviews:\n\n")[2].split()) > 3
     assert sorted(fine_tuned.iterdir()) == before  # a draft leaves nothing behind
 
@@ -380,17 +513,29 @@ def test_save_adds_the_case_and_keeps_a_persons_things(fine_tuned: Path, tmp_pat
     assert rows[3:] == [[None, "=SUM(1) is no formula\n<REVBREAK>\nIt lacks a baseline.", None]]
     assert saved.active["B4"].data_type == "s" and saved.active["A2"].data_type == "f"
     assert saved.active.column_dimensions["B"].width == 33 and saved["mine"]["A1"].value == "precious"
-    kept = read_outputs(tmp_path / "mine_results_outputs.jsonl")  # the draft too: the next evaluation has it
-    assert len(kept) == 1 and {file.name for file in tmp_path.iterdir()} == {"mine.xlsx", "mine_results_outputs.jsonl"}
+    assert {file.name for file in tmp_path.iterdir()} == {"mine.xlsx", "mine_results_outputs.jsonl"}
 
 
-def test_a_case_too_long_for_a_cell_is_not_saved(refused, fine_tuned: Path, tmp_path: Path) -> None:
+def test_a_saved_draft_is_not_written_again(fine_tuned: Path, model: Path, tmp_path: Path) -> None:
+    path = make_workbook(tmp_path / "mine.xlsx", ["review"])
+    given = "The proof is convincing.\n---\nIt lacks a baseline."
+    said = draft(fine_tuned, "--reviews", "-", "--save", "--test_cases", path, given=given)
+    assert said in draft(fine_tuned, "--reviews", "-", "--save", "--test_cases", path, given=given).replace(
+        f"{model.name}: 1 of 1 texts are in {tmp_path / 'mine_results_outputs.jsonl'} already.\n", ""
+    )
+    result = run_script(EVALUATE, "--model", model, "--test_cases", path, cwd=fine_tuned)
+    assert result.returncode == 0 and f"{model.name}: 1 of 1 texts are in" in result.stdout, result.stderr
+    [row] = cells(tmp_path / "mine_results.xlsx")
+    assert row[model.name] in said
+
+
+def test_a_case_too_long_for_a_cell_is_not_saved(refused, model: Path, tmp_path: Path) -> None:
     workbook, path = Workbook(), tmp_path / "mine.xlsx"
     workbook.active.append(["review"])
     workbook.save(path)
     before = path.read_bytes()
     (tmp_path / "long.txt").write_text("word " * 8_000)
-    flags = ["--model_name_or_path", fine_tuned / "pythia_finetuned", "--reviews", "long.txt", "--save"]
+    flags = ["--model_name_or_path", model, "--reviews", "long.txt", "--save"]
     assert "nothing was saved" in refused(EVALUATE, *flags, "--test_cases", path)
     assert path.read_bytes() == before
 
@@ -418,9 +563,9 @@ def test_from_a_venue_to_a_meta_review(server: OpenReview, base: Path, tmp_path:
     assert record["test_year"] == 2024 and record["dataset_name"].count("https://openreview.net/group?id=Shells") == 2
     result = run_script(TUNE, "--model_name_or_path", base, *FINE_TUNING, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
-    flags = ["--models", "pythia_finetuned", "--forum", "https://openreview.net/forum?id=forum00"]
+    flags = ["--model", find_model(tmp_path), "--forum", "https://openreview.net/forum?id=forum00"]
     result = run_script(EVALUATE, *flags, cwd=tmp_path, **environment)
     assert result.returncode == 0, result.stderr
-    for words in (f"Paper 0 ({NEW})", "Reviews: 3", "Ratings: - - -\n", "Draft by a model (pythia_finetuned)",
-                  f"Written by a person:\n\n{make_rows(1)[0]['Output']}", " ROUGE-L |", "| lead "):  # fmt: skip
+    for words in (f"Paper 0 ({NEW})", "Reviews: 3", "Ratings: - - -\n", f"Draft by a model ({flags[1].name})",
+                  f"Written by a person:\n\n{make_rows(1)[0]['Output']}", "| ROUGE-L ", "| lead "):  # fmt: skip
         assert words in result.stdout, (words, result.stdout)

@@ -1,5 +1,6 @@
 """Writing meta-reviews: batches, stopping, how long a text may be."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 from conftest import make_model
 from transformers import GenerationConfig
 
-from metareview.generation import Output, generate, open_log, read_outputs
+from metareview.generation import Output, generate, identify, open_log, read_outputs
 
 
 @pytest.mark.parametrize("architecture", ["gpt_neox", "llama", "gpt2"])
@@ -48,3 +49,14 @@ def test_a_log_that_was_cut_off_gives_the_lines_that_are_whole(tmp_path: Path) -
     with open_log(log) as file:
         file.write('{"key": "b", "text": "two", "stopped": false, "tokens": 5}\n')
     assert read_outputs(log) == {"a": Output("one", True, 3), "b": Output("two", False, 5)}
+
+
+def test_a_folder_is_known_by_its_weights_wherever_it_is(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model.safetensors").write_text("weights")
+        (tmp_path / name / "README.md").write_text(name)
+        os.utime(tmp_path / name / "model.safetensors", ns=(0, 5))
+    assert identify(str(tmp_path / "a")) == identify(str(tmp_path / "b"))
+    os.utime(tmp_path / "a" / "model.safetensors", ns=(0, 6))
+    assert identify(str(tmp_path / "a")) != identify(str(tmp_path / "b"))

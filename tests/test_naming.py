@@ -6,6 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import fine_tune
+import processing_meta_review as processing
 from metareview.naming import DEFAULTS, LABELS, name_group, name_run
 from metareview.prompts import PROMPTS
 
@@ -61,5 +63,13 @@ def test_a_long_name_is_cut_and_still_its_own() -> None:
     assert len(names) == 5 and all(len(name) <= 120 for name in names)
 
 
-def test_every_setting_that_can_be_named_has_a_default() -> None:
-    assert LABELS.keys() <= DEFAULTS.keys()
+def test_the_defaults_are_the_constants_of_the_scripts() -> None:
+    """As they are shipped: else a run with them would not have the shortest name."""
+    assert DEFAULTS.keys() == LABELS.keys()
+    arguments = fine_tune.FineTuningArguments(use_cpu=True)
+    for name in DEFAULTS.keys() - {"dataset_name", "keep", "prompt_template", "max_length", "max_summary_tokens"}:
+        value = arguments.step_size if name == "examples_per_step" else getattr(arguments, name)
+        assert value == DEFAULTS[name], name
+    assert DEFAULTS["dataset_name"] == processing.DATASET and DEFAULTS["keep"] == processing.KEEP
+    assert DEFAULTS["prompt_template"] == PROMPTS[processing.PROMPT] and DEFAULTS["max_length"] == processing.MAX_LENGTH
+    assert DEFAULTS["max_summary_tokens"] == processing.MAX_SUMMARY_TOKENS

@@ -9,18 +9,23 @@ from hypothesis import strategies as st
 from nltk.stem.porter import PorterStemmer
 
 from metareview.cleaning import REVIEW_JOINER
+from metareview.generation import Output
 from metareview.scoring import (
     FEWEST_CASES,
     METRICS,
+    Results,
     average_scores,
     average_seeds,
     compare_models,
     compare_with_base,
     copied,
     estimate,
+    find_weakest,
     lead,
     repetition,
     score,
+    score_systems,
+    tabulate,
 )
 
 words = st.lists(st.sampled_from("abcde"), max_size=30)
@@ -136,56 +141,88 @@ def test_the_interval_stays_within_the_values(values: list[float]) -> None:
     assert min(values) - 1e-9 <= low <= high <= max(values) + 1e-9
 
 
-def make_results(**gains: float) -> dict[str, list[dict[str, float | None]]]:
-    """ROUGE-L of 40 cases: that of `base`, and of others that are better by so much, with some noise."""
+def draw_cases(means: dict[str, float], number: int = 40, noise: float = 0.05) -> Results:
+    """ROUGE-L of systems with these means on the same cases."""
     rng = random.Random(0)
-    base = [rng.random() for _ in range(40)]
-    systems = {"base": 0.0, "lead": 0.0} | gains
-    return {name: [{"rougeL": score + gain + rng.gauss(0, 0.05)} for score in base] for name, gain in systems.items()}
+    cases = [rng.random() for _ in range(number)]
+    return {name: [{"rougeL": case + mean + rng.gauss(0, noise)} for case in cases] for name, mean in means.items()}
+
+
+def test_intervals_of_several_comparisons_are_wider_by_bonferroni() -> None:
+    rng = random.Random(1)
+    values = [rng.gauss(0, 1) for _ in range(400)]
+    for comparisons, quantile in ((1, 1.96), (10, 2.807), (45, 3.26)):  # of the normal distribution: 1 - 0.025 / number
+        mean, low, high = estimate(values, comparisons)
+        error = quantile * math.sqrt(sum((value - mean) ** 2 for value in values)) / len(values)
+        assert low == pytest.approx(mean - error, abs=0.015) and high == pytest.approx(mean + error, abs=0.015)
 
 
 @pytest.mark.parametrize(
     ("gain", "verdict"), [(0.1, "is better than"), (-0.1, "is worse than"), (0.0, "is not better than")]
 )
 def test_the_verdict_follows_the_interval(gain: float, verdict: str) -> None:
-    results = make_results(tuned=gain)
+    results = draw_cases({"base": 0.0, "tuned": gain, "lead": -1.0})
     if gain == 0:
         results["tuned"] = [{"rougeL": case["rougeL"] + (-1) ** i / 10} for i, case in enumerate(results["base"])]
-    assert compare_with_base(results, "tuned", "base").startswith(f"tuned {verdict} its base base (ROUGE-L ")
-    assert " lead (ROUGE-L " in compare_with_base(results, "tuned", "base")
+    sentence = compare_with_base(results, "tuned", "base")
+    assert sentence.startswith(f"tuned {verdict} its base base (ROUGE-L ")
+    assert " and better than lead (ROUGE-L +" in sentence
+    assert compare_with_base(results, "tuned", None).startswith("tuned is better than lead (")
 
 
 def test_few_cases_give_no_verdict() -> None:
-    few = [{"rougeL": 0.1}] * (FEWEST_CASES - 1) + [{"rougeL": None}] * 5
+    cases = [{"rougeL": 0.1}] * (FEWEST_CASES - 1) + [{"rougeL": None}] * 5
     better = [{"rougeL": 0.9}] * (FEWEST_CASES - 1) + [{"rougeL": None}] * 5
-    assert "cannot be told" in compare_with_base({"tuned": better, "lead": few}, "tuned", None)
-    [sentence] = compare_models({"one": better, "two": few}, {"one": "one", "two": "two"})
-    assert "cannot be told" in sentence
+    results = {"base": cases, "a": better, "b": cases, "lead": cases}
+    assert "Whether a is better than its base base or than lead cannot be told: 9 cases" in compare_with_base(
+        results, "a", "base"
+    )
+    assert compare_models(results, {"a": "a", "b": "b"})[0].startswith("Which of the 2 models is better cannot be told")
+    none = {"a": [{"rougeL": None}] * 20}  # without references there is no lead
+    assert "cannot be told: 0 cases" in compare_with_base(none, "a", None)
 
 
-def test_models_that_differ_are_named_and_the_intervals_say_how_wide_they_are() -> None:
-    results = make_results(one=0.0, two=0.0, three=0.2)
-    first, *found = compare_models(results, {"one": "one", "two": "two", "three": "three"})
+def test_models_are_compared_in_pairs() -> None:
+    results = draw_cases({"low": 0.0, "high": 0.3, "higher": 0.302})
+    first, *found = compare_models(results, {name: name for name in results})
     assert first.startswith("2 of the 3 pairs of fine-tuned models differ in ROUGE-L (98.33% intervals")
-    assert [sentence.partition(" (")[0] for sentence in found] == ["one is worse than three", "two is worse than three"]
-    assert compare_models(results, {"one": "one"}) == []
+    assert first.endswith("The others cannot be told apart.")
+    assert [line.partition(" (")[0] for line in found] == ["high is better than low", "higher is better than low"]
+    del results["low"]
+    [line] = compare_models(results, {name: name for name in results})
+    assert line.startswith("high") and " and high" in line and "cannot be told apart (ROUGE-L " in line
+    assert compare_models(results, {"high": "high"}) == []
 
 
-def test_intervals_of_several_comparisons_are_wider() -> None:
-    values = [random.Random(seed).random() for seed in range(30)]
-    (_, low, high), (_, lower, higher) = estimate(values), estimate(values, 10)
-    assert lower < low < high < higher
+def test_models_that_differ_in_their_seed_alone_count_as_one() -> None:
+    results = draw_cases({"a": 0.2, "a_seed7": 0.3, "b": 0.0})
+    groups = {"a": "a", "a_seed7": "a", "b": "b"}
+    [line] = compare_models(results, groups)
+    assert line.startswith("a (2 seeds) is better than b (ROUGE-L +0.2")
+    for cases in results.values():
+        for case in cases:
+            case |= dict.fromkeys(METRICS, case["rougeL"])
+    averages = average_scores(results)
+    spread = average_seeds(averages, groups)
+    means = sorted(averages[name]["rougeL"][0] for name in ("a", "a_seed7"))
+    assert list(spread) == ["a (2 seeds)"] and spread["a (2 seeds)"]["rougeL"] == (sum(means) / 2, *means)
 
 
-def test_seeds_are_one_group() -> None:
-    results, groups = make_results(one=0.1, again=0.3, other=0.0), {"one": "g", "again": "g", "other": "other"}
-    [sentence] = compare_models(results, groups)
-    assert sentence.startswith("g (2 seeds) is better than other (ROUGE-L +0.")
-    averages = {name: {"rougeL": (mean, None, None)} for name, mean in (("one", 0.2), ("again", 0.4), ("other", 0.1))}
-    assert average_seeds(averages, groups) == {"g (2 seeds)": {"rougeL": (pytest.approx(0.3), 0.2, 0.4)}}
+def test_the_weakest_rows_are_those_of_the_best_model() -> None:
+    results = {"a": [{"rougeL": score} for score in (0.9, 0.1, None)], "b": [{"rougeL": 0.0}] * 3}
+    averages = {name: {"rougeL": (mean, None, None)} for name, mean in (("a", 0.5), ("b", 0.0))}
+    assert find_weakest(results, averages, ["a", "b"], [2, 3, 4]) == "a is weakest in the rows 3, 2 (lowest ROUGE-L)."
+    assert find_weakest(results, {"a": {}, "b": {}}, ["a", "b"], [2, 3, 4]) == ""
 
 
 def test_averages_leave_out_what_no_case_has() -> None:
     cases = [score("a text", None, "a review", ""), score("another one", None, "a review", "a reference")]
     averages = average_scores({"lead": cases})["lead"]
-    assert "stopped" not in averages and averages["words"][0] == 2
+    assert "stopped" not in averages and averages["words"][0] == 2 and averages["rouge1"][0] == 0
+
+
+def test_without_references_there_is_neither_lead_nor_a_column_of_dashes() -> None:
+    results = score_systems({"a": [Output("some words", True, 3)]}, ["a review"], [""], "a-z")
+    assert list(results) == ["a"] and results["a"][0]["text"] == "some words"
+    table = tabulate(average_scores(results))
+    assert table == [["", "words", "stopped", "repetition", "copied"], ["a", "2", "100%", "0%", "0%"]]

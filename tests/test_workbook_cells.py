@@ -5,7 +5,7 @@ from pathlib import Path
 from openpyxl import Workbook, load_workbook
 from workbooks import put
 
-from metareview.workbook.cells import CELL_LIMIT, write_text
+from metareview.workbook.cells import A3, A4, CELL_LIMIT, write_text
 from metareview.workbook.opening import save_workbook
 
 
@@ -25,6 +25,19 @@ def test_rows_are_as_high_as_the_longest_text_needs() -> None:
     sheet = Workbook().active
     sheet.append(["review"])
     sheet.append(["a"])
-    put(sheet, base=["word " * 10], tuned=["word " * 60])
-    longer = sheet.row_dimensions[2].height
-    assert 15 * 6 <= longer <= 15 * 9  # 300 characters in a column 45 wide
+    sheet.append(["b"])
+    sheet.row_dimensions[3].height = 20
+    put(sheet, base=["word " * 10] * 2, tuned=["word " * 60] * 2)
+    assert sheet.row_dimensions[2].height == 15 * 6  # 300 characters in a column 45 wide: 54 letters a line
+    assert sheet.row_dimensions[3].height == 20  # a person's own
+
+
+def test_one_font_throughout_and_pages_that_can_be_read() -> None:
+    sheet = Workbook().active
+    for row in (["review", "reference"], ["a", "b"]):
+        sheet.append(row)
+    put(sheet, base=["x"])
+    assert {(cell.font.name, cell.font.size) for row in sheet.iter_rows() for cell in row} == {("Calibri", 11)}
+    assert sheet.page_setup.paperSize == A4
+    put(sheet, **{name: ["x"] for name in "abcdef"})
+    assert sheet.page_setup.paperSize == A3

@@ -27,8 +27,8 @@ from metareview.workbook.cells import (
     write_text,
     write_value,
 )
-from metareview.workbook.judgements import SHEET, fingerprint
-from metareview.workbook.opening import check_target, open_copy, open_workbook, save_workbook
+from metareview.workbook.judgements import fingerprint
+from metareview.workbook.opening import FIRST_CELLS, check_target, open_copy, open_workbook, save_workbook
 
 
 @dataclass
@@ -44,10 +44,12 @@ class Case:
 def find_case_sheet(workbook: Workbook, path: str) -> Worksheet:
     """The sheet with the test cases: the one that opens first, or else the first with a column `review`."""
     sheets = [sheet for sheet in (workbook.active, *workbook.worksheets) if isinstance(sheet, Worksheet)]
+    sheets = [sheet for sheet in sheets if sheet.title.lower() not in FIRST_CELLS]  # those are ours
     for sheet in sheets:
-        if "review" in read_header(sheet) and sheet.title != SHEET:
+        if "review" in read_header(sheet):
             return sheet
-    found = "; ".join(f"{sheet.title!r}: {', '.join(read_header(sheet)) or 'none'}" for sheet in workbook.worksheets)
+    headers = {sheet.title: ", ".join(read_header(sheet)) or "none" for sheet in sheets}
+    found = "; ".join(f"{title!r}: {names}" for title, names in headers.items())
     raise InputError(f"no sheet of {path!r} has a column 'review' in row 1; there are, by sheet: {found}")
 
 
@@ -185,10 +187,10 @@ def continue_workbook(workbook: Workbook, source: str, target: Path) -> Workbook
     for case in added:
         copy_row(new, case.row, old)
     if added:
-        print(f"{len(added)} cases that {target} lacked are added at its end.")
-    others = present.keys() - {case.key for case in wanted}
-    if others:
-        print(f"{len(others)} cases of {target} are not in {source}; they stay. Delete their rows to leave them out.")
+        print(f"Cases added at the end of {target}: {len(added)}")
+    if others := present.keys() - {case.key for case in wanted}:
+        stay = "They stay; delete their rows to leave them out."
+        print(f"Cases of {target} that are not in {source}: {len(others)}. {stay}")
     changed = [present[case.key].row for case in wanted if case.key in present and case.reference
                and case.reference != present[case.key].reference]  # fmt: skip
     if changed:
@@ -207,7 +209,7 @@ def copy_row(source: Worksheet, row: int, target: Worksheet) -> None:
         old, new = source.cell(row, column), target.cell(last + 1, there[name])
         new.value = old.value
         if old.data_type == "f" and isinstance(old.value, str):
-            new.value = Translator(old.value, old.coordinate).translate_formula(new.coordinate)
+            new.value = Translator(old.value, old.coordinate).translate_formula(f"{old.column_letter}{new.row}")
         new.data_type = old.data_type
         new.font, new.fill, new.border = copy(old.font), copy(old.fill), copy(old.border)
         new.alignment, new.number_format = copy(old.alignment), old.number_format

@@ -9,6 +9,7 @@ from openpyxl.cell.cell import Cell
 from openpyxl.styles import Alignment, Font, PatternFill
 from openpyxl.utils import get_column_letter
 from openpyxl.worksheet.datavalidation import DataValidation
+from openpyxl.worksheet.page import PageMargins
 from openpyxl.worksheet.properties import PageSetupProperties
 from openpyxl.worksheet.worksheet import Worksheet
 
@@ -18,8 +19,12 @@ CUT_MARK = " [cut]"
 LAST_ROW = 1_048_576  # Excel's limit: rules for a column hold for rows that are added later too
 HIGHEST_ROW = 409  # points, Excel's limit
 LINE_HEIGHT = 15  # points
+LETTERS, HEADER_LETTERS = 1.2, 0.8  # in the width of a digit, by which widths are counted; headers are bold
 NARROW = 11  # characters: the width of a column of numbers
+CENTERED_BELOW = 20  # characters: numbers and choices
 CASE_WIDTHS = {"row": 7, "case": 24, "review": 60, "reference": 40}  # characters
+MARGIN = 0.4  # inches; by which we know that nobody has set the page up otherwise
+A4, A3, WIDEST_ON_A4 = 9, 8, 220  # numbers of paper sizes; characters, more of which are too small to read there
 CHOICE_TITLE = "Not one of the choices"  # by which we know our own drop-downs
 
 
@@ -81,11 +86,12 @@ def emphasize(cell: Cell, fill: bool = False) -> None:
 
 
 def style_column(sheet: Worksheet, column: int, width: float) -> None:
-    """Make a column readable: wrapped text, a marked header, and this width where none is set."""
+    """Make a column readable: wrapped, with a marked header and this width where none is set; narrow ones centered."""
     if not has_width(sheet, column):
         sheet.column_dimensions[get_column_letter(column)].width = width
+    horizontal = "center" if width < CENTERED_BELOW else None
     for row in range(1, sheet.max_row + 1):
-        sheet.cell(row, column).alignment = Alignment(wrap_text=True, vertical="top")
+        sheet.cell(row, column).alignment = Alignment(wrap_text=True, vertical="top", horizontal=horizontal)
     emphasize(sheet.cell(1, column), fill=True)
 
 
@@ -94,15 +100,16 @@ def fit_rows(sheet: Worksheet) -> None:
     widths = {column: find_width(sheet, column) for column in range(1, sheet.max_column + 1)}
     for row in range(1, sheet.max_row + 1):
         texts = ((sheet.cell(row, column).value, width) for column, width in widths.items())
-        lines = max(count_lines(str(text or ""), width) for text, width in texts)
+        letters = HEADER_LETTERS if row == 1 else LETTERS
+        lines = max((count_lines(text, letters * width) for text, width in texts if isinstance(text, str)), default=1)
         height, needed = sheet.row_dimensions[row].height, min(HIGHEST_ROW, LINE_HEIGHT * lines)
         if (height is None and lines > 1) or (row == 1 and needed > (height or LINE_HEIGHT)):
             sheet.row_dimensions[row].height = needed
 
 
-def count_lines(text: str, width: float) -> int:
-    """About how many lines a text takes in a column of this width in characters."""
-    return sum(1 + int(len(line) // (width - 1)) for line in text.split("\n"))
+def count_lines(text: str, length: float) -> int:
+    """How many lines a text takes where a line has room for so many letters."""
+    return sum(1 + int(len(line) // length) for line in text.split("\n"))
 
 
 def find_width(sheet: Worksheet, column: int) -> float:
@@ -130,10 +137,20 @@ def add_choices(sheet: Worksheet, column: int, choices: str, names: Iterable[str
 
 
 def fit_to_page(sheet: Worksheet) -> None:
-    """Print the sheet as wide as one page, with the header on each, unless somebody has chosen how to print it."""
+    """Print the sheet as wide as one page, unless somebody has chosen how to print it; a wide one on a large page."""
     properties = sheet.sheet_properties.pageSetUpPr
     if properties is None or not properties.fitToPage:
         sheet.page_setup.orientation = "landscape"
         sheet.page_setup.fitToWidth, sheet.page_setup.fitToHeight = 1, 0
         sheet.sheet_properties.pageSetUpPr = PageSetupProperties(fitToPage=True)
+        sheet.page_margins = PageMargins(MARGIN, MARGIN, MARGIN, MARGIN)
+    width = sum(find_width(sheet, column) for column in range(1, sheet.max_column + 1))
+    if sheet.page_margins.left == MARGIN and sheet.page_setup.paperSize in (None, A3, A4):
+        sheet.page_setup.paperSize = A3 if width > WIDEST_ON_A4 else A4
+
+
+def fit_cases_to_page(sheet: Worksheet) -> None:
+    """The same for a sheet of texts: with lines between the cells, and its header on every page."""
+    sheet.print_options.gridLines = True
     sheet.print_title_rows = sheet.print_title_rows or "1:1"
+    fit_to_page(sheet)

@@ -12,6 +12,7 @@ from openpyxl.worksheet.worksheet import Worksheet
 from metareview.workbook.cells import find_default_font
 
 COLOURS = ("4472C4", "ED7D31", "70AD47", "FFC000", "7030A0", "00B0F0", "C00000", "7F7F7F")  # of series
+LINE_WIDTH = 19_050  # in EMU: 1.5 points
 
 
 def draw_rouge(sheet: Worksheet, top: int, systems: int, height: float) -> BarChart:
@@ -43,11 +44,16 @@ def draw_losses(sheet: Worksheet, top: int, losses: dict[str, list[list[float]]]
         series = Series(values, epochs, title=model)
         colour = COLOURS[number % len(COLOURS)]
         series.smooth = False
-        series.graphicalProperties.line.solidFill = colour
+        series.graphicalProperties.line.solidFill, series.graphicalProperties.line.width = colour, LINE_WIDTH
         series.marker.symbol, series.marker.size = "circle", 5
-        series.marker.graphicalProperties = GraphicalProperties(solidFill=colour)
+        series.marker.graphicalProperties = GraphicalProperties(solidFill=colour, ln=LineProperties(solidFill=colour))
         chart.append(series)
-    chart.x_axis.number_format, chart.y_axis.number_format = "0.0", "0.0"
+    values = [loss for points in losses.values() for _, loss in points]
+    chart.x_axis.number_format, chart.y_axis.number_format = "0.0", "General"
+    chart.x_axis.scaling.max = max(epoch for points in losses.values() for epoch, _ in points)
+    if max(values) > 10 * min(values) > 0:  # else the first losses would press all others to the ground
+        chart.y_axis.scaling.logBase = 10
+        chart.x_axis.crosses = "min"
     dress(chart, "Validation loss (nats per token) by epoch", sheet)
     return chart
 
@@ -64,5 +70,7 @@ def dress(chart: BarChart | ScatterChart, title: str, sheet: Worksheet) -> None:
     chart.title.tx = Text(rich=RichText(p=[run]))
     chart.x_axis.delete = chart.y_axis.delete = False
     chart.x_axis.txPr = chart.y_axis.txPr = chart.legend.txPr = plain
+    if isinstance(chart, ScatterChart):
+        chart.x_axis.majorGridlines = None
     chart.y_axis.majorGridlines.spPr = GraphicalProperties(ln=LineProperties(solidFill="D9D9D9"))
     chart.legend.position = "b"

@@ -145,16 +145,16 @@ def count_judgements(cases: list[ShownCase], models: list[str]) -> dict[str, dic
         given = [normalize("rating", case.given.get(("rating", model))) for case in cases]
         ratings = [rating for rating in given if is_rating(rating)]
         mean = sum(ratings) / len(ratings) if ratings else None
-        times = sum(one is not None and one.model == model for one in preferred)
-        counts[model] = {"preferred": times, "mean rating": mean, "rated": len(ratings)}
+        times = sum(one is not None and one.model == model for one in preferred) if any(preferred) else None
+        counts[model] = {"preferred": times, "mean rating": mean, "rated": len(ratings) or None}
     return counts
 
 
 def describe_judgements(counts: dict[str, dict[str, float | None]]) -> list[str]:
     """What a person thinks of each model, in lines; none where nothing is judged."""
     return [
-        f"{model}: preferred {count['preferred']} times"
-        + (f", rated {count['mean rating']:.1f} on average ({count['rated']} texts)" if count["rated"] else "")
+        f"{model}: preferred {count['preferred'] or 0}"
+        + (f", mean rating {count['mean rating']:.1f} (rated {count['rated']})" if count["rated"] else "")
         for model, count in counts.items()
         if any(each["preferred"] or each["rated"] for each in counts.values())
     ]

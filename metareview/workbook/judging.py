@@ -13,7 +13,15 @@ from openpyxl.worksheet.worksheet import Worksheet
 
 from metareview.cli import InputError
 from metareview.workbook.cases import Case, find_case_sheet, read_cases
-from metareview.workbook.cells import CASE_WIDTHS, add_choices, fit_rows, fit_to_page, new_workbook, read_header
+from metareview.workbook.cells import (
+    CASE_WIDTHS,
+    add_choices,
+    find_width,
+    fit_cases_to_page,
+    fit_rows,
+    new_workbook,
+    read_header,
+)
 from metareview.workbook.judgements import (
     NEITHER,
     TIE,
@@ -28,14 +36,8 @@ from metareview.workbook.judgements import (
     take,
 )
 from metareview.workbook.layout import Column, find_columns
-from metareview.workbook.opening import check_lock, open_workbook, save_workbook
-from metareview.workbook.results import (
-    RATINGS,
-    WIDTHS,
-    fill_judgements,
-    read_shown,
-    style_results,
-)
+from metareview.workbook.opening import check_lock, check_target, open_workbook, save_workbook
+from metareview.workbook.results import RATINGS, WIDTHS, fill_judgements, read_shown, style_results
 from metareview.workbook.runs import update_judgements
 
 
@@ -51,7 +53,7 @@ def check_blind(target: Path) -> None:
         return
     check_lock(copy)
     if any(value is not None for case in read_blind(copy) for value in case.given.values()):
-        raise InputError(f"{str(copy)!r} has judgements: take them with --unblind, then move it away")
+        raise InputError(f"{str(copy)!r} has judgments: take them with --unblind, then move it away")
 
 
 def make_blind(sheet: Worksheet, columns: dict[Column, int], cases: list[Case]) -> Workbook:
@@ -61,9 +63,10 @@ def make_blind(sheet: Worksheet, columns: dict[Column, int], cases: list[Case]) 
     """
     models = [model for kind, model in columns if kind == "text"]
     letters = [get_column_letter(number) for number in range(1, len(models) + 1)]
-    reviews = read_header(sheet)["review"]
-    own = {cell.value: cell.column for cell in sheet[1][: reviews - 1]
-           if cell.value is not None and cell.column not in columns.values()}  # fmt: skip
+    ours = {"preferred", "comment", *(name.lower() for letter in letters for name in (letter, f"rating {letter}"))}
+    header = read_header(sheet)
+    first = {name: column for name, column in header.items() if column < header["review"]}
+    own = {name: column for name, column in first.items() if name not in ours and column not in columns.values()}
     rows = []
     for case in {case.key: case for case in reversed(cases)}.values():
         order = random.SystemRandom().sample(models, len(models))
@@ -73,7 +76,8 @@ def make_blind(sheet: Worksheet, columns: dict[Column, int], cases: list[Case]) 
             row[letter] = str(sheet.cell(case.row, columns["text", model]).value or "")
         rows.append(row | {"preferred": None} | {f"rating {letter}": None for letter in letters} | {"comment": None})
     rows.reverse()
-    widths = CASE_WIDTHS | WIDTHS | dict.fromkeys(letters, WIDTHS["text"])
+    widths = CASE_WIDTHS | {name: find_width(sheet, column) for name, column in own.items()} | WIDTHS
+    widths |= dict.fromkeys(letters, WIDTHS["text"])
     workbook = new_workbook(rows, widths | {f"rating {letter}": WIDTHS["rating"] for letter in letters})
     for column, name in enumerate(rows[0], start=1):
         if name == "preferred":
@@ -83,7 +87,7 @@ def make_blind(sheet: Worksheet, columns: dict[Column, int], cases: list[Case]) 
             add_choices(workbook.active, column, f'"{",".join(RATINGS)}"', RATINGS)
     fit_rows(workbook.active)
     workbook.active.freeze_panes = "B2"
-    fit_to_page(workbook.active)
+    fit_cases_to_page(workbook.active)
     return workbook
 
 
@@ -139,11 +143,12 @@ def unblind(target: Path) -> None:
     if not copy.is_file() or not target.is_file():
         raise InputError(f"there is no {str(copy)!r} with its {target.name!r}; make them with --blind")
     check_lock(copy)
+    check_target(target)
     workbook = open_workbook(str(target))
     sheet = find_case_sheet(workbook, str(target))
     columns, cases = find_columns(sheet), read_cases(sheet, str(target))
     if not any(kind == "text" for kind, _ in columns):
-        raise InputError(f"{str(target)!r} holds no results to which the judgements belong")
+        raise InputError(f"{str(target)!r} holds no results to which the judgments belong")
     shown, store = read_shown(sheet, cases, columns), read_store(workbook)
     take(store, shown)
     left = take_blind(store, read_blind(copy), shown)

@@ -1,4 +1,8 @@
-"""The layout: which columns beside the test cases are ours, where they are, and making them those of other models."""
+"""Where our columns are: to the right of what belongs to a person, whose own columns never move.
+
+They are those of the models of this run. Those of the last run are known again by their headers, which `judgements`
+keeps; they move with all that is in them, colours and notes too.
+"""
 
 from copy import copy
 
@@ -63,14 +67,16 @@ def lay_out(sheet: Worksheet, models: list[str], cases: list[Case], path: str) -
     Raises `InputError` where cells are merged across our columns.
     """
     there, headers = find_columns(sheet), name_columns(models, any(case.reference for case in cases))
+    others = (cell.value for cell in sheet[1] if cell.value is not None and cell.column not in there.values())
+    taken = {str(value).strip().lower() for value in others}
     places = choose_places(sheet, there, len(headers))
     check_merged(sheet, [*there.values(), *places], path)
     end_widths(sheet)
+    forget_print_area(sheet, there)
     beyond, widths = max(sheet.max_column, *places) + 1, {}
     for offset, (column, place) in enumerate(there.items()):
         move_column(sheet, place, beyond + offset)
         widths[column] = sheet.column_dimensions.pop(get_column_letter(place), None)
-    taken = {str(cell.value).strip().lower() for cell in sheet[1] if cell.column < beyond and cell.value is not None}
     columns = dict(zip(headers, places, strict=True))
     for column, place in columns.items():
         if column in there:
@@ -86,6 +92,13 @@ def lay_out(sheet: Worksheet, models: list[str], cases: list[Case], path: str) -
     sheet.delete_cols(beyond, len(there) + 1)  # those of models that have left; nothing is to the right of them
     cut_tables(sheet, min(places))
     return columns
+
+
+def forget_print_area(sheet: Worksheet, there: dict[Column, int]) -> None:
+    """Let the area that is printed be chosen anew where it is that of the last run, which ends with the comments."""
+    comment = there.get(("comment", ""))
+    if comment and f":${get_column_letter(comment)}$" in sheet.print_area:
+        sheet.print_area = None
 
 
 def move_column(sheet: Worksheet, place: int, to: int) -> None:
@@ -112,12 +125,12 @@ def end_widths(sheet: Worksheet) -> None:
 
 def cut_tables(sheet: Worksheet, first: int) -> None:
     """Let tables that a person has made of the sheet end before our columns, whose headers change with the models."""
-    for name, table in list(sheet.tables.items()):
+    for table in list(sheet.tables.values()):
         left, top, right, bottom = range_boundaries(table.ref)
         if right < first:
             continue
         if left >= first:
-            del sheet.tables[name]
+            del sheet.tables[table.name]
             continue
         table.ref = f"{get_column_letter(left)}{top}:{get_column_letter(first - 1)}{bottom}"
         table.tableColumns = table.tableColumns[: first - left]

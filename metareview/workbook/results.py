@@ -1,8 +1,4 @@
-"""The columns beside the test cases: texts, judgements and scores of the models of this run, written anew each time.
-
-They stand to the right of what belongs to a person, whose own columns never move. Judgements are filled in from where
-`judgements` keeps them.
-"""
+"""What is in our columns beside the test cases: texts, scores, and the judgements that are kept for these texts."""
 
 from openpyxl.comments import Comment
 from openpyxl.formatting.formatting import ConditionalFormattingList
@@ -17,8 +13,8 @@ from metareview.workbook.cells import (
     LAST_ROW,
     NARROW,
     add_choices,
+    fit_cases_to_page,
     fit_rows,
-    fit_to_page,
     style_column,
     write_text,
     write_value,
@@ -42,7 +38,7 @@ from metareview.workbook.judgements import (
 from metareview.workbook.layout import SCORES, Column, find_columns
 
 RATINGS = ("1", "2", "3", "4", "5")
-WIDTHS = {"text": 45, "preferred": 14, "rating": 9, "comment": 40}
+WIDTHS = {"text": 45, "preferred": 14, "rating": 10, "comment": 40}
 COLOURS = {
     "rougeL": {
         "start_type": "min",
@@ -102,22 +98,30 @@ def write_results(
         print(f"{replaced} characters that a workbook cannot hold are replaced in it; the .jsonl file has them.")
     shown = fill_judgements(sheet, columns, cases, store)
     if hidden := count_hidden(store, shown):
-        print(f"{hidden} judgments are of texts, or sets of texts, that are not in the sheet now; they are kept.")
+        print(f"Judgments kept for texts, or sets of texts, that are not in the sheet now: {hidden}")
     style_results(sheet, columns, store)
     return count_judgements(shown, [model for kind, model in columns if kind == "text"])
 
 
+def find_judged_rows(sheet: Worksheet, columns: dict[Column, int]) -> set[int]:
+    """The rows with a judgement."""
+    places = [place for (kind, _), place in columns.items() if kind in ("preferred", "rating", "comment")]
+    rows = range(2, sheet.max_row + 1)
+    return {row for row in rows if any(sheet.cell(row, place).value is not None for place in places)}
+
+
 def write_texts(sheet: Worksheet, columns: dict[Column, int], cases: list[Case], results: Results) -> int:
-    """Write texts and scores into their columns, and nothing where a row has no case (any more).
+    """Write texts and scores into their columns, and nothing where a row has no case (any more) and no judgement.
 
     Returns how many characters had to be replaced because a workbook cannot hold them.
     """
-    replaced = 0
+    replaced, left = 0, find_judged_rows(sheet, columns) - {case.row for case in cases}
     for (kind, model), column in columns.items():
         if kind != "text" and kind not in SCORES:
             continue
         for row in range(2, sheet.max_row + 1):
-            sheet.cell(row, column).value = None
+            if row not in left:
+                sheet.cell(row, column).value = None
         for case, result in zip(cases, results[model], strict=True):
             cell, value = sheet.cell(case.row, column), result[kind]
             if kind == "text":
@@ -134,7 +138,7 @@ def fill_judgements(sheet: Worksheet, columns: dict[Column, int], cases: list[Ca
     for case in shown:
         for (kind, model), value in case.given.items():
             kept = decode(case, kind, store.get(make_key(case, kind, model)))
-            if normalize(kind, value) == kept:
+            if (value if kind == "rating" else normalize(kind, value)) == kept:  # a number typed as a text becomes one
                 continue
             if kind == "note":
                 cell = sheet.cell(case.row, columns["text", model])
@@ -165,9 +169,9 @@ def style_results(sheet: Worksheet, columns: dict[Column, int], store: Store) ->
     there = sheet.auto_filter.ref
     if not sheet.tables and (there is None or there.startswith("A1:")):  # that of an earlier run grows
         sheet.auto_filter.ref = f"A1:{get_column_letter(sheet.max_column)}{sheet.max_row}"
-    if not sheet.print_area or "!$A$1:" in sheet.print_area:  # without the scores, so that it can be read
+    if not sheet.print_area:  # without the scores, so that it can be read
         sheet.print_area = f"A1:{get_column_letter(columns['comment', ''])}{sheet.max_row}"
-    fit_to_page(sheet)
+    fit_cases_to_page(sheet)
 
 
 def colour_scores(sheet: Worksheet, columns: dict[Column, int]) -> None:
@@ -175,7 +179,7 @@ def colour_scores(sheet: Worksheet, columns: dict[Column, int]) -> None:
     ours, rules = {scale["end_color"][2:] for scale in COLOURS.values()}, ConditionalFormattingList()
     for cells in sheet.conditional_formatting:
         for rule in cells.rules:
-            if not (rule.colorScale and rule.colorScale.color[-1].rgb[2:] in ours):
+            if not (rule.colorScale and str(rule.colorScale.color[-1].rgb)[2:] in ours):
                 rules.add(str(cells.sqref), rule)
     sheet.conditional_formatting = rules
     for score, colours in COLOURS.items():

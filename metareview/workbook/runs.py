@@ -25,8 +25,8 @@ FORMATS = {METRICS[name][0]: NUMBER_FORMATS[METRICS[name][1]] for name in METRIC
     "validation loss": "0.000",
     "mean rating": "0.0",
 }
-WIDTHS = {"model": 30, "base": 16, "prompt": 12, "cleaning": 12, "training data": 20, "data": 20, "decoding": 16}
-WIDTHS |= {"date": 17, "weights": 10}
+WIDTHS = {"model": 30, "base": 16, "prompt": 12, "cleaning": 12, "training data": 20, "data": 20, "split": 11}
+WIDTHS |= {"decoding": 30, "date": 18, "weights": 11}  # of columns of texts
 OTHER_WIDTH = 10  # characters
 
 
@@ -76,6 +76,13 @@ def name_scores(averages: Averages, system: str) -> dict[str, float | None]:
     return {title: averages[system].get(name, (None,))[0] for name, (title, _) in METRICS.items()}
 
 
+def align(name: str) -> Alignment:
+    """How a column is aligned: texts to the left, a little away from the numbers before them, numbers to the right."""
+    if name in WIDTHS:
+        return Alignment(wrap_text=True, vertical="top", horizontal="left", indent=1)
+    return Alignment(wrap_text=True, vertical="top", horizontal="right")
+
+
 def write_runs(workbook: Workbook, rows: list[dict[str, Any]]) -> None:
     """Add rows to the sheet, each in the place of one of the same model and test; columns of a person's stay.
 
@@ -88,7 +95,7 @@ def write_runs(workbook: Workbook, rows: list[dict[str, Any]]) -> None:
             columns[name] = max(columns.values(), default=0) + 1
             write_value(sheet.cell(1, columns[name]), name)
             emphasize(sheet.cell(1, columns[name]), fill=True)
-            sheet.cell(1, columns[name]).alignment = Alignment(wrap_text=True, vertical="top")
+            sheet.cell(1, columns[name]).alignment = align(name)
         if not has_width(sheet, columns[name]):
             sheet.column_dimensions[get_column_letter(columns[name])].width = WIDTHS.get(name, OTHER_WIDTH)
 
@@ -104,7 +111,7 @@ def write_runs(workbook: Workbook, rows: list[dict[str, Any]]) -> None:
                 cell = sheet.cell(row, column)
                 write_value(cell, values[name])
                 cell.number_format = FORMATS.get(name, "General")
-                cell.alignment = Alignment(wrap_text=name in WIDTHS, vertical="top")
+                cell.alignment = align(name)
     sheet.freeze_panes = sheet.freeze_panes or "B2"
     fit_rows(sheet)
     fit_to_page(sheet)

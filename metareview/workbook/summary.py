@@ -58,15 +58,16 @@ def write_summary(
     emphasize(sheet["A1"])
     top = len(lines) + 2
     write_averages(sheet, top, averages, spread)
-    write_ratings(sheet, top, list(averages), cases, columns)
-    below = top + len(averages) + len(spread) + 2
+    below = top + 1 + len(averages) + len(spread)
+    write_ratings(sheet, top, below, list(averages), cases, columns)
+    below += 3
     for row, note in enumerate(NOTES, start=below):
         write_value(sheet.cell(row, 1), note)
     below = place_charts(sheet, top, below + len(NOTES) + 1, averages, losses)
     longest = max(map(len, [*averages, *spread]))
     sheet.column_dimensions["A"].width = min(max(WIDTHS[0], longest), WIDTHS[1])
     for column in range(2, sheet.max_column + 1):
-        sheet.column_dimensions[get_column_letter(column)].width = 10
+        sheet.column_dimensions[get_column_letter(column)].width = 11
     sheet.sheet_view.showGridLines = False
     fit_to_page(sheet)
 
@@ -102,8 +103,13 @@ def write_line(sheet: Worksheet, row: int, values: list[Any], formats: list[str]
         cell.alignment = Alignment(horizontal="left" if column == 1 else "right")
 
 
-def write_ratings(sheet: Worksheet, top: int, systems: list[str], cases: Worksheet, columns: dict[Column, int]) -> None:
-    """To the right of the table, what a person has judged of each model, in formulas that change while one judges."""
+def write_ratings(
+    sheet: Worksheet, top: int, below: int, systems: list[str], cases: Worksheet, columns: dict[Column, int]
+) -> None:
+    """To the right of the table, what a person has judged of each model, in formulas that change while one judges.
+
+    `top` is the row of the table's header, `below` the first row after it.
+    """
     first = sheet.max_column + 2
     write_line(sheet, top, list(RATINGS), ["General"] * len(RATINGS), first)
     for column in range(first, first + len(RATINGS)):
@@ -113,7 +119,7 @@ def write_ratings(sheet: Worksheet, top: int, systems: list[str], cases: Workshe
             formulas = rating_formulas(cases, columns, system)
             write_line(sheet, row, formulas, list(RATINGS.values()), first)
     preferred = find_cells(cases, columns["preferred", ""])
-    for row, choice in enumerate((TIE, NEITHER), start=top + 1 + len(systems)):
+    for row, choice in enumerate((TIE, NEITHER), start=below):
         write_line(sheet, row, [choice, f'=SUMPRODUCT(--({preferred}="{choice}"))'], ["General", "0"], first - 1)
 
 
