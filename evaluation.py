@@ -20,6 +20,7 @@ from pathlib import Path
 from metareview.cleaning import DEFAULT_KEEP, DEFAULT_SEPARATOR, clean_reviews, clean_text
 from metareview.cli import flag, format_table, parse_flags, run
 from metareview.drafting import print_drafts
+from metareview.files import hold
 from metareview.generation import write_summaries
 from metareview.hub import HubArguments
 from metareview.openreview import fetch_forum
@@ -138,6 +139,7 @@ def main() -> None:
 
     # 2. Read the test cases, and what a person thinks of the texts that are there already.
     check_target(target)
+    _lock = hold(target)  # until this process ends
     seen, rows = modified(target), None
     if split:
         drawn = (arguments.dataset_name, split, arguments.num_examples, arguments.seed)

@@ -30,12 +30,12 @@ from metareview.checkpoints import (
     CheckpointKeeper,
     CheckpointPusher,
     checkpoint_folder,
-    find_best,
+    choose_result,
     load_state,
 )
 from metareview.cli import flag, parse_flags, run
 from metareview.examples import follow_data, load_examples, shared_folder
-from metareview.files import remove
+from metareview.files import hold, remove
 from metareview.hub import open_repository
 from metareview.model import TRAINING_RECORD, prepare_model
 from metareview.plan import print_plan
@@ -128,6 +128,7 @@ def main() -> None:
     folder = choose_folder(arguments, settings, asked_max_length)
     check_output_folder(folder)
     arguments.output_dir = str(folder)
+    _lock = hold(folder) if arguments.should_save else None  # until this process ends
     if is_finished(arguments, folder, settings):
         print(f"{folder} holds the finished model of these settings; to train it again: --restart")
         print(f"Next: python evaluation.py --models {folder}")
@@ -171,10 +172,9 @@ def main() -> None:
         return
 
     # 4. Save the best model, or the last one where no best one was saved.
-    best = find_best(state, folder)
-    model = prepare_model(arguments.model_name_or_path, arguments.lora_config, arguments.autocast_dtype, best or last)
-    saved_step = state.best_global_step if best else state.global_step
-    record |= describe_training(arguments, asked_max_length, state, settings, saved_step)
+    result = choose_result(state, folder, last)
+    model = prepare_model(arguments.model_name_or_path, arguments.lora_config, arguments.autocast_dtype, result)
+    record |= describe_training(arguments, asked_max_length, state, settings, load_state(result).global_step)
     record |= {"name": folder.resolve().name, "hub_model_id": repo_id, "training_examples": len(examples["train"])}
     card = model_card(arguments, record, tokenizer, repo_id or str(folder))
     texts = {TRAINING_RECORD: json.dumps(record, indent=2) + "\n", "README.md": str(card)}
@@ -182,7 +182,7 @@ def main() -> None:
     finish(folder)
     remove(shared_folder(arguments))  # all processes have read it
     print(describe_results(record["results"], speed))
-    print(f"Model: {folder} ({f'the best, from {best.name}' if best else 'as it was at the end'})")
+    print(f"Model: {folder} ({'as it was at the end' if result == last else f'the best, from {result.name}'})")
 
     # 5. Push it, if asked.
     for pusher in pushers:

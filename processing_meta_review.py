@@ -27,6 +27,7 @@ from metareview.data import (
     read_record,
     save_splits,
 )
+from metareview.files import hold
 from metareview.hub import HubArguments, check_token, open_repository, public_name
 from metareview.papers import read_id
 from metareview.tokenization import TokenizationArguments, load_tokenizer, tokenization_record, tokenize_splits
@@ -89,6 +90,7 @@ class ProcessingArguments(TokenizationArguments, HubArguments):
 def main() -> None:
     arguments: ProcessingArguments = parse_flags(ProcessingArguments, __file__, __doc__)
     check_output_folders(arguments.output_dir, arguments.tokenized_dir)
+    _locks = [hold(folder) for folder in (arguments.output_dir, arguments.tokenized_dir)]  # until this process ends
 
     # 1. Read the tokenizer and the source.
     asked_max_length = arguments.max_length

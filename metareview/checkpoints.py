@@ -4,10 +4,9 @@ The Trainer saves a checkpoint into `checkpoint-STEP` of the output folder. `Che
 run it is of and, last of all, with a manifest of its files, without which it is not whole. Only then do older ones go.
 """
 
-import json
+import hashlib
 import os
 import re
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +16,12 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 from transformers import TrainingArguments
 from transformers.trainer_callback import TrainerCallback, TrainerControl, TrainerState
 
-from metareview.files import write_json
+from metareview.cli import InputError
+from metareview.files import read_json, remove, write_json
 from metareview.hub import explain_hub
 
 RUN_SETTINGS = "run_settings.json"  # in a checkpoint: what the run is that it belongs to
-MANIFEST = "manifest.json"  # in a checkpoint, written last: its files and their sizes
+MANIFEST = "manifest.json"  # in a checkpoint, written last: its files, their sizes and hashes
 TRAINER_STATE = "trainer_state.json"  # in a checkpoint, by the Trainer
 UNREAD = "training_args.bin"  # in a checkpoint, by the Trainer: a pickle that nothing reads
 LAST, BEST = "last-checkpoint", "best-checkpoint"  # folders on the Hub, and of what was fetched from there
@@ -33,28 +33,38 @@ def checkpoint_folder(arguments: TrainingArguments, state: TrainerState) -> Path
 
 
 def write_manifest(checkpoint: Path) -> None:
-    """Note the size of each file of a checkpoint, when all of them are on the disk: only then is it whole."""
-    files = [file for file in sorted(checkpoint.rglob("*")) if file.is_file() and file.name not in (MANIFEST, UNREAD)]
-    for file in files:
-        with file.open("rb+") as opened:
-            os.fsync(opened.fileno())
-    sizes = {file.relative_to(checkpoint).as_posix(): file.stat().st_size for file in files}
-    write_json(checkpoint / MANIFEST, sizes)
+    """Note size and hash of each file of a checkpoint, when all of them are on the disk: only then is it whole."""
+    manifest = {}
+    for file in sorted(checkpoint.rglob("*")):
+        if file.is_file() and file.name not in (MANIFEST, UNREAD):
+            with file.open("rb+") as opened:
+                os.fsync(opened.fileno())
+            manifest[file.relative_to(checkpoint).as_posix()] = {"size": file.stat().st_size, "sha256": hash_file(file)}
+    write_json(checkpoint / MANIFEST, manifest)
 
 
-def find_fault(checkpoint: Path) -> str | None:
-    """Why a checkpoint is not whole, None if it is."""
+def hash_file(file: Path) -> str:
+    """The SHA-256 of a file's content, in hexadecimal."""
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def find_fault(checkpoint: Path, read: bool = True) -> str | None:
+    """Why a checkpoint is not whole, None if it is; without `read` only by the sizes of its files, which is quicker."""
     if not (checkpoint / MANIFEST).is_file():
         return f"its saving was not finished (no {MANIFEST})"
     try:
-        sizes = json.loads((checkpoint / MANIFEST).read_text())
-    except ValueError:
+        manifest = read_json(checkpoint / MANIFEST)
+        files = [(checkpoint / name, known["size"], known["sha256"]) for name, known in manifest.items()]
+    except (InputError, AttributeError, KeyError, TypeError):
         return f"its {MANIFEST} is damaged"
-    for name, size in sizes.items():
-        if not (checkpoint / name).is_file():
-            return f"{name} is missing"
-        if (there := (checkpoint / name).stat().st_size) != size:
-            return f"{name} has {there:,} bytes instead of {size:,}"
+    for file, size, sha256 in files:
+        if not file.is_file():
+            return f"{file.name} is missing"
+        if file.stat().st_size != size:
+            return f"{file.name} has {file.stat().st_size:,} bytes instead of {size:,}"
+        if read and hash_file(file) != sha256:
+            return f"{file.name} is damaged: it is not as it was saved"
     return None
 
 
@@ -84,10 +94,24 @@ def load_state(checkpoint: Path | None) -> TrainerState:
 def find_best(state: TrainerState, folder: Path) -> Path | None:
     """The checkpoint with the lowest validation loss: one of this machine, or the one fetched from the Hub."""
     for checkpoint in (folder / f"checkpoint-{state.best_global_step}", folder / BEST):
-        is_there = (checkpoint / TRAINER_STATE).is_file()
-        if is_there and load_state(checkpoint).global_step == state.best_global_step:
+        if find_fault(checkpoint, read=False) is None and load_state(checkpoint).global_step == state.best_global_step:
             return checkpoint
     return None
+
+
+def choose_result(state: TrainerState, folder: Path, last: Path) -> Path:
+    """The checkpoint whose model is the result of a run: the best one, or the last where no best one was saved.
+
+    Prints where the best one is damaged. Raises `OSError` where the last one is, too.
+    """
+    best = find_best(state, folder)
+    if best and best != last:
+        if (fault := find_fault(best)) is None:
+            return best
+        print(f"The best checkpoint, {best}, cannot be used: {fault}. The model is that of the last step instead.")
+    if fault := find_fault(last):
+        raise OSError(f"{last} cannot be used: {fault}. The same command goes on from the checkpoint before it")
+    return last
 
 
 def delete_checkpoints(folder: Path, start: Path | None) -> None:
@@ -97,18 +121,17 @@ def delete_checkpoints(folder: Path, start: Path | None) -> None:
     if start is None:
         doomed += [folder / LAST, folder / BEST]
     for checkpoint in doomed:
-        if checkpoint.exists():
-            shutil.rmtree(checkpoint)
+        remove(checkpoint)
 
 
 def rotate_checkpoints(folder: Path, state: TrainerState, number: int | None) -> None:
     """Keep the newest `number` whole checkpoints (None: all) and the best one; delete the others."""
     checkpoints = list(list_checkpoints(folder).values())
-    kept = [checkpoint for checkpoint in checkpoints if find_fault(checkpoint) is None][:number]
+    kept = [checkpoint for checkpoint in checkpoints if find_fault(checkpoint, read=False) is None][:number]
     best = find_best(state, folder)
     for checkpoint in checkpoints:
         if checkpoint not in kept and checkpoint != best:
-            shutil.rmtree(checkpoint)
+            remove(checkpoint)
 
 
 class CheckpointKeeper(TrainerCallback):

@@ -1,7 +1,6 @@
 """Data sets: sources, splits, and folders with a record of what they were made with."""
 
 import hashlib
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import permutations
@@ -12,11 +11,11 @@ import datasets
 import huggingface_hub
 import numpy as np
 from datasets import DatasetDict
-from huggingface_hub.errors import EntryNotFoundError
+from huggingface_hub.errors import EntryNotFoundError, HFValidationError, RepositoryNotFoundError
 
 from metareview.cleaning import DEFAULT_SEPARATOR
 from metareview.cli import InputError
-from metareview.files import replacing, write_json
+from metareview.files import read_json, replacing, write_json
 from metareview.hub import explain_hub
 from metareview.openreview import fetch_venue
 
@@ -99,10 +98,12 @@ def load_venues(venues: list[str], folder: Path, test_year: int | None) -> Datas
 def read_record(source: str, name: str = RECORD) -> dict[str, Any]:
     """What a folder, or a data set on the Hub, was made with by these scripts; empty where it holds no record."""
     path = Path(source, name)
-    if not Path(source).exists() and source.count("/") == 1:
-        with explain_hub(f"cannot read the data set {source!r}"), suppress(EntryNotFoundError):
+    a_hub_id = source.count("/") == 1 and not path.parent.parent.exists()  # else a folder that is yet to be written
+    if a_hub_id:
+        absent = (EntryNotFoundError, RepositoryNotFoundError, HFValidationError)
+        with explain_hub(f"cannot read the data set {source!r}"), suppress(*absent):
             path = Path(huggingface_hub.hf_hub_download(source, name, repo_type="dataset"))
-    return json.loads(path.read_text()) if path.is_file() else {}
+    return read_json(path) if path.is_file() else {}
 
 
 def check_output_folders(*folders: str) -> None:

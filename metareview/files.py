@@ -1,4 +1,4 @@
-"""Files and folders that are written beside their place and put there when they are whole."""
+"""Files and folders that are written beside their place and put there when they are whole, by one process at a time."""
 
 import json
 import shutil
@@ -7,6 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
+from metareview.cli import InputError
+
 
 def remove(path: Path) -> None:
     """Delete a file or a folder, if it is there; of a link only the link."""
@@ -14,6 +18,21 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def hold(target: str | Path) -> FileLock:
+    """Keep other processes from writing to a file or folder for as long as the lock is kept, at most until this ends.
+
+    Raises `InputError` where another one is writing there. The lock of a process that was killed does not count.
+    """
+    target = Path(target).resolve()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(target.with_name(f".{target.name}.lock"), timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise InputError(f"another process is writing to {str(target)!r}; wait until it has ended") from error
+    return lock
 
 
 @contextmanager
@@ -42,3 +61,11 @@ def write_json(path: Path, content: Any) -> None:
     """Write JSON for people to read, in one step."""
     with replacing(path) as new:
         new.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file. Raises `InputError` for one that is damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{str(path)!r} is damaged ({error}); restore it or delete it") from error

@@ -16,9 +16,9 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 from transformers.utils.logging import disable_progress_bar
 
 from metareview.context import fit_prompts
-from metareview.model import choose_device, find_model_revision, load_model
+from metareview.model import choose_device, find_model_revision, hash_weights, load_model
 from metareview.tokenization import load_tokenizer
-from metareview.variants import Variant
+from metareview.variants import Variant, find_base
 
 
 @dataclass
@@ -68,11 +68,10 @@ def generate(
 
 
 def identify(name: str) -> list[Any]:
-    """What tells the weights of a model from others: the files in a folder, or its name and commit on the Hub."""
-    if not Path(name).exists():
-        return [name, find_model_revision(name)]
-    files = sorted(Path(name).glob("*.safetensors"))
-    return [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files]
+    """What tells the weights of a model from others: a hash or a commit on the Hub, and that of an adapter's base."""
+    weights = hash_weights(Path(name)) if Path(name).exists() else f"{name}@{find_model_revision(name)}"
+    base = find_base(name, {})
+    return [weights, *(identify(base) if base else ())]
 
 
 def read_outputs(log: Path) -> dict[str, Output]:

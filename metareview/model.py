@@ -1,5 +1,6 @@
 """The model: on which device it runs, how it is loaded, and the adapter that may be trained in its place."""
 
+import hashlib
 import os
 from pathlib import Path
 from warnings import catch_warnings
@@ -13,6 +14,8 @@ from metareview.hub import explain_hub, find_revision
 
 CONFIGS = ("config.json", "adapter_config.json")  # a finished model has one of them, put in its place last of all
 TRAINING_RECORD = "training_record.json"  # beside a finished model: its base, its data, its settings, its results
+
+SAMPLES, SAMPLE_BYTES = 64, 4096  # of a file of weights, for its hash
 
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # on a CPU, PyTorch then asks for huge pages: faster training
 
@@ -43,6 +46,23 @@ def count_parameters(name: str) -> int:
 def is_model(folder: Path) -> bool:
     """Whether a folder holds a finished model or adapter."""
     return any((folder / name).is_file() for name in CONFIGS)
+
+
+def hash_weights(folder: Path) -> str | None:
+    """A hash that tells the weights in a folder from others, read in a moment; None where no folder has weights.
+
+    It is made of the files' sizes and of SAMPLES pieces of each: another training changes every one of them.
+    """
+    digest = hashlib.sha256()
+    files = sorted(folder.glob("*.safetensors"))
+    for file in files:
+        size = file.stat().st_size
+        digest.update(f"{file.name} {size} ".encode())
+        with file.open("rb") as opened:
+            for index in range(SAMPLES):
+                opened.seek(index * size // SAMPLES)
+                digest.update(opened.read(SAMPLE_BYTES))
+    return digest.hexdigest()[:16] if files else None
 
 
 def find_model_revision(name: str) -> str | None:

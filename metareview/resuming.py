@@ -19,8 +19,8 @@ from metareview.checkpoints import (
     load_state,
 )
 from metareview.cli import InputError
-from metareview.files import replacing, write_json
-from metareview.model import TRAINING_RECORD, is_model
+from metareview.files import read_json, replacing, write_json
+from metareview.model import TRAINING_RECORD, hash_weights, is_model
 from metareview.naming import hash_settings, name_run
 
 MODELS_DIR = "models"  # where the runs get folders of their own
@@ -43,6 +43,7 @@ LORA_SETTINGS = ("lora_r", "lora_alpha", "lora_targets")
 DATA_SETTINGS = ("texts", "tokenizer", "prompt_template", "max_length", "max_summary_tokens")
 CONSTANTS = {  # which one a user edits, where it is not the name of the setting in capitals
     "base_model": "MODEL",
+    "base_weights": "the weights of MODEL",
     "num_train_epochs": "EPOCHS",
     "max_steps": "--max_steps",
     "examples_per_step": "BATCH_SIZE, ACCUMULATION_STEPS",
@@ -58,6 +59,8 @@ def run_settings(arguments: SummaryTrainingArguments, record: dict[str, Any]) ->
     names = SETTINGS + LORA_SETTINGS if arguments.use_lora else SETTINGS
     settings = {name: getattr(arguments, name) for name in names}
     settings["base_model"] = Path(arguments.model_name_or_path).name  # the rest of a path may change with the machine
+    if weights := hash_weights(Path(arguments.model_name_or_path)):
+        settings["base_weights"] = weights
     settings["examples_per_step"] = arguments.step_size
     settings |= {name: record.get(name) for name in ("dataset_name", "keep")}
     settings |= {name: record[name] for name in DATA_SETTINGS}
@@ -67,7 +70,7 @@ def run_settings(arguments: SummaryTrainingArguments, record: dict[str, Any]) ->
 def read_under_way(folder: Path) -> dict[str, Any] | None:
     """The `settings` of the run that is under way in a folder and whether it was `restarted`; None if there is none."""
     path = folder / UNDER_WAY
-    return json.loads(path.read_text()) if path.is_file() else None
+    return read_json(path) if path.is_file() else None
 
 
 def find_settings(folder: Path) -> dict[str, Any] | None:
@@ -75,9 +78,9 @@ def find_settings(folder: Path) -> dict[str, Any] | None:
     if run := read_under_way(folder):
         return run["settings"]
     if (folder / TRAINING_RECORD).is_file():
-        return json.loads((folder / TRAINING_RECORD).read_text())["settings"]
+        return read_json(folder / TRAINING_RECORD)["settings"]
     checkpoints = sorted(folder.glob(f"*checkpoint*/{RUN_SETTINGS}"))
-    return json.loads(checkpoints[0].read_text()) if checkpoints else None
+    return read_json(checkpoints[0]) if checkpoints else None
 
 
 def choose_folder(arguments: SummaryTrainingArguments, settings: dict[str, Any], asked_max_length: int | None) -> Path:
@@ -131,7 +134,7 @@ def check_settings(before: dict[str, Any], settings: dict[str, Any], what: str, 
     for name in differences[:3]:
         constant = CONSTANTS.get(name, name.upper())
         there, now = (format_setting(value) for value in (before[name], settings[name]))
-        hashes = name in ("texts", "tokenizer")
+        hashes = name in ("texts", "tokenizer", "base_weights")
         values.append(constant if hashes else f"{constant}: {there} there, {now} now")
     more = f" and {len(differences) - 3} more" if len(differences) > 3 else ""
     raise InputError(
@@ -146,7 +149,7 @@ def is_finished(arguments: SummaryTrainingArguments, folder: Path, settings: dic
         return False
     if not (folder / TRAINING_RECORD).is_file() or not is_model(folder):
         return False
-    before = json.loads((folder / TRAINING_RECORD).read_text())["settings"]
+    before = read_json(folder / TRAINING_RECORD)["settings"]
     if not arguments.resume_from_checkpoint:  # else `find_start` says whether it may be replaced
         check_settings(before, settings, f"the finished model in {str(folder)!r}")
     return not find_differences(before, settings)
@@ -187,7 +190,7 @@ def find_start(
 
 def read_settings(checkpoint: Path) -> dict[str, Any]:
     """The settings of the run that a checkpoint belongs to."""
-    return json.loads((checkpoint / RUN_SETTINGS).read_text())
+    return read_json(checkpoint / RUN_SETTINGS)
 
 
 def check_room(folder: Path, settings: dict[str, Any], start: Path) -> None:

@@ -1,6 +1,6 @@
 """Writing meta-reviews: batches, stopping, how long a text may be."""
 
-import os
+import json
 from pathlib import Path
 
 import pytest
@@ -52,11 +52,17 @@ def test_a_log_that_was_cut_off_gives_the_lines_that_are_whole(tmp_path: Path) -
 
 
 def test_a_folder_is_known_by_its_weights_wherever_it_is(tmp_path: Path) -> None:
+    """An adapter by those of its base too, which may be replaced in their place."""
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "model.safetensors").write_text("weights")
         (tmp_path / name / "README.md").write_text(name)
-        os.utime(tmp_path / name / "model.safetensors", ns=(0, 5))
     assert identify(str(tmp_path / "a")) == identify(str(tmp_path / "b"))
-    os.utime(tmp_path / "a" / "model.safetensors", ns=(0, 6))
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    (adapter / "adapter_model.safetensors").write_text("adapter")
+    (adapter / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(tmp_path / "a")}))
+    before = identify(str(adapter))
+    (tmp_path / "a" / "model.safetensors").write_text("replace")
     assert identify(str(tmp_path / "a")) != identify(str(tmp_path / "b"))
+    assert identify(str(adapter)) != before

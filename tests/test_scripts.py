@@ -43,6 +43,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 import fine_tune
 from metareview.batching import LengthGroupedOrder
 from metareview.checkpoints import find_checkpoint, find_fault, list_checkpoints, write_manifest
+from metareview.files import hold
 from metareview.model import load_model
 from metareview.prompts import encode_prompts
 
@@ -242,7 +243,7 @@ def test_the_model_that_the_data_was_made_for_is_trained(processed: Path, base: 
     result = run_script(TUNE, *flags, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert "Tokenizing" not in result.stdout and "Next: python evaluation.py --models models/" in result.stdout
-    [folder] = (tmp_path / "models").iterdir()
+    [folder] = (tmp_path / "models").glob("[!.]*")
     record = json.loads((folder / "training_record.json").read_text())
     assert record["base_model"] == record["model"] == str(base) and record["name"] == folder.name
     assert record["asked_max_length"] is None and record["max_length"] == 256 and record["max_new_tokens"] == 33
@@ -304,6 +305,77 @@ def test_a_broken_checkpoint_is_passed_over_and_the_end_is_the_same(
         [(entry["step"], entry["eval_loss"]) for entry in history if "eval_loss" in entry] for history in histories
     ]
     assert losses[0] == losses[1]
+
+
+def test_damage_that_keeps_the_size_is_seen(interrupted: Path, fine_tuned: Path, base: Path) -> None:
+    """Of the last checkpoint and of the best one: weights and optimizer, half of them zeros."""
+    newest, before = list_checkpoints(interrupted).values()
+    state = json.loads((newest / "trainer_state.json").read_text())
+    state["best_global_step"], state["best_metric"] = 10, 0.001  # nothing that comes is better
+    (newest / "trainer_state.json").write_text(json.dumps(state, indent=2))
+    write_manifest(newest)
+    content = (before / WEIGHTS).read_bytes()
+    (before / WEIGHTS).write_bytes(content[: len(content) // 2] + bytes(len(content) - len(content) // 2))
+    done = run_fine_tune(fine_tuned, base, interrupted.parent)
+    assert done.returncode == 0, done.stderr
+    assert (
+        "The best checkpoint, pythia_finetuned/checkpoint-10, cannot be used: model.safetensors is damaged"
+        in done.stdout
+    )
+    assert same_weights(interrupted / WEIGHTS, newest / WEIGHTS)
+    record = json.loads((interrupted / "training_record.json").read_text())
+    assert record["results"]["eval_loss"] == pytest.approx(state["log_history"][-1]["eval_loss"])
+
+
+def test_the_older_whole_checkpoint_serves_where_the_newest_is_damaged(
+    interrupted: Path, fine_tuned: Path, base: Path
+) -> None:
+    newest, _ = list_checkpoints(interrupted).values()
+    for name in ("trainer_state.json", "optimizer.pt", WEIGHTS, "run_settings.json", "manifest.json"):
+        content = (newest / name).read_bytes()
+        (newest / name).write_bytes(bytes(len(content)))
+        assert find_checkpoint(interrupted) == interrupted / "checkpoint-10", name
+        (newest / name).write_bytes(content)
+    (newest / "trainer_state.json").write_bytes(bytes((newest / "trainer_state.json").stat().st_size))
+    done = run_fine_tune(fine_tuned, base, interrupted.parent)
+    assert done.returncode == 0, done.stderr
+    assert "trainer_state.json is damaged" in done.stdout and "Going on from step 10 of 12" in done.stdout
+    assert same_weights(interrupted / WEIGHTS, fine_tuned / "pythia_finetuned" / WEIGHTS)
+
+
+def test_another_process_in_the_same_folders_is_refused(
+    refused, fine_tuned: Path, base: Path, source: Path, tmp_path: Path
+) -> None:
+    """While it lives: the lock of one that was killed does not count."""
+    flags = ["--dataset_name", fine_tuned / "processed_meta_review", "--model", base, *FINE_TUNING]
+    commands = {
+        "pythia_finetuned": (TUNE, *flags),
+        "tokenized_meta_review": (PROCESS, "--dataset_name", source, "--model", base),
+        "eval_examples_results.xlsx": (EVALUATE, "--test_cases", ROOT / "eval_examples.xlsx", "--output",
+                                       "eval_examples_results.xlsx", "--models", fine_tuned / "pythia_finetuned"),
+    }  # fmt: skip
+    holder = "import sys, time; from metareview.files import hold; "
+    holder += "locks = list(map(hold, sys.argv[1:])); print(1, flush=True); time.sleep(99)"
+    with subprocess.Popen(
+        [sys.executable, "-c", holder, *(tmp_path / name for name in commands)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE,
+    ) as other:  # fmt: skip
+        other.stdout.readline()
+        for name, command in commands.items():
+            assert f"another process is writing to {str(tmp_path / name)!r}" in refused(*command)
+        other.kill()
+    assert hold(tmp_path / "pythia_finetuned").is_locked
+
+
+def test_other_weights_in_the_same_base_folder_make_another_run(data: Path, base: Path) -> None:
+    shutil.copytree(base, data / "base")
+    for _ in range(2):
+        done = run_script(TUNE, *QUICK, "--model", "base", cwd=data)
+        assert done.returncode == 0, done.stderr
+        assert "A new run of 2 steps" in done.stdout
+        weights = load_file(data / "base" / WEIGHTS)
+        save_file({name: weight * 1.01 for name, weight in weights.items()}, data / "base" / WEIGHTS, {"format": "pt"})
+    assert len(list_models(data)) == 2
 
 
 def test_killed_while_the_model_was_put_in_its_place(fine_tuned: Path, base: Path, tmp_path: Path) -> None:
@@ -766,7 +838,7 @@ def data(processed: Path, tmp_path: Path) -> Path:
 
 def list_models(folder: Path) -> set[str]:
     """The models that were trained, without the part of their names that is the same for all."""
-    return {path.name.partition("_finetuned")[2] for path in (folder / "models").iterdir()}
+    return {path.name.partition("_finetuned")[2] for path in (folder / "models").glob("[!.]*")}
 
 
 def test_each_setting_has_a_folder_and_the_same_one_finds_it_again(data: Path) -> None:
