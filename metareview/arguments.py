@@ -3,6 +3,7 @@
 import math
 import os
 from dataclasses import dataclass
+from json import JSONDecodeError
 from warnings import catch_warnings, filterwarnings
 
 import torch
@@ -13,6 +14,7 @@ from metareview.cli import flag
 from metareview.hub import TOPIC, HubArguments
 from metareview.model import choose_device
 from metareview.tokenization import TokenizationArguments
+from metareview.trainer_flags import check_flags, check_optimizer
 
 RUNNING = "Running"
 POSITIVE = (
@@ -62,6 +64,7 @@ class SummaryTrainingArguments(TokenizationArguments, HubArguments, TrainingArgu
     logging_steps: float | None = flag(None, help="default: five times per evaluation")
     eval_on_start: bool = flag(True, help="evaluate before the first step")
     metric_for_best_model: str | None = flag("eval_loss", help="decides what is kept")
+    greater_is_better: bool | None = flag(False, help="of eval_loss the lowest is the best")
     train_sampling_strategy: str = flag("group_by_length", help="less padding than random")
     logging_nan_inf_filter: bool = flag(False, help="hide a NaN or infinite loss")
     ddp_find_unused_parameters: bool | None = flag(False, help="slower; there are none")
@@ -77,7 +80,11 @@ class SummaryTrainingArguments(TokenizationArguments, HubArguments, TrainingArgu
         self.asked_output_dir = self.output_dir  # None: a folder that is named by the settings, see resuming.py
         with catch_warnings():  # the new name is not known to transformers 5.15
             filterwarnings("ignore", "`gradient_checkpointing` is deprecated", FutureWarning)
-            TrainingArguments.__post_init__(self)
+            try:
+                TrainingArguments.__post_init__(self)
+            except JSONDecodeError as error:
+                raise ValueError(f"{error.doc!r} is not JSON: {error}") from error
+        check_optimizer(self)
         # Not by the Trainer: see CheckpointKeeper and CheckpointPusher.
         self.checkpoints_kept, self.save_total_limit = self.save_total_limit, None
         self.push_when_done, self.push_to_hub = self.push_to_hub, False
@@ -97,16 +104,13 @@ class SummaryTrainingArguments(TokenizationArguments, HubArguments, TrainingArgu
             raise ValueError(
                 "--save_total_limit must be at least 2: while one is written, the other is the one to go on from"
             )
-        if self.dataloader_persistent_workers:
-            raise ValueError(
-                "--dataloader_persistent_workers does nothing here: a batch is padded in no time; leave it out"
-            )
-        if self.save_strategy == "best":
-            raise ValueError("--save_strategy must be no, steps or epoch, got best; the best one is kept with each")
-        if self.metric_for_best_model != "eval_loss":
-            raise ValueError(f"--metric_for_best_model must be eval_loss, got {self.metric_for_best_model}")
-        if self.hub_strategy not in ("end", "checkpoint"):
-            raise ValueError(f"--hub_strategy must be end or checkpoint, got {self.hub_strategy}")
+        if self.max_steps != -1 and self.max_steps < 1:
+            raise ValueError(f"--max_steps must be at least 1, or -1 for all --num_train_epochs, got {self.max_steps}")
+        for name in ("eval_steps", "save_steps", "logging_steps"):
+            value = getattr(self, name)
+            if value is not None and not (0 < value < 1 or (value >= 1 and value == value // 1 < math.inf)):
+                raise ValueError(f"--{name} must be a number of steps, or a share of them below 1, got {value}")
+        check_flags(self)
 
     def choose_precision(self) -> None:
         """Autocast to what the hardware is fast with, unless a flag says otherwise."""
@@ -119,15 +123,34 @@ class SummaryTrainingArguments(TokenizationArguments, HubArguments, TrainingArgu
     def choose_intervals(self) -> None:
         """How often is evaluated, saved and logged: below 1 they are shares of the whole run, for the Trainer too."""
         epochs = 1 if self.max_steps > 0 else self.num_train_epochs
-        # At least twice, for 1 would mean every step.
-        self.eval_steps = self.eval_steps or 1 / max(2, round(self.evaluations_per_epoch * epochs))
+        evaluations = max(1, round(self.evaluations_per_epoch * epochs))
+        # 1 would mean every step; the largest number below it means the last one.
+        self.eval_steps = self.eval_steps or min(1 / evaluations, math.nextafter(1, 0))
         self.save_steps = self.save_steps or self.eval_steps
         if self.save_strategy is None:
             self.save_strategy = "steps" if self.eval_strategy == "no" else self.eval_strategy
+        self.check_intervals()
         if not self.logging_steps and self.eval_steps < 1:
             self.logging_steps = self.eval_steps / 5
         elif not self.logging_steps:
             self.logging_steps = max(1, int(self.eval_steps) // 5)
+
+    def check_intervals(self) -> None:
+        """Raise `ValueError` where what is evaluated is not saved: the best could not be kept then."""
+        if "no" in (self.eval_strategy, self.save_strategy):
+            return
+        evaluated, saved = self.eval_steps, self.save_steps
+        if self.eval_strategy != self.save_strategy:
+            raise ValueError(
+                f"--save_strategy is {self.save_strategy}, --eval_strategy {self.eval_strategy}: to save the best, "
+                "give the same for both; or --save_strategy no"
+            )
+        is_multiple = evaluated == saved or (min(evaluated, saved) >= 1 and evaluated % saved == 0)
+        if self.eval_strategy == "steps" and not is_multiple:
+            raise ValueError(
+                f"--eval_steps ({evaluated:g}) must be --save_steps ({saved:g}) or a multiple of it: "
+                "else the best might not be saved"
+            )
 
     @property
     def autocast_dtype(self) -> torch.dtype:
@@ -145,6 +168,11 @@ class SummaryTrainingArguments(TokenizationArguments, HubArguments, TrainingArgu
             target_modules=self.lora_targets if self.lora_targets == "all-linear" else self.lora_targets.split(","),
             task_type="CAUSAL_LM",
         )
+
+    @property
+    def order_seed(self) -> int:
+        """The seed of the order of the examples."""
+        return self.seed if self.data_seed is None else self.data_seed
 
     @property
     def step_size(self) -> int:

@@ -29,15 +29,24 @@ LABELS = {
     "lora_targets": "targets",
     "learning_rate": "lr",
     "lr_scheduler_type": "",
+    "lr_scheduler_kwargs": "schedule-",
     "warmup_steps": "warmup",
     "optim": "",
+    "optim_args": "optim-",
+    "adam_beta1": "beta1-",
+    "adam_beta2": "beta2-",
+    "adam_epsilon": "epsilon",
     "weight_decay": "decay",
     "max_grad_norm": "clip",
+    "label_smoothing_factor": "smoothing",
+    "neftune_noise_alpha": "neftune",
     "num_train_epochs": "epochs",
     "max_steps": "steps",
     "examples_per_step": "batch",
     "train_sampling_strategy": "",
     "validation_examples": "validation",
+    "torch_compile": "compiled",
+    "data_seed": "dataseed",
     "seed": "seed",
 }
 DEFAULTS = {field.name: field.default for field in fields(TrainingArguments) if field.name in LABELS} | {
@@ -69,7 +78,7 @@ def format_value(name: str, value: Any) -> str:
     if name == "prompt_template":
         names = {template: prompt for prompt, template in PROMPTS.items()}
         return names.get(value) or hash_settings(value)
-    if name == "keep":
+    if name in ("keep", "lr_scheduler_kwargs", "optim_args"):
         return hash_settings(value)
     if value is True:
         return ""

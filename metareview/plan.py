@@ -154,7 +154,7 @@ def measure_run(arguments: SummaryTrainingArguments, tokenizer: Tokenizer, examp
     set_seed(arguments.seed)
     train, timer = examples["train"], StepTimer()
     model = prepare_model(arguments.model_name_or_path, arguments.lora_config, arguments.autocast_dtype)
-    steps = LengthGroupedOrder(train["length"][:], arguments.step_size, arguments.seed).steps()
+    steps = LengthGroupedOrder(train["length"][:], arguments.step_size, arguments.order_seed).steps()
     work, all_steps = count_work(model, train, steps), arguments.count_steps(len(train))
     probes = choose_steps(work, steps)
     rows = train.select([row for index in probes for row in steps[index]])

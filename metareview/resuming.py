@@ -22,23 +22,12 @@ from metareview.cli import InputError
 from metareview.files import read_json, replacing, write_json
 from metareview.model import TRAINING_RECORD, hash_weights, is_model
 from metareview.naming import hash_settings, name_run
+from metareview.trainer_flags import COURSE
 
 MODELS_DIR = "models"  # where the runs get folders of their own
 UNDER_WAY = "under_way.json"  # in an output folder from the beginning of a run until its model is saved
 LENGTH = ("num_train_epochs", "max_steps")
-SETTINGS = (
-    "learning_rate",
-    "lr_scheduler_type",
-    "warmup_steps",
-    "optim",
-    "weight_decay",
-    "max_grad_norm",
-    *LENGTH,
-    "seed",
-    "validation_examples",
-    "train_sampling_strategy",
-    "use_lora",
-)
+SETTINGS = ("learning_rate", *COURSE, *LENGTH, "seed", "validation_examples", "use_lora")
 LORA_SETTINGS = ("lora_r", "lora_alpha", "lora_targets")
 DATA_SETTINGS = ("texts", "tokenizer", "prompt_template", "max_length", "max_summary_tokens")
 CONSTANTS = {  # which one a user edits, where it is not the name of the setting in capitals

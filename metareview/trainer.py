@@ -47,9 +47,11 @@ class SummaryTrainer(Trainer):
         except (ImportError, RuntimeError, ValueError) as error:
             if is_out_of_memory(error):
                 raise OutOfMemory(f"out of memory at step 1; {advise_memory(args)}") from error
-            if not args.report_to:
-                raise
             reason = " ".join(str(error).split())
+            if not args.report_to and isinstance(error, RuntimeError):
+                raise
+            if not args.report_to:
+                raise InputError(f"the Trainer cannot work with these flags: {reason}") from error
             raise InputError(f"cannot report to {', '.join(args.report_to)} (--report_to): {reason}") from error
         check_fsdp(self)
         self.remove_callback(ProgressCallback)
@@ -57,18 +59,15 @@ class SummaryTrainer(Trainer):
         self.add_callback(Progress())
         self.order: LengthGroupedOrder | None = None
         if args.train_sampling_strategy == "group_by_length":
-            self.order = LengthGroupedOrder(self.train_dataset["length"][:], args.step_size, args.seed)
+            self.order = LengthGroupedOrder(self.train_dataset["length"][:], args.step_size, args.order_seed)
             self.add_callback(EpochOfOrder(self.order))
 
-    def make_dataloader(
-        self, dataset: Dataset, batch_size: int, order: LengthGroupedOrder | None = None, drop_last: bool = False
-    ) -> DataLoader:
+    def make_dataloader(self, dataset: Dataset, batch_size: int, order: LengthGroupedOrder | None = None) -> DataLoader:
         """Batches in an order, or as the examples stand."""
         loader = DataLoader(
             dataset,
             batch_size,
             sampler=order,
-            drop_last=drop_last,
             collate_fn=self.data_collator,
             num_workers=self.args.dataloader_num_workers,
             pin_memory=self.args.dataloader_pin_memory,
@@ -79,8 +78,7 @@ class SummaryTrainer(Trainer):
     def get_train_dataloader(self) -> DataLoader:
         if self.order is None:
             return super().get_train_dataloader()
-        drop_last = self.args.dataloader_drop_last
-        return self.make_dataloader(self.train_dataset, self.args.train_batch_size, self.order, drop_last)
+        return self.make_dataloader(self.train_dataset, self.args.train_batch_size, self.order)
 
     def get_eval_dataloader(self, eval_dataset: Dataset | None = None) -> DataLoader:
         """The stock one would mix lengths again in sets below 64 examples."""
@@ -100,7 +98,7 @@ class SummaryTrainer(Trainer):
         """
         batch_size = self.args.train_batch_size
         missing = -len(self.train_dataset) % (batch_size * self.args.world_size)
-        if missing and self.accelerator.gradient_state.end_of_dataloader and not self.args.dataloader_drop_last:
+        if missing and self.accelerator.gradient_state.end_of_dataloader:
             own = batch_size * (self.args.world_size - self.args.process_index) - missing  # the last process's go first
             batch["labels"][max(0, own) :] = IGNORE_INDEX
         return batch

@@ -30,6 +30,10 @@ def test_precision_can_be_chosen_with_the_trainers_flags(
         ({"save_strategy": "best"}, "--save_strategy must be no, steps or epoch, got best"),
         ({"hub_strategy": "every_save"}, "--hub_strategy must be end or checkpoint, got every_save"),
         ({"lora_r": 0}, "--lora_r must be greater than 0"),
+        ({"max_steps": 0}, "--max_steps must be at least 1, or -1"),
+        ({"eval_steps": -1}, "--eval_steps must be a number of steps, or a share of them below 1, got -1"),
+        ({"save_steps": 2.5}, "--save_steps must be a number of steps"),
+        ({"lr_scheduler_kwargs": "{bad"}, "'{bad' is not JSON"),
     ],
 )
 def test_what_this_project_cannot_work_with_is_refused(given: dict, message: str, tmp_path: Path) -> None:
@@ -42,8 +46,10 @@ def test_what_this_project_cannot_work_with_is_refused(given: dict, message: str
     [
         ({}, 1 / 4, 1 / 4, 1 / 20),
         ({"num_train_epochs": 3}, 1 / 12, 1 / 12, 1 / 60),
-        ({"evaluations_per_epoch": 1}, 1 / 2, 1 / 2, 1 / 10),  # 1 would mean every step
-        ({"eval_steps": 50, "save_steps": 100}, 50, 100, 10),
+        ({"evaluations_per_epoch": 1, "num_train_epochs": 2}, 1 / 2, 1 / 2, 1 / 10),
+        ({"evaluations_per_epoch": 1}, 1, 1, 1 / 5),  # not 1 itself, which would mean every step: see the next test
+        ({"num_train_epochs": 0.1}, 1, 1, 1 / 5),
+        ({"eval_steps": 100, "save_steps": 50}, 100, 50, 20),
         ({"max_steps": 100, "num_train_epochs": 3}, 1 / 4, 1 / 4, 1 / 20),
     ],
 )
@@ -53,6 +59,32 @@ def test_evaluations_are_spread_over_the_run(
     arguments = make_arguments(tmp_path, **given)
     intervals = (arguments.eval_steps, arguments.save_steps, arguments.logging_steps)
     assert intervals == pytest.approx((evaluated, saved, logged))
+
+
+@pytest.mark.parametrize("examples", [1, 4, 5, 28])
+def test_one_evaluation_in_one_epoch_is_that_of_the_last_step(examples: int, tmp_path: Path) -> None:
+    arguments = make_arguments(tmp_path, evaluations_per_epoch=1, eval_on_start=False)
+    trainer = make_trainer(make_model("gpt_neox"), arguments, make_examples([(1, 2)] * examples))
+    trainer.train()
+    steps = [entry["step"] for entry in trainer.state.log_history if "eval_loss" in entry]
+    assert steps == [arguments.count_steps(examples)]
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"eval_steps": 50, "save_steps": 100}, r"--eval_steps \(50\) must be --save_steps \(100\) or a multiple"),
+        ({"eval_steps": 0.5, "save_steps": 0.25}, "--eval_steps"),  # of 10 steps: 5 and 10; 3, 6, 9 and 10
+        ({"save_steps": 100}, "--eval_steps"),
+        ({"save_strategy": "epoch"}, "--save_strategy is epoch, --eval_strategy steps"),
+        ({"eval_strategy": "epoch", "save_strategy": "steps"}, "--save_strategy is steps, --eval_strategy epoch"),
+    ],
+)
+def test_what_is_evaluated_is_saved(given: dict, words: str, tmp_path: Path) -> None:
+    """Else the best checkpoint might be one that is not there."""
+    with pytest.raises(ValueError, match=words):
+        make_arguments(tmp_path, **given)
+    assert make_arguments(tmp_path, **given | {"save_strategy": "no"}).save_strategy == "no"
 
 
 @pytest.mark.parametrize(("evaluates", "saves"), [("steps", "steps"), ("epoch", "epoch"), ("no", "steps")])

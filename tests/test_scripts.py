@@ -378,6 +378,30 @@ def test_other_weights_in_the_same_base_folder_make_another_run(data: Path, base
     assert len(list_models(data)) == 2
 
 
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--data_seed", 7, "--neftune_noise_alpha", 5, "--label_smoothing_factor", 0.1, "--dataloader_num_workers", 1],
+        ["--data_seed", 7, "--train_sampling_strategy", "random", "--optim", "adafactor", "--max_grad_norm", 0],
+        ["--use_lora", "--learning_rate", 1e-3],
+    ],
+    ids=["noise", "random", "LoRA"],
+)
+def test_a_run_with_flags_of_the_trainer_goes_on_as_if_never_interrupted(
+    flags: list[object], fine_tuned: Path, base: Path, tmp_path: Path
+) -> None:
+    flags = [*flags, "--num_train_epochs", 1, "--eval_steps", 3, "--save_steps", 3]
+    whole = run_fine_tune(fine_tuned, base, tmp_path, *flags, "--output_dir", "whole")
+    assert whole.returncode == 0, whole.stderr
+    shutil.copytree(tmp_path / "whole" / "checkpoint-3", tmp_path / "interrupted" / "checkpoint-3")
+    done = run_fine_tune(fine_tuned, base, tmp_path, *flags, "--output_dir", "interrupted")
+    assert "Going on from step 3 of 6" in done.stdout, done.stderr
+    weights = f"checkpoint-6/{ADAPTER if '--use_lora' in flags else WEIGHTS}"
+    assert same_weights(tmp_path / "whole" / weights, tmp_path / "interrupted" / weights)
+    other = run_fine_tune(fine_tuned, base, tmp_path, *flags, "--weight_decay", 0.5, "--output_dir", "interrupted")
+    assert other.returncode == 2 and "WEIGHT_DECAY: 0 there, 0.5 now" in other.stderr
+
+
 def test_killed_while_the_model_was_put_in_its_place(fine_tuned: Path, base: Path, tmp_path: Path) -> None:
     finished, folder = fine_tuned / "pythia_finetuned", tmp_path / "pythia_finetuned"
     shutil.copytree(finished, folder)
@@ -611,6 +635,15 @@ def test_an_adapter_takes_the_place_of_a_whole_model(
         (TUNE, ["--learning_rate=-1e-5"], ["--learning_rate", "greater than 0", "-1e-05"]),
         (TUNE, ["--num_train_epochs", 0], ["--num_train_epochs", "greater than 0"]),
         (TUNE, ["--num_train_epochs", "inf"], ["--num_train_epochs", "finite"]),
+        (TUNE, ["--seed", -1], ["--seed", "-1"]),
+        (TUNE, ["--max_steps", 0], ["--max_steps", "at least 1"]),
+        (TUNE, ["--eval_steps", -1], ["--eval_steps", "-1"]),
+        (TUNE, ["--adam_beta2", 1.5], ["--adam_beta2", "1.5"]),
+        (TUNE, ["--optim", "galore_adamw"], ["--optim"]),
+        (TUNE, ["--batch_eval_metrics"], ["--batch_eval_metrics", "cannot be used here"]),
+        (TUNE, ["--dataloader_drop_last"], ["--dataloader_drop_last", "each example once"]),
+        (TUNE, ["--save_only_model", "True"], ["--save_only_model", "could not go on"]),
+        (TUNE, ["--greater_is_better", "True"], ["--greater_is_better", "lowest eval_loss"]),
         (TUNE, ["--metric_for_best_model", "eval_runtime"], ["--metric_for_best_model", "eval_loss"]),
         (TUNE, ["--learning", "1e-5"], ["unknown argument", "--learning"]),
         (TUNE, ["--per_device_train_batch_size", 0], ["--per_device_train_batch_size"]),
