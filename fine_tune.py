@@ -20,6 +20,7 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 
 from transformers import set_seed
 
@@ -33,7 +34,7 @@ from metareview.checkpoints import (
     choose_result,
     load_state,
 )
-from metareview.cli import flag, parse_flags, run
+from metareview.cli import flag, format_count, parse_flags, run
 from metareview.examples import follow_data, load_examples, shared_folder
 from metareview.files import hold, remove
 from metareview.hub import open_repository
@@ -131,7 +132,7 @@ def main() -> None:
     _lock = hold(folder) if arguments.should_save else None  # until this process ends
     if is_finished(arguments, folder, settings):
         print(f"{folder} holds the finished model of these settings; to train it again: --restart")
-        print(f"Next: python evaluation.py --models {folder}")
+        print(f"Next: python evaluation.py --models {quote(str(folder))}")
         return
     with arguments.main_process_first(local=False):
         name = arguments.hub_model_id or folder.resolve().name
@@ -139,7 +140,7 @@ def main() -> None:
         checkpoints_to = repo_id if arguments.hub_strategy == "checkpoint" else None
         start = find_start(arguments, folder, settings, checkpoints_to)
     state = load_state(start)
-    print(describe_start(state, start, steps) if start else f"A new run of {steps} steps: {folder}")
+    print(describe_start(state, start, steps) if start else f"A new run of {format_count(steps, 'step')}: {folder}")
     print(f"Texts of {record['dataset_name']}, cleaned to {record.get('keep', 'whatever they hold')}")
 
     # 3. Train, from the checkpoint or from the base.
@@ -191,7 +192,7 @@ def main() -> None:
     if repo_id:
         push_model(names, folder, repo_id, arguments.hub_private_repo)
         print(f"Pushed {repo_id} to the Hub: model, tokenizer, card, curve")
-    print(f"Next: python evaluation.py --models {folder}")
+    print(f"Next: python evaluation.py --models {quote(str(folder))}")
 
 
 if __name__ == "__main__":

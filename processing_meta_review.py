@@ -81,6 +81,8 @@ class ProcessingArguments(TokenizationArguments, HubArguments):
             raise ValueError("--venue goes with neither --dataset_name nor --review_separator")
         if self.test_year and not self.venue:
             raise ValueError("--test_year goes with --venue")
+        if self.split_seed < 0:
+            raise ValueError(f"--split_seed must be 0 or more, got {self.split_seed}")
         try:
             clean_reviews("a b", self.keep, self.review_separator)
         except (re.error, ValueError) as error:

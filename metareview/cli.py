@@ -4,7 +4,7 @@ import os
 import re
 import sys
 import time
-from argparse import ArgumentError
+from argparse import SUPPRESS, Action, ArgumentError
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from dataclasses import MISSING, Field, dataclass, field, fields
@@ -102,17 +102,29 @@ def format_help(dataclass_type: type, script: str | Path, description: str) -> s
     return "\n\n".join(parts)
 
 
+class Parser(HfArgumentParser):
+    """Fields of a dataclass as flags. A switch that is on by default also has --no_NAME, which says what it does."""
+
+    def add_argument(self, *names: str, **settings: Any) -> Action:
+        if settings.get("action") == "store_false":
+            settings |= {"help": f"the same as --{settings['dest']} False", "default": SUPPRESS}
+        return super().add_argument(*names, **settings)
+
+
 def parse_flags(dataclass_type: type, script: str | Path, description: str) -> Any:
     """An instance of the dataclass from the command line; --help and --help_all print and exit.
 
     Raises `InputError` for a wrong flag or value.
     """
-    parser = HfArgumentParser(dataclass_type, add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser = Parser(dataclass_type, add_help=False, allow_abbrev=False, exit_on_error=False)
     if {"-h", "--help", "--help_all"} & set(sys.argv[1:]):
         print(format_help(dataclass_type, script, description))
         if "--help_all" in sys.argv:
             print(f"\n{parser.format_help()}")
         sys.exit()
+    for argument in sys.argv[1:]:
+        if not argument.isascii() and argument != argument.encode(errors="ignore").decode():
+            raise InputError(f"not UTF-8, and so not to be written to any file: {argument!r}")
     try:
         arguments, unknown = parser.parse_args_into_dataclasses(return_remaining_strings=True, look_for_args_file=False)
     except (ValueError, ArgumentError) as error:
@@ -154,6 +166,11 @@ def format_table(table: list[list[Any]]) -> str:
     texts.insert(1, ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])])
     lines = [[first.ljust(widths[0]), *map(str.rjust, others, widths[1:])] for first, *others in texts]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def format_count(number: float, noun: str) -> str:
+    """A number of things: 1 step, 1,200 steps, 0.5 epochs."""
+    return f"{f'{number:,}' if isinstance(number, int) else f'{number:g}'} {noun}{'' if number == 1 else 's'}"
 
 
 def format_bytes(number: float) -> str:

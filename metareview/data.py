@@ -39,10 +39,23 @@ def load_source(name: str) -> DatasetDict:
         raise InputError(f"the file {name!r} must end in one of {', '.join(FILE_FORMATS)}")
     with explain_hub(f"cannot read the data set {name!r}"):
         if path.is_file():
-            return datasets.load_dataset(FILE_FORMATS[path.suffix.lower()], data_files=str(path))
+            splits = datasets.load_dataset(FILE_FORMATS[path.suffix.lower()], data_files=str(path))
+            check_encoding(splits)
+            return splits
         if (path / "dataset_dict.json").is_file():
             return DatasetDict.load_from_disk(name)
-        return datasets.load_dataset(name)
+        splits = datasets.load_dataset(name)
+        check_encoding(splits)
+        return splits
+
+
+def check_encoding(splits: DatasetDict) -> None:
+    """Raise `ValueError` for texts that are not UTF-8, which `datasets` reads from JSON Lines without a look."""
+    for name, split in splits.items():
+        try:
+            split.data.validate(full=True)
+        except ValueError as error:
+            raise ValueError(f"a text of the split {name!r} is not UTF-8; convert the file to it") from error
 
 
 def find_columns(splits: DatasetDict) -> list[str]:

@@ -1,6 +1,7 @@
 """The examples to train on: the tokenized data where they fit the model, the same texts tokenized again where not."""
 
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from datasets import DatasetDict
@@ -42,7 +43,7 @@ def load_texts(name: str) -> DatasetDict:
         if not {"review", "summary"} <= set(texts.column_names.get(split, [])) or not len(texts[split]):
             raise InputError(
                 f"{name!r} has no split {split!r} with rows and the columns review and summary. "
-                f"First: python processing_meta_review.py --dataset_name {name}"
+                f"First: python processing_meta_review.py --dataset_name {quote(name)}"
             )
     return texts
 

@@ -57,15 +57,18 @@ def replacing(target: str | Path) -> Iterator[Path]:
         raise
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """What `write_json` wrote. Raises `InputError` where the file is damaged."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{str(path)!r} is damaged: {error}; delete that file, or make its folder anew") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{str(path)!r} is damaged: it holds no record; delete that file, or make its folder anew")
+    return content
+
+
 def write_json(path: Path, content: Any) -> None:
     """Write JSON for people to read, in one step."""
     with replacing(path) as new:
         new.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-
-
-def read_json(path: Path) -> Any:
-    """The content of a JSON file. Raises `InputError` for one that is damaged."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{str(path)!r} is damaged ({error}); restore it or delete it") from error

@@ -14,7 +14,7 @@ from metareview.cli import InputError, flag
 
 TOPIC = "Publishing"
 NOT_ON_HUB = (hub_errors.RepositoryNotFoundError, hub_errors.HFValidationError, DatasetNotFoundError)
-CLIENT_ERRORS = (OSError, ValueError, RuntimeError, DatasetsError, SafetensorError)
+CLIENT_ERRORS = (OSError, ValueError, RuntimeError, DatasetsError, SafetensorError, StopIteration)
 
 
 @dataclass
@@ -65,7 +65,7 @@ def explain_hub(attempt: str, failure: type[Exception] = InputError, advice: str
         else:
             # A DatasetGenerationError only says that something went wrong; its cause says what.
             telling = causes[1] if isinstance(error, DatasetGenerationError) else error
-            reason = " ".join(str(telling).split())[:200]
+            reason = " ".join(str(telling).split())[:200] or "it is empty"  # StopIteration of `datasets`
         raise (OSError if status >= 429 else failure)(f"{attempt}: {reason}{advice}") from error
 
 

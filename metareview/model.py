@@ -34,13 +34,15 @@ def choose_device(use_cpu: bool = False) -> tuple[str, torch.dtype]:
 def load_model(name: str, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
     """A causal language model from safetensors. Weights that are trained are fp32, whatever they are stored in."""
     with explain_hub(f"cannot read the model {name!r}"):
-        return AutoModelForCausalLM.from_pretrained(name, dtype=dtype, use_safetensors=True)
+        own = {"trust_remote_code": False, "use_safetensors": True}  # neither code nor pickles of the model's
+        return AutoModelForCausalLM.from_pretrained(name, dtype=dtype, **own)
 
 
 def count_parameters(name: str) -> int:
     """Parameters of a model, from its configuration alone: one too large to load is counted too."""
     with explain_hub(f"cannot read the model {name!r}"), torch.device("meta"):
-        return AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(name)).num_parameters()
+        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
+        return AutoModelForCausalLM.from_config(config, trust_remote_code=False).num_parameters()
 
 
 def is_model(folder: Path) -> bool:

@@ -23,7 +23,7 @@ from transformers.trainer_callback import TrainerCallback, TrainerControl, Train
 
 from metareview.arguments import SummaryTrainingArguments
 from metareview.batching import LengthGroupedOrder, SummaryCollator, draw_validation
-from metareview.cli import format_bytes, format_seconds, format_table
+from metareview.cli import format_bytes, format_count, format_seconds, format_table
 from metareview.memory import OutOfMemory, advise_memory, is_out_of_memory, peak_memory
 from metareview.model import count_parameters, prepare_model
 from metareview.progress import Progress
@@ -202,10 +202,10 @@ def describe_length(arguments: SummaryTrainingArguments, train: Dataset, evaluat
     """How many examples, tokens, steps and evaluations a run has."""
     steps = arguments.count_steps(len(train))
     epochs = steps / math.ceil(len(train) / arguments.step_size)
+    spread = f"{epochs:.3g} {'epoch is' if epochs == 1 else 'epochs are'} {format_count(steps, 'step')}"
     return (
-        f"{len(train):,} examples of {sum(train['length'][:]):,} tokens; "
-        f"{epochs:.3g} {'epoch is' if epochs == 1 else 'epochs are'} {steps:,} {'step' if steps == 1 else 'steps'} "
-        f"of {arguments.step_size} examples, with {evaluations} evaluations"
+        f"{format_count(len(train), 'example')} of {sum(train['length'][:]):,} tokens; "
+        f"{spread} of {format_count(arguments.step_size, 'example')}, with {format_count(evaluations, 'evaluation')}"
     )
 
 

@@ -2,6 +2,7 @@
 
 import json
 
+from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from metareview.cli import InputError
@@ -28,13 +29,34 @@ def find_template(prompt: str) -> str:
 def prompt_as_chat_template(tokenizer: Tokenizer, prompt: str = PROMPTS["plain"]) -> str:
     """The prompt as a Jinja chat template: the user's message is the reviews, the assistant's message the summary."""
     # The texts stand in expressions because Jinja drops a line break at the end of a template.
-    before, after = (json.dumps(text) for text in prompt.split("{review}"))
+    before, after = (json.dumps(text, ensure_ascii=False) for text in prompt.split("{review}"))
     start = "{{ bos_token }}" if tokenizer("").input_ids[:1] == [tokenizer.bos_token_id] else ""
     return (
         f"{PROMPT_MARK}{start}{{% for message in messages %}}{{% if message['role'] == 'assistant' %}}"
         "{{ message['content'] + eos_token }}"
         f"{{% else %}}{{{{ {before} + message['content'] + {after} }}}}{{% endif %}}{{% endfor %}}"
     )
+
+
+def set_chat_template(tokenizer: Tokenizer, name: str, prompt: str) -> None:
+    """Give a tokenizer one chat template: its own, of several the default one, or else the prompt.
+
+    Raises `InputError` for one that cannot be used; `name` is the model's.
+    """
+    if isinstance(tokenizer.chat_template, dict):
+        if "default" not in tokenizer.chat_template:
+            names = ", ".join(tokenizer.chat_template)
+            raise InputError(
+                f"the tokenizer of {name!r} has the chat templates {names}, and no default; choose another"
+            )
+        tokenizer.chat_template = tokenizer.chat_template["default"]
+    if (tokenizer.chat_template or PROMPT_MARK).startswith(PROMPT_MARK):
+        tokenizer.chat_template = prompt_as_chat_template(tokenizer, prompt)
+    try:
+        encode_prompts(["a"], tokenizer, prompt)
+    except (TemplateError, TypeError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"the chat template of {name!r} cannot be used: {reason}; choose another model") from error
 
 
 def encode_prompts(reviews: list[str], tokenizer: Tokenizer, prompt: str = PROMPTS["plain"]) -> list[list[int]]:

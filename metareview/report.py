@@ -5,6 +5,7 @@ import shutil
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import huggingface_hub
@@ -15,7 +16,7 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 from transformers.trainer_callback import TrainerState
 
 from metareview.arguments import SummaryTrainingArguments
-from metareview.cli import format_bytes
+from metareview.cli import format_bytes, format_count
 from metareview.hub import explain_hub
 from metareview.memory import peak_memory
 from metareview.model import CONFIGS, find_model_revision
@@ -82,7 +83,7 @@ def describe_results(results: dict[str, float | None], speed: float | None) -> s
         fast = f", {speed:.2f} examples/s with evaluation, at most {format_bytes(peak_memory())} of memory"
     before, after = describe_loss(results["eval_loss_before"]), describe_loss(results["eval_loss"])
     losses = f"Training loss {describe_loss(results['train_loss'])}; validation loss {before} before, {after} after"
-    return f"{results['epochs']:g} epochs, {results['steps']} steps{fast}\n{losses}"
+    return f"{format_count(results['epochs'], 'epoch')}, {format_count(results['steps'], 'step')}{fast}\n{losses}"
 
 
 def draw_loss_curve(history: list[dict[str, float]], path: Path) -> None:
@@ -141,7 +142,7 @@ def save_result(
 
 def push_model(names: list[str], folder: Path, repo_id: str, private: bool | None) -> None:
     """Put these files of a folder on the Hub in one commit. Raises `OSError` with the command that does it later."""
-    later = f'hf upload {repo_id} {folder} . --exclude "checkpoint-*" --exclude "*-checkpoint/*"'
+    later = f'hf upload {repo_id} {quote(str(folder))} . --exclude "checkpoint-*" --exclude "*-checkpoint/*"'
     later += " --private" if private else ""
     others = ["model*.safetensors*", "adapter_*"]  # weights of an earlier model, in other shards
     files: dict[str, Any] = {"folder_path": folder, "allow_patterns": names, "delete_patterns": others}

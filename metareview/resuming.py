@@ -67,7 +67,7 @@ def find_settings(folder: Path) -> dict[str, Any] | None:
     if run := read_under_way(folder):
         return run["settings"]
     if (folder / TRAINING_RECORD).is_file():
-        return read_json(folder / TRAINING_RECORD)["settings"]
+        return read_json(folder / TRAINING_RECORD).get("settings", {})
     checkpoints = sorted(folder.glob(f"*checkpoint*/{RUN_SETTINGS}"))
     return read_json(checkpoints[0]) if checkpoints else None
 
@@ -138,7 +138,7 @@ def is_finished(arguments: SummaryTrainingArguments, folder: Path, settings: dic
         return False
     if not (folder / TRAINING_RECORD).is_file() or not is_model(folder):
         return False
-    before = read_json(folder / TRAINING_RECORD)["settings"]
+    before = read_json(folder / TRAINING_RECORD).get("settings", {})
     if not arguments.resume_from_checkpoint:  # else `find_start` says whether it may be replaced
         check_settings(before, settings, f"the finished model in {str(folder)!r}")
     return not find_differences(before, settings)

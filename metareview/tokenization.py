@@ -15,7 +15,7 @@ from transformers.utils import find_adapter_config_file
 from metareview.cli import InputError
 from metareview.context import fit_prompts
 from metareview.hub import explain_hub
-from metareview.prompts import PROMPT_MARK, encode_prompts, encode_texts, find_template, prompt_as_chat_template
+from metareview.prompts import PROMPT_MARK, encode_prompts, encode_texts, find_template, set_chat_template
 
 IGNORE_INDEX = -100  # label of a token that is read but not learned
 DEFAULT_SUMMARY_TOKENS = 512
@@ -62,12 +62,12 @@ def load_tokenizer(arguments: TokenizationArguments) -> tuple[Tokenizer, int]:
     with explain_hub(f"cannot read the model {name!r}"):
         adapter = find_adapter_config_file(name)
         base = json.loads(Path(adapter).read_text())["base_model_name_or_path"] if adapter else name
-        context = getattr(AutoConfig.from_pretrained(base), "max_position_embeddings", None)
-        tokenizer = AutoTokenizer.from_pretrained(name)
+        config = AutoConfig.from_pretrained(base, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+    context = getattr(config, "max_position_embeddings", None)
     if tokenizer.eos_token_id is None or not tokenizer.is_fast:
         raise InputError(f"the tokenizer of {name!r} has no end-of-text token or is not a fast one; choose another")
-    if (tokenizer.chat_template or PROMPT_MARK).startswith(PROMPT_MARK):
-        tokenizer.chat_template = prompt_as_chat_template(tokenizer, arguments.prompt_template)
+    set_chat_template(tokenizer, name, arguments.prompt_template)
     arguments.max_length = arguments.max_length or context
     if arguments.max_length is None or arguments.max_length > (context or arguments.max_length):
         raise InputError(f"--max_length is {arguments.max_length}, but {name!r} names a context of {context} tokens")

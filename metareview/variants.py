@@ -13,6 +13,7 @@ from transformers.utils import find_adapter_config_file
 from metareview.cleaning import DEFAULT_KEEP, DEFAULT_SEPARATOR
 from metareview.cli import InputError
 from metareview.data import read_record
+from metareview.files import read_json
 from metareview.hub import explain_hub
 from metareview.model import TRAINING_RECORD, is_model
 from metareview.prompts import PROMPTS
@@ -95,7 +96,7 @@ def read_training_record(name: str) -> dict[str, Any]:
         return read_record(name, TRAINING_RECORD)
     with explain_hub(f"cannot read the model {name!r}"):
         try:
-            return json.loads(Path(hf_hub_download(name, TRAINING_RECORD)).read_text())
+            return read_json(Path(hf_hub_download(name, TRAINING_RECORD)))
         except RemoteEntryNotFoundError:
             return {}
 

@@ -12,7 +12,16 @@ from conftest import EVALUATE, PROCESS, ROOT, SCRIPTS, TUNE, run_script
 from evaluation import EvaluationArguments
 from fine_tune import FineTuningArguments
 from metareview import cli
-from metareview.cli import flag_names, format_bytes, format_seconds, format_table, parse_flags, read_constants, run
+from metareview.cli import (
+    flag_names,
+    format_bytes,
+    format_count,
+    format_seconds,
+    format_table,
+    parse_flags,
+    read_constants,
+    run,
+)
 from processing_meta_review import ProcessingArguments
 
 DATACLASSES = {PROCESS: ProcessingArguments, TUNE: FineTuningArguments, EVALUATE: EvaluationArguments}
@@ -62,6 +71,14 @@ def test_help_all_has_every_flag(script: str, tmp_path: Path) -> None:
         for name in flag_names(option) if option.init else ():
             assert re.search(rf"{name}\b", told), name
     assert (script == TUNE) == ("--weight_decay" in told)
+    private = " ".join(told[told.index("--no_hub_private_repo, ") :].split())
+    assert private.startswith("--no_hub_private_repo, --no-hub-private-repo the same as --hub_private_repo False ")
+    assert "(default" not in private.partition("False ")[2].partition("--")[0]
+
+
+def test_what_is_no_text_is_refused(refused) -> None:
+    """Bytes that are not UTF-8 come as surrogates, which no file takes."""
+    assert "not UTF-8" in refused(PROCESS, "--keep", "a-z\udcff")
 
 
 @pytest.mark.parametrize(
@@ -156,6 +173,8 @@ def test_durations_and_sizes_are_said_as_people_do() -> None:
     assert [format_seconds(seconds) for seconds in (5, 89, 89.7, 535, 599.7, 6_420)] == [
         "5 s", "89 s", "1 min 30 s", "8 min 55 s", "10 min", "1 h 47 min"
     ]  # fmt: skip
+    counts = [format_count(*one) for one in ((1, "step"), (1_200, "step"), (0.5, "epoch"), (1.0, "epoch"), (0, "row"))]
+    assert counts == ["1 step", "1,200 steps", "0.5 epochs", "1 epoch", "0 rows"]
     assert [format_bytes(number) for number in (850e6, 3.39e9, 41e6)] == ["850 MB", "3.4 GB", "41 MB"]
 
 

@@ -1,5 +1,7 @@
 """The model: what is loaded is what was saved; an adapter in its place."""
 
+import io
+import json
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ from conftest import make_arguments, make_model
 
 from metareview.cli import InputError
 from metareview.model import count_parameters, is_model, load_model, prepare_model
+from metareview.tokenization import TokenizationArguments, load_tokenizer
 
 
 @pytest.mark.parametrize("architecture", ["gpt_neox", "llama", "gpt2"])
@@ -42,3 +45,22 @@ def test_a_folder_that_is_no_model_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot read the model"):
         load_model(str(tmp_path))
     assert not is_model(tmp_path)
+
+
+def test_code_that_comes_with_a_model_is_never_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even if somebody answers yes to what `transformers` asks: `yes | python fine_tune.py`."""
+    make_model("gpt_neox").save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    own = {"AutoConfig": "own.Config", "AutoModelForCausalLM": "own.Model", "AutoTokenizer": ["own.Tokens", None]}
+    (tmp_path / "config.json").write_text(json.dumps(config | {"model_type": "unknown", "auto_map": own}))
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "Tokens", "auto_map": own}))
+    (tmp_path / "own.py").write_text(f"open({str(tmp_path / 'was_run')!r}, 'w')\n")
+    for load in (
+        load_model,
+        count_parameters,
+        lambda name: load_tokenizer(TokenizationArguments(name, "plain", None, 9)),
+    ):
+        monkeypatch.setattr("sys.stdin", io.StringIO("y\n" * 20))
+        with pytest.raises(InputError, match="cannot read the model"):
+            load(str(tmp_path))
+        assert not (tmp_path / "was_run").exists()

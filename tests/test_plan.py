@@ -45,6 +45,14 @@ def test_it_counts_what_the_run_will_do(planned: str) -> None:
     ), planned
 
 
+def test_one_of_a_kind_and_a_folder_that_is_not_there_yet(processed: Path, base: Path) -> None:
+    flags = ["--num_train_epochs", 1, "--batch_size", 24, "--eval_strategy", "no", "--output_dir", "nowhere/sub"]
+    result = run_script(TUNE, "--model_name_or_path", base, *FINE_TUNING, *flags, "--plan", cwd=processed)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines()[0].endswith("1 epoch is 1 step of 24 examples, with 1 evaluation")
+    assert not (processed / "nowhere").exists()
+
+
 def test_it_compares_the_whole_model_and_an_adapter(planned: str) -> None:
     header, _, whole, lora = ([cell.strip() for cell in line.split("|")[1:-1]] for line in planned.splitlines()[1:5])
     assert header == ["", "parameters trained", "an epoch", "the run", "memory", "disk"]

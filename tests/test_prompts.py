@@ -6,7 +6,7 @@ from tokenizers.processors import TemplateProcessing
 from transformers import AutoTokenizer
 
 from metareview.cli import InputError
-from metareview.prompts import PROMPTS, encode_prompts, find_template, prompt_as_chat_template
+from metareview.prompts import PROMPTS, encode_prompts, find_template, prompt_as_chat_template, set_chat_template
 
 CHAT_TEMPLATE = "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}</s>{% endfor %}<assistant>"
 
@@ -55,9 +55,33 @@ def test_a_prompt_has_a_name_or_one_place_for_the_reviews(prompt: str) -> None:
         find_template(prompt)
 
 
-@pytest.mark.parametrize("prompt", [*PROMPTS, "Sum up: {review}\n"])
+@pytest.mark.parametrize("prompt", [*PROMPTS, "Sum up: {review}\n", '\U0001f600 é \u2028"\\ {{ x }} {# {review} #}\n'])
 def test_every_prompt_stands_around_the_reviews(prompt: str, prompted) -> None:
     template = find_template(prompt)
     prompted.chat_template = prompt_as_chat_template(prompted, template)
     text = prompted.decode(encode_prompts(["a b"], prompted, template)[0])
     assert text == template.replace("{review}", "a b")
+
+
+def test_of_several_chat_templates_the_default_one_counts(tmp_path) -> None:
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = {"default": CHAT_TEMPLATE, "tool_use": "{{ tools }}"}
+    tokenizer.save_pretrained(tmp_path)
+    loaded = AutoTokenizer.from_pretrained(tmp_path)
+    assert isinstance(loaded.chat_template, dict)
+    set_chat_template(loaded, "it", PROMPTS["plain"])
+    assert loaded.chat_template == CHAT_TEMPLATE
+    loaded.chat_template = {"rag": CHAT_TEMPLATE, "tool_use": "{{ tools }}"}
+    with pytest.raises(InputError, match="the tokenizer of 'it' has the chat templates rag, tool_use, and no default"):
+        set_chat_template(loaded, "it", PROMPTS["plain"])
+
+
+@pytest.mark.parametrize(
+    "template",
+    ["{% for m in messages %}", "{{ raise_exception('no user') }}", "{{ messages[0].x.y }}", "{{ 1 + 'a' }}"],
+)
+def test_a_chat_template_that_cannot_be_used_is_told_in_a_line(template: str) -> None:
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = template
+    with pytest.raises(InputError, match=r"^the chat template of 'it' cannot be used: .+; choose another model$"):
+        set_chat_template(tokenizer, "it", PROMPTS["plain"])

@@ -1,12 +1,13 @@
 """What came out of a run: losses in numbers and words, and a curve of them."""
 
 import math
+import shlex
 from pathlib import Path
 
 import pytest
 from transformers import TrainerState
 
-from metareview.report import describe_loss, describe_results, draw_loss_curve, summarize_training
+from metareview.report import describe_loss, describe_results, draw_loss_curve, push_model, summarize_training
 
 HISTORY = [
     {"step": 0, "epoch": 0.0, "eval_loss": 5.0},
@@ -35,7 +36,7 @@ def test_losses_in_words() -> None:
 def test_results_in_two_lines(speed: float | None) -> None:
     state = TrainerState(epoch=1.0, global_step=4, log_history=HISTORY)
     length, losses = describe_results(summarize_training(state, 4), speed).splitlines()
-    assert length.startswith("1 epochs, 4 steps") and (", 12.35 examples/s" in length) == (speed is not None)
+    assert length.startswith("1 epoch, 4 steps") and (", 12.35 examples/s" in length) == (speed is not None)
     assert losses.startswith("Training loss 2.5000 (") and losses.endswith(" after")
     assert "validation loss 5.0000 (perplexity 148.41) before, 3.0000 (" in losses
 
@@ -47,3 +48,14 @@ def test_a_curve_is_drawn_of_whatever_was_logged(
     draw_loss_curve(history, tmp_path / "curve.png")
     assert (tmp_path / "curve.png").stat().st_size > 5_000
     assert not recwarn.list
+
+
+def test_the_command_that_pushes_later_can_be_pasted(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ConnectionError
+
+    monkeypatch.setattr("metareview.report.huggingface_hub.upload_folder", fail)
+    with pytest.raises(OSError, match="to push it later: hf upload me/it ") as told:
+        push_model([], Path("my models/it's"), "me/it", True)
+    command = str(told.value).partition("later: ")[2]
+    assert shlex.split(command)[:5] == ["hf", "upload", "me/it", "my models/it's", "."]

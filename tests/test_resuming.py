@@ -8,7 +8,14 @@ from conftest import make_arguments
 from transformers import TrainerState
 
 from metareview.cli import InputError
-from metareview.resuming import check_output_folder, check_settings, describe_start, find_start, is_finished
+from metareview.resuming import (
+    check_output_folder,
+    check_settings,
+    describe_start,
+    find_settings,
+    find_start,
+    is_finished,
+)
 
 
 def test_a_folder_that_is_read_only_is_named(tmp_path: Path) -> None:
@@ -33,6 +40,14 @@ def test_settings_of_another_run_are_named() -> None:
         check_settings({"seed": 1, "lora_r": 8}, {"seed": 2, "lora_r": 4}, "it")
     with pytest.raises(InputError, match=r"differs in KEEP: 'a' there, 'b' now\.\n"):  # and so the texts differ too
         check_settings({"keep": "a", "texts": "1"}, {"keep": "b", "texts": "2"}, "it")
+
+
+@pytest.mark.parametrize("name", ["under_way.json", "training_record.json", "checkpoint-1/run_settings.json"])
+def test_a_damaged_record_of_a_run_is_named(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("{")
+    with pytest.raises(InputError, match=f"{name}' is damaged: .*; delete that file, or make its folder anew"):
+        find_settings(tmp_path)
 
 
 def test_where_nothing_is_a_run_begins_at_the_base(tmp_path: Path) -> None:

@@ -629,6 +629,7 @@ def test_an_adapter_takes_the_place_of_a_whole_model(
         (PROCESS, ["--max_length", "long"], ["--max_length", "invalid int value", "long"]),
         (PROCESS, ["--max_length", 0], ["--max_length", "at least 1"]),
         (PROCESS, ["--keep", "z-a"], ["--keep", "z-a"]),
+        (PROCESS, ["--split_seed", -1], ["--split_seed", "-1"]),
         (PROCESS, ["--prompt", "no place"], ["{review}", "no place"]),
         (TUNE, ["--prompt", "word_limt"], ["plain, instruction, word_limit", "word_limt"]),
         (EVALUATE, ["--prompt", "word_limt"], ["plain, instruction, word_limit", "word_limt"]),
@@ -657,6 +658,35 @@ def test_an_adapter_takes_the_place_of_a_whole_model(
 def test_wrong_flags_are_refused_before_anything_is_loaded(refused, script: str, flags: list, words: list[str]) -> None:
     message = refused(script, "--model_name_or_path", "no_such_folder/that/could/load", *flags)
     assert all(word in message for word in words), message
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        (
+            "a.jsonl",
+            b'{"Input": "caf\xe9 a", "Output": "b"}\n' * 9,
+            "cannot read the data set 'a.jsonl': a text of the split",
+        ),
+        ("a.csv", b"Input,Output\n" + b"caf\xe9 a,b\n" * 9, "cannot read the data set 'a.csv': 'utf-8' codec"),
+        ("a.jsonl", b"", "cannot read the data set 'a.jsonl': it is empty"),
+    ],
+)
+def test_a_file_that_is_no_text_is_named(
+    name: str, content: bytes, words: str, refused, base: Path, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    assert words in refused(PROCESS, "--dataset_name", name, "--model_name_or_path", base, *SMALL)
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b"\xff"])
+def test_a_damaged_record_is_named(content: bytes, refused, tmp_path: Path) -> None:
+    for name in ("tokenized_meta_review/processing_record.json", "b/training_record.json"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "b" / "config.json").write_text("{}")
+    assert "'tokenized_meta_review/processing_record.json' is damaged" in refused(TUNE)
+    assert "'b/training_record.json' is damaged" in refused(EVALUATE, "--models", "b")
 
 
 def test_missing_columns_are_named_with_those_that_are_there(refused, base: Path, tmp_path: Path) -> None:
