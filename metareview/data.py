@@ -16,7 +16,7 @@ from huggingface_hub.errors import EntryNotFoundError, HFValidationError, Reposi
 from metareview.cleaning import DEFAULT_SEPARATOR
 from metareview.cli import InputError
 from metareview.files import read_json, replacing, write_json
-from metareview.hub import explain_hub
+from metareview.hub import explain_hub, reading
 from metareview.openreview import fetch_venue
 
 SPLITS = ("train", "validation", "test")
@@ -37,7 +37,7 @@ def load_source(name: str) -> DatasetDict:
     path = Path(name)
     if path.is_file() and path.suffix.lower() not in FILE_FORMATS:
         raise InputError(f"the file {name!r} must end in one of {', '.join(FILE_FORMATS)}")
-    with explain_hub(f"cannot read the data set {name!r}"):
+    with reading("data set", name):
         if path.is_file():
             splits = datasets.load_dataset(FILE_FORMATS[path.suffix.lower()], data_files=str(path))
             check_encoding(splits)
@@ -114,7 +114,7 @@ def read_record(source: str, name: str = RECORD) -> dict[str, Any]:
     a_hub_id = source.count("/") == 1 and not path.parent.parent.exists()  # else a folder that is yet to be written
     if a_hub_id:
         absent = (EntryNotFoundError, RepositoryNotFoundError, HFValidationError)
-        with explain_hub(f"cannot read the data set {source!r}"), suppress(*absent):
+        with reading("data set", source), suppress(*absent):
             path = Path(huggingface_hub.hf_hub_download(source, name, repo_type="dataset"))
     return read_json(path) if path.is_file() else {}
 

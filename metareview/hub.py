@@ -1,10 +1,14 @@
 """The Hugging Face Hub: errors in plain words, tokens and rights, repositories."""
 
+import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
+import datasets
 import huggingface_hub
 from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError, DatasetsError
 from huggingface_hub import errors as hub_errors
@@ -15,6 +19,9 @@ from metareview.cli import InputError, flag
 TOPIC = "Publishing"
 NOT_ON_HUB = (hub_errors.RepositoryNotFoundError, hub_errors.HFValidationError, DatasetNotFoundError)
 CLIENT_ERRORS = (OSError, ValueError, RuntimeError, DatasetsError, SafetensorError, StopIteration)
+
+PAUSES = (0.5, 1.5, 0)  # seconds after each attempt to connect: one that fails may have been an accident
+CONNECTION_TIMEOUT = 5  # seconds
 
 
 @dataclass
@@ -67,6 +74,36 @@ def explain_hub(attempt: str, failure: type[Exception] = InputError, advice: str
             telling = causes[1] if isinstance(error, DatasetGenerationError) else error
             reason = " ".join(str(telling).split())[:200] or "it is empty"  # StopIteration of `datasets`
         raise (OSError if status >= 429 else failure)(f"{attempt}: {reason}{advice}") from error
+
+
+@contextmanager
+def reading(kind: str, name: str) -> Iterator[None]:
+    """`explain_hub` for reading a model or data set, which `kind` says; `name` is a folder, a file or a Hub id."""
+    if not Path(name).exists():
+        try_hub()
+    with explain_hub(f"cannot read the {kind} {name!r}"):
+        yield
+
+
+@cache
+def try_hub() -> None:
+    """Where there is no way to the Hub, let its clients take what is cached, as with HF_HUB_OFFLINE=1.
+
+    By themselves they go on trying for half a minute, for one file after the other, with a line for each time.
+    """
+    for pause in PAUSES:
+        if huggingface_hub.is_offline_mode():
+            return
+        try:
+            huggingface_hub.get_session().head(huggingface_hub.constants.ENDPOINT, timeout=CONNECTION_TIMEOUT)
+            return
+        except Exception as error:
+            if not any(cls.__name__ in ("ConnectError", "ConnectTimeout") for cls in type(error).__mro__):
+                return  # whatever is wrong, there is a way
+        time.sleep(pause)
+    print(f"The Hub ({huggingface_hub.constants.ENDPOINT}) is out of reach; what is cached of it is used.")
+    os.environ["HF_HUB_OFFLINE"] = "1"  # for other processes; those that have read it are told too
+    huggingface_hub.constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True
 
 
 def is_out_of_reach(error: BaseException) -> bool:

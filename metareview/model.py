@@ -10,7 +10,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from metareview.cli import InputError
-from metareview.hub import explain_hub, find_revision
+from metareview.hub import find_revision, reading
 
 CONFIGS = ("config.json", "adapter_config.json")  # a finished model has one of them, put in its place last of all
 TRAINING_RECORD = "training_record.json"  # beside a finished model: its base, its data, its settings, its results
@@ -33,14 +33,14 @@ def choose_device(use_cpu: bool = False) -> tuple[str, torch.dtype]:
 
 def load_model(name: str, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
     """A causal language model from safetensors. Weights that are trained are fp32, whatever they are stored in."""
-    with explain_hub(f"cannot read the model {name!r}"):
+    with reading("model", name):
         own = {"trust_remote_code": False, "use_safetensors": True}  # neither code nor pickles of the model's
         return AutoModelForCausalLM.from_pretrained(name, dtype=dtype, **own)
 
 
 def count_parameters(name: str) -> int:
     """Parameters of a model, from its configuration alone: one too large to load is counted too."""
-    with explain_hub(f"cannot read the model {name!r}"), torch.device("meta"):
+    with reading("model", name), torch.device("meta"):
         config = AutoConfig.from_pretrained(name, trust_remote_code=False)
         return AutoModelForCausalLM.from_config(config, trust_remote_code=False).num_parameters()
 

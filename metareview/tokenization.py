@@ -14,7 +14,7 @@ from transformers.utils import find_adapter_config_file
 
 from metareview.cli import InputError
 from metareview.context import fit_prompts
-from metareview.hub import explain_hub
+from metareview.hub import reading
 from metareview.prompts import PROMPT_MARK, encode_prompts, encode_texts, find_template, set_chat_template
 
 IGNORE_INDEX = -100  # label of a token that is read but not learned
@@ -59,7 +59,7 @@ def load_tokenizer(arguments: TokenizationArguments) -> tuple[Tokenizer, int]:
     `InputError` for a tokenizer without end-of-text token or offsets, and for a context too small for any review.
     """
     name, reserve = arguments.model_name_or_path, arguments.max_summary_tokens
-    with explain_hub(f"cannot read the model {name!r}"):
+    with reading("model", name):
         adapter = find_adapter_config_file(name)
         base = json.loads(Path(adapter).read_text())["base_model_name_or_path"] if adapter else name
         config = AutoConfig.from_pretrained(base, trust_remote_code=False)

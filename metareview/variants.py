@@ -14,7 +14,7 @@ from metareview.cleaning import DEFAULT_KEEP, DEFAULT_SEPARATOR
 from metareview.cli import InputError
 from metareview.data import read_record
 from metareview.files import read_json
-from metareview.hub import explain_hub
+from metareview.hub import reading
 from metareview.model import TRAINING_RECORD, is_model
 from metareview.prompts import PROMPTS
 from metareview.tokenization import DEFAULT_SUMMARY_TOKENS, TokenizationArguments
@@ -94,7 +94,7 @@ def read_training_record(name: str) -> dict[str, Any]:
     """The record that fine_tune.py saved with a model, in a folder or on the Hub; empty for one of another origin."""
     if Path(name).is_dir():
         return read_record(name, TRAINING_RECORD)
-    with explain_hub(f"cannot read the model {name!r}"):
+    with reading("model", name):
         try:
             return read_json(Path(hf_hub_download(name, TRAINING_RECORD)))
         except RemoteEntryNotFoundError:
@@ -105,7 +105,7 @@ def find_base(name: str, record: dict[str, Any]) -> str | None:
     """The base that a model was made from, by its record or, of an adapter, by its configuration."""
     if base := record.get("base_model"):
         return base
-    with explain_hub(f"cannot read the model {name!r}"):
+    with reading("model", name):
         adapter = find_adapter_config_file(name)
     return json.loads(Path(adapter).read_text())["base_model_name_or_path"] if adapter else None
 

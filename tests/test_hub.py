@@ -1,13 +1,18 @@
 """What the Hub's clients raise, in plain words. The scripts against a Hub are in test_hub_scripts.py."""
 
 import importlib
+import os
+from pathlib import Path
+from types import SimpleNamespace
 
+import datasets
+import huggingface_hub
 import pytest
 from datasets.exceptions import DatasetGenerationError
 from huggingface_hub import errors
 
 from metareview.cli import InputError
-from metareview.hub import explain_hub, public_name
+from metareview.hub import PAUSES, explain_hub, public_name, reading, try_hub
 
 NAME = next(base.__module__ for base in errors.HfHubHTTPError.__mro__ if base.__module__.startswith("httpx"))
 httpx = importlib.import_module(NAME.partition(".")[0])  # the client's own, which newer versions call httpx2
@@ -57,3 +62,40 @@ def test_an_error_of_ours_stays_as_it_is() -> None:
 
 def test_a_path_of_this_machine_is_not_told() -> None:
     assert [public_name(name) for name in ("me/model", "data", "/home/me/model")] == ["me/model", "data", "model"]
+
+
+@pytest.mark.parametrize(
+    ("answers", "asked", "offline"),
+    [
+        ([httpx.ConnectError("no such host")] * 3, 3, True),
+        ([httpx.ConnectTimeout("nobody there")] * 3, 3, True),
+        ([httpx.ConnectError("refused"), None], 2, False),
+        ([httpx.ReadTimeout("slow")], 1, False),
+        ([None], 1, False),
+    ],
+)
+def test_without_a_network_what_is_cached_is_used_at_once(
+    answers: list, asked: int, offline: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """The clients would try each file six times. One connection that fails is no reason yet."""
+    requests: list[str] = []
+
+    def head(url: str, timeout: float) -> None:
+        requests.append(url)
+        if error := answers[len(requests) - 1]:
+            raise error
+
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    for settings in (huggingface_hub.constants, datasets.config):
+        monkeypatch.setattr(settings, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("metareview.hub.time.sleep", lambda _: None)
+    monkeypatch.setattr("metareview.hub.huggingface_hub.get_session", lambda: SimpleNamespace(head=head))
+    try_hub.cache_clear()
+    for name in (str(Path(__file__).parent), "user/model", "user/other"):  # a folder is no matter of the Hub's
+        with reading("model", name):
+            assert len(requests) == (0 if name == str(Path(__file__).parent) else asked)
+    assert huggingface_hub.is_offline_mode() == datasets.config.HF_HUB_OFFLINE == offline
+    assert os.environ["HF_HUB_OFFLINE"] == str(int(offline))
+    assert ("out of reach; what is cached of it is used" in capsys.readouterr().out) == offline
+    assert sum(PAUSES) < 5
+    try_hub.cache_clear()

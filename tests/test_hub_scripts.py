@@ -490,3 +490,11 @@ def test_an_empty_hub_and_one_out_of_reach(base: Path, tmp_path: Path) -> None:
     [out_of_reach] = run_in_turn([(PROCESS, [], "")], tmp_path, away)
     line = last_line(out_of_reach, 2, "")
     assert "out of reach" in line and "make demo" in line and "HF_ENDPOINT" in line
+    assert "Retrying" not in out_of_reach.stderr
+    with hub_with_the_defaults() as hub:
+        online = hub_environment(hub, tmp_path / "cache")
+        [there] = run_in_turn([(PROCESS, [], "")], tmp_path, online)
+    [cached] = run_in_turn([(PROCESS, [], "")], tmp_path, online)
+    assert (there.returncode, cached.returncode) == (0, 0), there.stderr + cached.stderr
+    assert "out of reach" not in there.stdout and "Retrying" not in cached.stderr
+    assert f"The Hub ({hub.url}) is out of reach; what is cached of it is used." in cached.stdout
