@@ -359,11 +359,6 @@ def build_model(folder: Path) -> None:
     tokenizer.save_pretrained(folder)
 
 
-def verdict_of(text: str) -> str | None:
-    """The verdict that a text names; if it names several, the last one."""
-    return (re.findall(r"\b(accept|reject)", text.lower()) or [None])[-1]
-
-
 def points_of(text: str) -> set[str]:
     """The points that a text names, in any of their phrasings, once all text is cleaned."""
     text = " ".join(clean(text).lower().split())
@@ -396,14 +391,17 @@ def read_columns(workbook: Path) -> dict[str, list[str]]:
 
 
 def print_scores(workbook: Path) -> None:
+    sys.path.insert(0, str(HERE.parent.parent))  # where metareview is
+    from metareview.verdicts import find_verdict
+
     outputs = read_columns(workbook)
     references = outputs.pop("reference")
-    verdicts, points = list(map(verdict_of, references)), list(map(points_of, references))
+    verdicts, points = list(map(find_verdict, references)), list(map(points_of, references))
     if len(references) < 2 or None in verdicts:
         raise ValueError(f"{workbook}: needs two rows or more, and a reference with a verdict in each of them")
     print(f"{len(references)} papers\n{'':16}{'verdict':>10}{'precision':>10}{'recall':>10}{'F1':>10}")
     for name, texts in outputs.items():
-        right = sum(verdict_of(text) == verdict for text, verdict in zip(texts, verdicts, strict=True))
+        right = sum(find_verdict(text) == verdict for text, verdict in zip(texts, verdicts, strict=True))
         named = zip(points, map(points_of, texts), strict=True)
         print(f"{name:16}{right / len(texts):10.3f}{precision_recall_f1(named)}")
     most = max(verdicts.count("accept"), verdicts.count("reject"))
