@@ -19,6 +19,7 @@ from pathlib import Path
 
 from metareview.cleaning import DEFAULT_KEEP, DEFAULT_SEPARATOR, clean_reviews, clean_text
 from metareview.cli import flag, format_table, parse_flags, run
+from metareview.decoding import Decoding
 from metareview.drafting import print_drafts
 from metareview.files import hold
 from metareview.generation import write_summaries
@@ -69,6 +70,9 @@ SAMPLE_SEED = 42  # which rows are taken
 
 # The texts
 MAX_NEW_TOKENS = None  # longest meta-review in tokens; None: what each model was saved with
+NO_REPEAT_NGRAM = 4  # so many tokens in a row are not written twice in one text; 0: they may be
+REPETITION_PENALTY = 1.0  # from 1 on: makes tokens less likely that the text has already
+NUM_BEAMS = 1  # 1: the likeliest token each time; more: the likeliest of so many texts, in so many times the memory
 BATCH_SIZE = 8  # meta-reviews written at the same time; changes memory and speed, not the texts in fp32
 
 
@@ -85,6 +89,9 @@ class EvaluationArguments(HubArguments):
     dataset_name: str = flag(PROCESSED_DIR, "dataset", "processed_dir")
     seed: int = flag(SAMPLE_SEED, "sample_seed")
     max_new_tokens: int | None = flag(MAX_NEW_TOKENS)
+    no_repeat_ngram: int | None = flag(NO_REPEAT_NGRAM)
+    repetition_penalty: float = flag(REPETITION_PENALTY)
+    num_beams: int = flag(NUM_BEAMS)
     batch_size: int = flag(BATCH_SIZE)
     prompt: str | None = flag(
         None, help="one in metareview/prompts.py; default: that of the training", topic="The texts"
@@ -104,6 +111,7 @@ class EvaluationArguments(HubArguments):
         for name in ("max_new_tokens", "batch_size", "num_examples"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise ValueError(f"--{name} must be at least 1, got {value}")
+        self.decoding = Decoding(self.no_repeat_ngram or 0, self.repetition_penalty, self.num_beams)
         if self.prompt is not None:
             find_template(self.prompt)
         if self.forum is not None:
@@ -127,7 +135,8 @@ def main() -> None:
         return
 
     # 1. Choose the models; each reads and writes as in its training. For one paper, print drafts.
-    variants = find_variants(arguments.models, arguments.base_model, arguments.prompt, arguments.max_new_tokens)
+    writing = arguments.prompt, arguments.max_new_tokens, arguments.decoding
+    variants = find_variants(arguments.models, arguments.base_model, *writing)
     models = [variant for variant in variants if variant.fine_tuned]
     keep = share([model.keep for model in models], DEFAULT_KEEP)
     separator = share([model.separator for model in models], DEFAULT_SEPARATOR)

@@ -16,6 +16,7 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 from transformers.utils.logging import disable_progress_bar
 
 from metareview.context import fit_prompts
+from metareview.decoding import Decoding
 from metareview.model import choose_device, find_model_revision, hash_weights, load_model
 from metareview.tokenization import load_tokenizer
 from metareview.variants import Variant, find_base
@@ -30,10 +31,11 @@ class Output:
     tokens: int
 
 
-def describe_decoding(max_new_tokens: int) -> str:
+def describe_decoding(variant: Variant) -> str:
     """How texts are generated on this machine, in words for the log of runs."""
     _, dtype = choose_device()
-    return f"greedy, {max_new_tokens} tokens, {str(dtype).removeprefix('torch.')}"
+    how, *rules = variant.decoding.describe()
+    return ", ".join([how, f"{variant.max_new_tokens} tokens", str(dtype).removeprefix("torch."), *rules])
 
 
 def generate(
@@ -42,8 +44,9 @@ def generate(
     prompts: list[list[int]],
     max_new_tokens: int,
     batch_size: int,
+    decoding: Decoding = Decoding(),
 ) -> Iterator[tuple[int, Output]]:
-    """Continue the prompts (token ids) by greedy decoding; yields each prompt's index and output as it is written.
+    """Continue the prompts (token ids), greedily or with beams; yields each prompt's index and output when written.
 
     Prompts of about the same length share a batch, padded on the left, the longest first: if memory is too small it
     shows at once. In fp32 the texts are those of one prompt at a time.
@@ -52,7 +55,7 @@ def generate(
     padding = end if tokenizer.pad_token_id is None else tokenizer.pad_token_id
     # Replaces what the model brings, so that base and fine-tuned model decode alike.
     settings = {"eos_token_id": end, "pad_token_id": padding, "max_new_tokens": max_new_tokens}
-    model.generation_config = GenerationConfig(do_sample=False, **settings)
+    model.generation_config = GenerationConfig(do_sample=False, num_beams=decoding.num_beams, **settings)
     order = sorted(range(len(prompts)), key=lambda index: -len(prompts[index]))
     for start in range(0, len(order), batch_size):
         batch = order[start : start + batch_size]
@@ -60,7 +63,11 @@ def generate(
         input_ids = torch.tensor([[padding] * (length - len(prompts[i])) + prompts[i] for i in batch])
         mask = torch.tensor([[0] * (length - len(prompts[i])) + [1] * len(prompts[i]) for i in batch])
         with torch.inference_mode():
-            whole = model.generate(input_ids.to(model.device), attention_mask=mask.to(model.device))
+            whole = model.generate(
+                input_ids.to(model.device),
+                attention_mask=mask.to(model.device),
+                logits_processor=decoding.make_processors(length),
+            )
         for index, tokens in zip(batch, whole[:, length:].tolist(), strict=True):
             stop = tokens.index(end) if end in tokens else None
             text = tokenizer.decode(tokens[:stop], skip_special_tokens=True).strip()
@@ -95,8 +102,8 @@ def write_summaries(variant: Variant, reviews: list[str], batch_size: int, log: 
     if cut_cases := sum(map(bool, cut)):
         print(f"{variant.name}: the reviews of {cut_cases} of {len(reviews)} cases are cut to fit {limit:,} tokens.")
     device, dtype = choose_device()
-    decoding = [identify(variant.model), variant.max_new_tokens, str(dtype)]
-    keys = [hashlib.sha256(json.dumps([decoding, prompt]).encode()).hexdigest() for prompt in prompts]
+    how = [identify(variant.model), variant.max_new_tokens, str(dtype), asdict(variant.decoding)]
+    keys = [hashlib.sha256(json.dumps([how, prompt]).encode()).hexdigest() for prompt in prompts]
     there = read_outputs(log) if log else {}
     outputs = {index: there[key] for index, key in enumerate(keys) if key in there}
     if outputs:
@@ -106,7 +113,7 @@ def write_summaries(variant: Variant, reviews: list[str], batch_size: int, log: 
         disable_progress_bar()  # one bar is enough, and it is not that of loading
         model = load_model(variant.model, dtype).to(device).eval()
         asked = [prompts[index] for index in missing]
-        written = generate(model, tokenizer, asked, variant.max_new_tokens, batch_size)
+        written = generate(model, tokenizer, asked, variant.max_new_tokens, batch_size, variant.decoding)
         with open_log(log) as file:
             for place, output in follow(written, len(missing), variant.name):
                 index = missing[place]

@@ -2,7 +2,7 @@
 
 import glob
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from transformers.utils import find_adapter_config_file
 from metareview.cleaning import DEFAULT_KEEP, DEFAULT_SEPARATOR
 from metareview.cli import InputError
 from metareview.data import read_record
+from metareview.decoding import Decoding
 from metareview.files import read_json
 from metareview.hub import reading
 from metareview.model import TRAINING_RECORD, is_model
@@ -21,7 +22,7 @@ from metareview.tokenization import DEFAULT_SUMMARY_TOKENS, TokenizationArgument
 
 MODELS_FOLDER = Path("models")  # where fine_tune.py puts them
 DEFAULT_NEW_TOKENS = 256  # for a model that does not record what it was saved with
-RESERVED = ("lead", "tie", "neither")  # names that mean something else in a workbook
+RESERVED = ("lead", "reference", "tie", "neither")  # names that mean something else in a workbook
 FIRST = "First: python fine_tune.py"
 
 
@@ -38,6 +39,7 @@ class Variant:
     keep: str  # the characters that cleaning keeps
     separator: str  # between the reviews of a paper
     max_new_tokens: int
+    decoding: Decoding = field(default_factory=Decoding)
 
     @property
     def group(self) -> str:
@@ -166,12 +168,16 @@ def describe_variant(
 
 
 def find_variants(
-    given: list[str] | None, base: str | None, prompt: str | None, max_new_tokens: int | None
+    given: list[str] | None,
+    base: str | None,
+    prompt: str | None,
+    max_new_tokens: int | None,
+    decoding: Decoding = Decoding(),
 ) -> list[Variant]:
     """What is compared: each base once, then the fine-tuned models in the order in which they are given.
 
     A base reads and writes like the first of the models that were made from it. `base`, `prompt` and `max_new_tokens`
-    are in the place of what the models record, unless they are None.
+    are in the place of what the models record, unless they are None. All decode in the same way.
     """
     models = choose_models(given)
     records = {model: read_training_record(model) for model in models}
@@ -191,7 +197,7 @@ def find_variants(
         record = records[model]
         variants.append(describe_variant(names[model], model, names.get(own), record, prompt, max_new_tokens))
     explain_bases(variants)
-    return variants
+    return [replace(variant, decoding=decoding) for variant in variants]
 
 
 def explain_bases(variants: list[Variant]) -> None:

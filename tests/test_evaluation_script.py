@@ -223,7 +223,8 @@ def test_an_interrupted_run_writes_only_what_is_missing(
 def test_texts_of_another_setting_are_not_taken(evaluated: Path, model: Path) -> None:
     folder = evaluated.parent
     flags = ["--num_examples", 2, "--output", "settings.xlsx", "--model", model]
-    for more in (["--max_new_tokens", 5], ["--max_new_tokens", 6], ["--max_new_tokens", 5, "--prompt", "word_limit"]):
+    other = ["--max_new_tokens", 6, "--no_repeat_ngram", 0]
+    for more in (["--max_new_tokens", 5], other, ["--max_new_tokens", 5, "--prompt", "word_limit"]):
         result = run_script(EVALUATE, *flags, *more, cwd=folder)
         assert result.returncode == 0 and "already" not in result.stdout, result.stderr
     lines = (folder / "settings_outputs.jsonl").read_text().splitlines()
@@ -231,6 +232,8 @@ def test_texts_of_another_setting_are_not_taken(evaluated: Path, model: Path) ->
     header, *runs = load_workbook(folder / "settings.xlsx")["runs"].iter_rows(values_only=True)
     prompts = [run[header.index("prompt")] for run in runs if run[0] == model.name]
     assert prompts == ["plain", "plain", "word_limit"]
+    decodings = [run[header.index("decoding")] for run in runs if run[0] == model.name]
+    assert ["no 4-gram twice" in decoding for decoding in decodings] == [True, False, True]
 
 
 def test_the_prompt_is_what_the_models_read(evaluated: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

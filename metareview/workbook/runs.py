@@ -63,7 +63,7 @@ def describe_runs(
     date, rows = time.strftime("%Y-%m-%d %H:%M"), []
     for variant in variants:
         weights = hashlib.sha256(json.dumps(identify(variant.model)).encode()).hexdigest()[:8]
-        row = describe_training(variant) | test | {"decoding": describe_decoding(variant.max_new_tokens)}
+        row = describe_training(variant) | test | {"decoding": describe_decoding(variant)}
         row |= name_scores(averages, variant.name) | judged.get(variant.name, {})
         rows.append(row | {"date": date, "weights": weights})
     if LEAD in averages:

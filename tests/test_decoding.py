@@ -1,0 +1,103 @@
+"""Decoding: what may not be said twice, on random scores, on whole models, and in words."""
+
+import pytest
+import torch
+from conftest import make_model
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import NoRepeatNGramLogitsProcessor
+
+from metareview.decoding import Decoding, NoRepeatedNgram
+from metareview.generation import generate
+
+token_ids = st.lists(st.integers(0, 4), max_size=12)
+
+
+def find_repeated(ids: list[int], size: int) -> list[tuple[int, ...]]:
+    """The n-grams that a text has more than once."""
+    ngrams = [tuple(ids[start : start + size]) for start in range(len(ids) - size + 1)]
+    return [ngram for ngram in set(ngrams) if ngrams.count(ngram) > 1]
+
+
+def forbid(rows: list[list[int]], prompt_length: int, size: int) -> list[set[int]]:
+    """The tokens that are forbidden next, of a vocabulary of five, in each row of a batch."""
+    ids, scores = torch.tensor(rows, dtype=torch.long).reshape(len(rows), -1), torch.zeros(len(rows), 5)
+    changed = NoRepeatedNgram(size, prompt_length)(ids, scores)
+    assert not scores.any()  # those that were given stay as they are
+    return [set(row.isinf().nonzero().flatten().tolist()) for row in changed]
+
+
+@given(prompt=token_ids, written=token_ids, size=st.integers(1, 5))
+def test_a_token_is_forbidden_where_it_would_end_an_ngram_twice(
+    prompt: list[int], written: list[int], size: int
+) -> None:
+    [forbidden] = forbid([prompt + written], len(prompt), size)
+    ngrams = [written[start : start + size] for start in range(len(written) - size + 1)]
+    begun = written[len(written) - size + 1 :] if len(written) >= size - 1 else None
+    assert forbidden == {token for token in range(5) if begun is not None and [*begun, token] in ngrams}
+    [of_library] = [
+        set(row.isinf().nonzero().flatten().tolist())
+        for row in NoRepeatNGramLogitsProcessor(size)(torch.tensor([written or [9]]), torch.zeros(1, 5))
+    ]
+    assert not written or forbidden == of_library  # the library's own rule, of what is written alone
+
+
+@given(columns=st.lists(st.tuples(*[st.integers(0, 4)] * 3), min_size=1, max_size=12), prompt=st.integers(0, 9))
+def test_rows_of_a_batch_do_not_touch_one_another(columns: list[tuple[int, ...]], prompt: int) -> None:
+    rows = [list(row) for row in zip(*columns, strict=True)]
+    assert forbid(rows, prompt, 2) == [forbid([row], prompt, 2)[0] for row in rows]
+
+
+@given(seed=st.integers(0, 2**31), size=st.integers(1, 4), prompt=token_ids)
+def test_no_ngram_is_written_twice(seed: int, size: int, prompt: list[int]) -> None:
+    """Greedy decoding of random scores that hardly change, so that without the rule it would say one thing only."""
+    generator = torch.Generator().manual_seed(seed)
+    base, ids = torch.rand(60, generator=generator), torch.tensor([prompt], dtype=torch.long).reshape(1, -1)
+    rule = NoRepeatedNgram(size, len(prompt))
+    for _ in range(40):
+        scores = rule(ids, (base + 0.01 * torch.rand(60, generator=generator))[None])
+        ids = torch.cat([ids, scores.argmax(-1, keepdim=True)], dim=1)
+    assert find_repeated(ids[0, len(prompt) :].tolist(), size) == []
+
+
+class Ids:
+    """A tokenizer that shows the token ids, and has no end token that the models know."""
+
+    eos_token_id = pad_token_id = 399
+
+    def decode(self, ids: list[int], **_: bool) -> str:
+        return " ".join(map(str, ids))
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_models_say_nothing_twice_in_batches_as_alone(beams: int) -> None:
+    model = make_model("gpt_neox").eval()
+    generator = torch.Generator().manual_seed(1)
+    prompts = [torch.randint(1, 399, (length,), generator=generator).tolist() for length in (5, 40, 23)]
+    decoding = Decoding(no_repeat_ngram=2, num_beams=beams)
+    written = dict(generate(model, Ids(), prompts, 30, 3, decoding))
+    plain = dict(generate(model, Ids(), prompts, 30, 3))
+    assert any(find_repeated(output.text.split(), 2) for output in plain.values())
+    for index, prompt in enumerate(prompts):
+        assert not find_repeated(written[index].text.split(), 2)
+        assert dict(generate(model, Ids(), [prompt], 30, 1, decoding))[0] == written[index]
+
+
+def test_what_the_prompt_says_may_be_said_once() -> None:
+    assert forbid([[1, 2, 3, 4, 1, 2]], 4, 3) == [set()]
+    assert forbid([[1, 2, 3, 4, 1, 2, 3, 0, 1, 2]], 4, 3) == [{3}]
+    of_library = NoRepeatNGramLogitsProcessor(3)(torch.tensor([[1, 2, 3, 4, 1, 2]]), torch.zeros(1, 5))
+    assert of_library[0].isinf().nonzero().flatten().tolist() == [3]  # forbids it the first time
+
+
+def test_the_penalty_does_not_look_at_the_prompt() -> None:
+    scores, ids = torch.ones(1, 5), torch.tensor([[1, 2, 3, 2]])
+    assert Decoding(repetition_penalty=2.0).make_processors(3)(ids, scores).tolist() == [[1, 1, 0.5, 1, 1]]
+
+
+def test_decoding_in_words_and_wrong() -> None:
+    assert Decoding().describe() == ["greedy"] and not Decoding().make_processors(3)
+    assert Decoding(4, 1.2, 3).describe() == ["3 beams", "no 4-gram twice", "penalty 1.2"]
+    for wrong in ({"no_repeat_ngram": -1}, {"repetition_penalty": 0.9}, {"num_beams": 0}):
+        with pytest.raises(ValueError, match=f"--{next(iter(wrong))} must be at least"):
+            Decoding(**wrong)
