@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from metareview.cleaning import DEFAULT_KEEP, DEFAULT_SEPARATOR, clean_reviews, clean_text
-from metareview.cli import flag, format_table, parse_flags, run
+from metareview.cli import flag, parse_flags, run
 from metareview.decoding import Decoding
 from metareview.drafting import print_drafts
 from metareview.files import hold
@@ -35,8 +35,8 @@ from metareview.scoring import (
     compare_with_base,
     find_weakest,
     score_systems,
-    tabulate,
 )
+from metareview.tables import format_scores
 from metareview.variants import find_variants, share
 from metareview.workbook.cases import (
     continue_workbook,
@@ -93,9 +93,7 @@ class EvaluationArguments(HubArguments):
     repetition_penalty: float = flag(REPETITION_PENALTY)
     num_beams: int = flag(NUM_BEAMS)
     batch_size: int = flag(BATCH_SIZE)
-    prompt: str | None = flag(
-        None, help="one in metareview/prompts.py; default: that of the training", topic="The texts"
-    )
+    prompt: str | None = flag(None, help="one in metareview/prompts.py; default: as in training", topic="The texts")
     blind: bool = flag(False, help="also write a copy that hides who wrote what", topic="Judging")
     unblind: bool = flag(False, help="write no texts; take the judgments from that copy", topic="Judging")
     reviews: list[str] | None = flag(
@@ -171,7 +169,8 @@ def main() -> None:
         reviews = [clean_reviews(case.review, variant.keep, separator) for case in cases]
         outputs[variant.name] = write_summaries(variant, reviews, arguments.batch_size, name_log(target))
     reviews = [clean_reviews(case.review, keep, separator) for case in cases]
-    results = score_systems(outputs, reviews, [clean_text(case.reference, keep) for case in cases], keep)
+    references, decisions = [clean_text(case.reference, keep) for case in cases], [case.decision for case in cases]
+    results = score_systems(outputs, reviews, references, keep, decisions)
     averages, groups = average_scores(results), {model.name: model.group for model in models}
     verdicts = {model.name: compare_with_base(results, model.name, model.base) for model in models}
     found = [*verdicts.values(), *compare_models(results, groups)]
@@ -185,7 +184,7 @@ def main() -> None:
     write_summary(sheet, sentences, averages, average_seeds(averages, groups), columns, losses)
     write_runs(workbook, describe_runs(variants, test, averages, judged))
     target = save_unless_changed(workbook, target, seen)
-    print(format_table(tabulate(averages)), *found, *uncounted, *describe_judgements(judged), sep="\n")
+    print(format_scores(averages), *found, *uncounted, *describe_judgements(judged), sep="\n")
     print(f"The texts side by side, to read and to rate: {target}")
     if arguments.blind:
         copy = write_blind(sheet, columns, cases, target)

@@ -3,13 +3,14 @@
 from pathlib import Path
 
 from metareview.cleaning import DEFAULT_KEEP, REVIEW_JOINER, clean_reviews, clean_text
-from metareview.cli import InputError, format_table
+from metareview.cli import InputError
 from metareview.context import fit_prompts, share_budget
 from metareview.generation import Output, write_summaries
 from metareview.hub import public_name
 from metareview.papers import Paper, describe_paper
 from metareview.prompts import encode_texts
-from metareview.scoring import average_scores, score_systems, tabulate
+from metareview.scoring import average_scores, score_systems
+from metareview.tables import format_scores
 from metareview.tokenization import load_tokenizer
 from metareview.variants import Variant, share
 from metareview.workbook.cases import add_case
@@ -36,7 +37,7 @@ def print_drafts(paper: Paper, models: list[Variant], separator: str, test_cases
         print(f"\nWritten by a person:\n\n{paper.meta_review}\n")
         keep = share([model.keep for model in models], DEFAULT_KEEP)
         review, reference = clean_reviews(texts, keep, separator), clean_text(paper.meta_review, keep)
-        print(format_table(tabulate(average_scores(score_systems(outputs, [review], [reference], keep)))))
+        print(format_scores(average_scores(score_systems(outputs, [review], [reference], keep, [""]))))
 
 
 def print_draft(model: Variant, texts: str, separator: str, log: Path | None) -> Output:

@@ -6,11 +6,13 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCard
 from yaml import YAMLError
 
-from metareview.cli import InputError, format_table
+from metareview.cli import InputError
 from metareview.files import replacing
 from metareview.hub import check_token, explain_hub
-from metareview.scoring import LEAD, METRICS, ROUGE, Averages, tabulate
+from metareview.scoring import LEAD, METRICS, REFERENCE, ROUGE, Averages
+from metareview.tables import format_scores
 from metareview.variants import Variant
+from metareview.verdicts import RELIABILITY
 
 CARD = "README.md"
 
@@ -44,7 +46,7 @@ def add_scores(card: ModelCard, test: dict[str, Any], model: Variant, averages: 
 
     `test` has the name of the data, of its split (None for test cases) and the number of cases.
     """
-    data, split, systems = test["data"], test["split"], (model.base, model.name, LEAD)
+    data, split, systems = test["data"], test["split"], (model.base, model.name, LEAD, REFERENCE)
     where = f"the split `{split}` of `{data}`" if split else f"`{data}`"
     begin, end = f"<!-- scores on {where} -->", "<!-- end of scores -->"
     before, _, earlier = card.text.partition(begin)
@@ -53,12 +55,14 @@ def add_scores(card: ModelCard, test: dict[str, Any], model: Variant, averages: 
 {begin}
 ## Scores on {test["cases"]} cases of {where}
 
-{format_table(tabulate({name: averages[name] for name in systems if name in averages}))}
+{format_scores({name: averages[name] for name in systems if name in averages})}
 
 {verdict}
 
-Means over the cases, of ROUGE-L with the 95% interval. lead: the opening words of each review. ROUGE is F1 with
-stemming against the reference, both texts cleaned.
+Means over the cases, some with their 95% interval. lead: the opening words of each review. reference: what a person
+wrote. ROUGE is F1 with stemming against the reference, both texts cleaned. Verdicts (accept or reject) are found by a
+rule, and right among those that name one: {RELIABILITY}. Terms in no review: numbers and acronyms
+per text, to be checked.
 {end}
 {earlier.partition(end)[2].lstrip()}"""
     new = []

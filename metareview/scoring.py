@@ -9,8 +9,11 @@ from rouge_score.rouge_scorer import RougeScorer
 from metareview.cleaning import REVIEW_JOINER, clean_text
 from metareview.context import share_budget
 from metareview.generation import Output
+from metareview.unsupported import find_unsupported
+from metareview.verdicts import find_verdict
 
 LEAD = "lead"  # the opening words of each review: what a summary must beat to be worth anything
+REFERENCE = "reference"  # what a person wrote: for what can be told of one text alone
 ROUGE = ("rouge1", "rouge2", "rougeL")
 METRICS = {  # of a text: title and format
     "rouge1": ("ROUGE-1", ".3f"),
@@ -20,10 +23,13 @@ METRICS = {  # of a text: title and format
     "stopped": ("stopped", ".0%"),
     "repetition": ("repetition", ".0%"),
     "copied": ("copied", ".0%"),
+    "named": ("names a verdict", ".0%"),
+    "right": ("right verdict", ".0%"),
+    "unsupported": ("terms in no review", ".1f"),
 }
 Estimate = tuple[float, float | None, float | None]  # mean, and from where to where
 Averages = dict[str, dict[str, Estimate]]  # of each system, those of METRICS that it has
-Results = dict[str, list[dict[str, Any]]]  # of each system, a model or lead: text and METRICS of each case
+Results = dict[str, list[dict[str, Any]]]  # of each system (models, lead, reference) each text, scored
 
 
 def lead(review: str, words: int) -> str:
@@ -53,40 +59,51 @@ def copied(words: list[str], reviews: list[list[str]]) -> float:
     return len({start + offset for start in starts for offset in range(NGRAM)}) / max(1, len(words))
 
 
-def score(text: str, stopped: bool | None, review: str, reference: str) -> dict[str, float | bool | None]:
-    """All METRICS of a text, None for those that cannot be computed; all three texts are cleaned.
+def score(
+    text: str, stopped: bool | None, review: str, reference: str, known: str | None = None
+) -> dict[str, float | bool | str | None]:
+    """All METRICS of a text, None for those that cannot be computed; its verdict and the terms that no review has.
 
-    ROUGE-1/2/L is F1 with stemming (Lin 2004, the rouge-score package), the variant that papers report.
+    All three texts are cleaned; `known` is the right verdict. ROUGE-1/2/L is F1 with stemming (Lin 2004, the
+    rouge-score package), the variant that papers report.
     """
     words, reviews = text.lower().split(), [one.lower().split() for one in review.split(REVIEW_JOINER)]
-    scores: dict[str, float | bool | None] = dict.fromkeys(METRICS)
+    verdict, terms = find_verdict(text), find_unsupported(text, review)
+    scores: dict[str, float | bool | str | None] = dict.fromkeys(METRICS)
     scores |= {"words": len(words), "stopped": stopped, "repetition": repetition(words)}
-    scores["copied"] = copied(words, reviews)
+    scores |= {"copied": copied(words, reviews), "named": verdict is not None, "unsupported": len(terms)}
+    scores |= {"right": verdict == known if verdict and known else None, "verdict": verdict, "terms": ", ".join(terms)}
     if reference:
         rouge = RougeScorer(ROUGE, use_stemmer=True).score(reference, text)
         scores |= {metric: rouge[metric].fmeasure for metric in ROUGE}
     return scores
 
 
-def score_systems(outputs: dict[str, list[Output]], reviews: list[str], references: list[str], keep: str) -> Results:
-    """For each model and lead: text and scores of each case; lead only writes where there is a reference.
+def score_systems(
+    outputs: dict[str, list[Output]], reviews: list[str], references: list[str], keep: str, decisions: list[str]
+) -> Results:
+    """For each model, lead and reference: text and scores of each case; lead only writes where there is a reference.
 
     `reviews` and `references` are cleaned; what the models wrote is cleaned in the same way, for its scores only.
-    Without any reference there is no lead.
+    Without any reference there is no lead. `decisions` are what became of the papers, in words, empty where that is not
+    known; where none is known, the verdict of the reference is held to be the right one.
     """
+    known = [find_verdict(text) for text in (decisions if any(decisions) else references)]
     results: Results = {
         name: [
-            {"text": output.text} | score(clean_text(output.text, keep), output.stopped, review, reference)
-            for output, review, reference in zip(written, reviews, references, strict=True)
+            {"text": output.text} | score(clean_text(output.text, keep), output.stopped, review, reference, right)
+            for output, review, reference, right in zip(written, reviews, references, known, strict=True)
         ]
         for name, written in outputs.items()
     }
     if any(references):
-        results[LEAD] = []
-        for review, reference in zip(reviews, references, strict=True):
-            text = lead(review, len(reference.split()))
-            scores = score(text, None, review, reference) if reference else dict.fromkeys(METRICS)
+        results[LEAD], results[REFERENCE] = [], []
+        for review, reference, right in zip(reviews, references, known, strict=True):
+            text, nothing = lead(review, len(reference.split())), dict.fromkeys(METRICS)
+            scores = score(text, None, review, reference, right) if reference else nothing
             results[LEAD].append({"text": text} | scores)
+            own = score(reference, None, review, "", right if any(decisions) else None) if reference else nothing
+            results[REFERENCE].append({"text": reference} | own)
     return results
 
 
@@ -211,7 +228,8 @@ def average_seeds(averages: Averages, groups: dict[str, str]) -> Averages:
     spread: Averages = {}
     for group, models in group_models(groups).items():
         if len(models) > 1:
-            means = {name: [averages[model][name][0] for model in models] for name in averages[models[0]]}
+            shared = [name for name in METRICS if all(name in averages[model] for model in models)]
+            means = {name: [averages[model][name][0] for model in models] for name in shared}
             name = name_group(group, models)
             spread[name] = {key: (sum(each) / len(each), min(each), max(each)) for key, each in means.items()}
     return spread
@@ -226,23 +244,3 @@ def find_weakest(results: Results, averages: Averages, models: list[str], rows: 
     scores = [(case["rougeL"], row) for case, row in zip(results[best], rows, strict=True)]
     weakest = [row for rouge, row in sorted(pair for pair in scores if pair[0] is not None)[:5]]
     return f"{best} is weakest in the rows {', '.join(map(str, weakest))} (lowest ROUGE-L)."
-
-
-def find_metrics(averages: Averages) -> list[str]:
-    """Those of METRICS that a system has, in their order."""
-    return [name for name in METRICS if any(name in estimates for estimates in averages.values())]
-
-
-def tabulate(averages: Averages) -> list[list[str]]:
-    """Means as text, a row for each system; ROUGE-L, by which models are compared, with its interval."""
-    metrics = find_metrics(averages)
-    table = [["", *(METRICS[name][0] for name in metrics)]]
-    for system, estimates in averages.items():
-        row = [system]
-        for name in metrics:
-            mean, low, high = estimates.get(name, (None, None, None))
-            form = METRICS[name][1]
-            text = "-" if mean is None else format(mean, form)
-            row.append(f"{text} ({low:{form}} to {high:{form}})" if name == "rougeL" and low is not None else text)
-        table.append(row)
-    return table

@@ -86,6 +86,7 @@ def test_results_stand_beside_the_users_columns(evaluated: Path, model: Path, ba
     assert third[base.name] is None
     printed = (evaluated.parent / "evaluation_stdout.txt").read_text()
     assert "the reviews of 1 of 2 cases are cut to fit" in printed
+    assert max(len(line) for line in printed.splitlines() if line.startswith("|")) <= 110
     line = next(line for line in printed.splitlines() if line.startswith(f"| {model.name} "))
     assert f"{first[f'{model.name} ROUGE-L']:.3f}" in line.split("|")[4]  # the one case that has a reference
     assert f"Whether {model.name} is better than its base {base.name} or than lead cannot be told: 1 cases" in printed
@@ -96,16 +97,18 @@ def test_summary_and_runs_say_what_was_run(evaluated: Path, model: Path, base: P
     assert workbook.sheetnames[1:] == ["judgements", "summary", "runs"]
     header, *runs = workbook["runs"].iter_rows(values_only=True)
     runs = {row[0]: dict(zip(header, row, strict=True)) for row in runs}
-    assert list(runs) == [base.name, model.name, "lead"]
+    assert list(runs) == [base.name, model.name, "lead", "reference"]
     run = runs[model.name]
     assert run["base"] == base.name and run["prompt"] == "plain" and run["cases"] == 2
     assert run["learning rate"] == 5e-3 and run["seed"] == 42 and run["epochs"] == 2
     assert run["decoding"].startswith("greedy, 20 tokens, ") and run["data"] == "eval_examples.xlsx"
     assert runs[base.name]["learning rate"] is None and runs["lead"]["decoding"] is None
-    rows = {row[0]: row for row in workbook["summary"].iter_rows(values_only=True)}
-    for title in ("ROUGE-L", "words", "repetition"):
-        for system in runs:
-            assert rows[system][rows["model"].index(title)] == runs[system][title]
+    shown = [row for row in workbook["summary"].iter_rows(values_only=True) if row[0] in ("model", *runs)]
+    for table, titles in (shown[:5], ("ROUGE-L", "words")), (shown[5:], ("repetition", "terms in no review")):
+        rows = {row[0]: row for row in table}
+        for title in titles:
+            for system in runs:
+                assert rows[system][rows["model"].index(title)] == runs[system][title]
     assert workbook["summary"]._charts
 
 
@@ -119,7 +122,7 @@ def test_running_again_writes_no_text_anew_and_loads_no_model(
     evaluation.main()
     assert f"{base.name}: 2 of 2 texts are in eval_examples_results_outputs.jsonl already." in capsys.readouterr().out
     assert cells(evaluated) == before
-    assert load_workbook(evaluated)["runs"].max_row == 4  # the rows of the same test are replaced
+    assert load_workbook(evaluated)["runs"].max_row == 5  # the rows of the same test are replaced
 
 
 def test_results_go_into_the_test_cases_if_asked(evaluated: Path, model: Path) -> None:
@@ -181,7 +184,7 @@ def test_the_loop_of_a_user(fine_tuned: Path, model: Path, base: Path, tmp_path:
     assert back[2] == texts[2] | {"comment": "mine"} and back[3:] == texts[3:]
     header, *runs = load_workbook(results)["runs"].iter_rows(values_only=True)
     rated = {row[0]: row[header.index("mean rating")] for row in runs}
-    assert rated == {base.name: None, "m_lr1e-4": 4, "lead": None, "m_lr1e-3": None, "m_lr1e-3_seed7": None}
+    assert rated == {name: 4 if name == "m_lr1e-4" else None for name in rated} and len(rated) == 6
     card = ModelCard((tmp_path / "models" / "m_lr1e-3" / "README.md").read_text())
     assert card.text.count("## Scores on 12 cases of `eval_examples.xlsx`") == 1
     assert "m_lr1e-3 is " in card.text and "m_lr1e-4" not in card.text
@@ -218,6 +221,24 @@ def test_an_interrupted_run_writes_only_what_is_missing(
     assert cells(folder / "broken.xlsx") == cells(folder / "whole.xlsx")
     lines = [json.loads(line) for line in (folder / "whole_outputs.jsonl").read_text().splitlines()]
     assert [line["model"] for line in lines] == [str(base)] * 5 + [str(model)] * 5
+
+
+def test_verdicts_are_held_against_the_decisions_of_the_sheet(
+    evaluated: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, said = evaluated.parent, Output("R1 likes the GAN of 97 lines. I recommend acceptance", True, 9)
+    rows = [["review", "reference", "Decision"], ["good", "It is a paper.", "Accept (Poster)"]]
+    make_workbook(folder / "decided.xlsx", *rows, ["bad", "I recommend acceptance.", "Reject"])
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(generation, "generate", lambda model, tokenizer, ids, *_: ((i, said) for i in range(len(ids))))
+    monkeypatch.setattr("sys.argv", ["evaluation.py", "--test_cases", "decided.xlsx", "--models", str(model)])
+    evaluation.main()
+    for row in cells(folder / "decided_results.xlsx"):
+        assert row[f"{model.name} verdict"] == "accept" and row[f"{model.name} terms in no review"] == "GAN, 97"
+    header, *runs = load_workbook(folder / "decided_results.xlsx")["runs"].iter_rows(values_only=True)
+    runs = {run[0]: dict(zip(header, run, strict=True)) for run in runs}
+    figures = {name: (run["names a verdict"], run["right verdict"]) for name, run in runs.items()}
+    assert figures[model.name] == (1, 0.5) and figures["reference"] == (0.5, 0)
 
 
 def test_texts_of_another_setting_are_not_taken(evaluated: Path, model: Path) -> None:
@@ -375,7 +396,7 @@ def test_the_loop_that_users_live_in(processed: Path, base: Path, tmp_path: Path
     path = tmp_path / "eval_test.xlsx"
     assert {*models, base.name, "second"} <= set(cells(path)[0])
     runs = [row[0] for row in load_workbook(path)["runs"].iter_rows(min_row=2, values_only=True)]
-    assert sorted(runs) == sorted([*models, base.name, "second", "lead"])
+    assert sorted(runs) == sorted([*models, base.name, "second", "lead", "reference"])
     seeds = [row[0] for row in load_workbook(path)["summary"].iter_rows(values_only=True)]
     assert any(str(name).endswith("(2 seeds)") for name in seeds)
 

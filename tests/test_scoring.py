@@ -13,6 +13,7 @@ from metareview.generation import Output
 from metareview.scoring import (
     FEWEST_CASES,
     METRICS,
+    ROUGE,
     Results,
     average_scores,
     average_seeds,
@@ -25,7 +26,6 @@ from metareview.scoring import (
     repetition,
     score,
     score_systems,
-    tabulate,
 )
 
 words = st.lists(st.sampled_from("abcde"), max_size=30)
@@ -40,12 +40,12 @@ def test_scores_by_hand() -> None:
     assert scores["words"] == 4 and scores["stopped"] is True
     assert scores["copied"] == 0  # "the method works" is too short to count
     assert score("reviewers agreed", True, "", "reviewer agrees")["rouge1"] == 1  # stemming
-    assert set(scores) == set(METRICS)
+    assert set(scores) == {*METRICS, "verdict", "terms"}
 
 
 def test_what_cannot_be_told_is_none() -> None:
     scores = score("something", False, "a review", "")
-    assert [name for name in METRICS if scores[name] is None] == ["rouge1", "rouge2", "rougeL"]
+    assert [name for name in METRICS if scores[name] is None] == ["rouge1", "rouge2", "rougeL", "right"]
     empty = score("", True, "a review", "a reference")
     assert (empty["rougeL"], empty["words"], empty["repetition"], empty["copied"]) == (0, 0, 0, 0)
 
@@ -221,8 +221,46 @@ def test_averages_leave_out_what_no_case_has() -> None:
     assert "stopped" not in averages and averages["words"][0] == 2 and averages["rouge1"][0] == 0
 
 
-def test_without_references_there_is_neither_lead_nor_a_column_of_dashes() -> None:
-    results = score_systems({"a": [Output("some words", True, 3)]}, ["a review"], [""], "a-z")
+def test_without_references_there_is_neither_lead_nor_a_right_verdict() -> None:
+    results = score_systems({"a": [Output("some words", True, 3)]}, ["a review"], [""], "a-z", [""])
     assert list(results) == ["a"] and results["a"][0]["text"] == "some words"
-    table = tabulate(average_scores(results))
-    assert table == [["", "words", "stopped", "repetition", "copied"], ["a", "2", "100%", "0%", "0%"]]
+    assert [name for name in METRICS if name not in average_scores(results)["a"]] == [*ROUGE, "right"]
+
+
+REVIEWS = ["The GAN reaches 95 on MNIST.", "It is new.", "No proof."]
+REFERENCES = [
+    "I recommend acceptance of this GAN.",
+    "It was compared with BERT. I recommend rejection.",
+    "A proof is missing.",
+]
+WRITTEN = ["I recommend acceptance, 97 on CIFAR.", "I recommend acceptance.", "I cannot recommend acceptance."]
+
+
+@pytest.mark.parametrize(
+    ("decisions", "right", "right_of_reference"),
+    [
+        (["", "", ""], [True, False, None], [None, None, None]),  # what the references say; the last says nothing
+        (["Reject", "Accept (Poster)", "Reject"], [False, True, True], [False, False, None]),
+        (["", "Accept", ""], [None, True, None], [None, False, None]),
+    ],
+)
+def test_verdicts_and_terms_of_each_system(
+    decisions: list[str], right: list[bool | None], right_of_reference: list[bool | None]
+) -> None:
+    outputs = {"a": [Output(text, True, 5) for text in WRITTEN]}
+    results = score_systems(outputs, REVIEWS, REFERENCES, "a-zA-Z0-9.,", decisions)
+    assert list(results) == ["a", "lead", "reference"]
+    assert [case["verdict"] for case in results["a"]] == ["accept", "accept", "reject"]
+    assert [case["right"] for case in results["a"]] == right
+    assert [case["right"] for case in results["reference"]] == right_of_reference
+    assert [case["terms"] for case in results["a"]] == ["97, CIFAR", "", ""]
+    assert [case["unsupported"] for case in results["reference"]] == [0, 1, 0]
+    averages = average_scores(results)
+    assert averages["a"]["named"][0] == 1 and averages["reference"]["named"][0] == pytest.approx(2 / 3)
+    assert averages["a"]["unsupported"][0] == pytest.approx(2 / 3) and "rougeL" not in averages["reference"]
+    assert ("right" in averages["reference"]) == any(decisions)
+
+
+def test_seeds_of_which_one_names_no_verdict() -> None:
+    averages = {"a": {"right": (1.0, None, None), "words": (3.0, None, None)}, "b": {"words": (5.0, None, None)}}
+    assert average_seeds(averages, {"a": "a", "b": "a"}) == {"a (2 seeds)": {"words": (4.0, 3.0, 5.0)}}

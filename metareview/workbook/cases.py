@@ -39,6 +39,7 @@ class Case:
     key: str  # the fingerprint of the reviews as they are in the sheet
     review: str
     reference: str
+    decision: str = ""  # what became of the paper, in words; empty where the sheet does not say
 
 
 def find_case_sheet(workbook: Workbook, path: str) -> Worksheet:
@@ -65,7 +66,8 @@ def read_cases(sheet: Worksheet, path: str, rows: Dataset | None = None, separat
         if re.search("[a-zA-Z0-9]", texts["review"]):
             number = sheet.cell(row, columns["row"]).value if "row" in columns else None
             whole = restore_texts(texts, number, rows, separator)
-            cases.append(Case(row, fingerprint(texts["review"]), **whole))
+            decision = read_text(sheet, row, columns.get("decision"), path)
+            cases.append(Case(row, fingerprint(texts["review"]), **whole, decision=decision))
     if not cases:
         raise InputError(f"the sheet {sheet.title!r} of {path!r} has no row with a review")
     return cases
@@ -77,7 +79,8 @@ def read_text(sheet: Worksheet, row: int, column: int | None, path: str) -> str:
         return ""
     cell = sheet.cell(row, column)
     if cell.data_type == "f":
-        raise InputError(f"row {row} of {path!r} has a formula as review or reference; put the text itself there")
+        where = f"row {row} of {path!r} has a formula as review, reference or decision"
+        raise InputError(f"{where}; put the text itself there")
     return str(cell.value or "").strip()
 
 

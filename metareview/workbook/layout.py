@@ -15,8 +15,11 @@ from metareview.workbook.cases import Case
 from metareview.workbook.cells import write_text
 from metareview.workbook.judgements import read_layout
 
-Column = tuple[str, str]  # what is in it: text, preferred, rating, comment or one of METRICS; of which model, if of one
+Column = tuple[str, str]  # what is in it: text, preferred, rating, comment or one of SCORES; of which model, if of one
 SCORES = {"rougeL": "0.000", "words": "0", "repetition": "0%", "stopped": "General"}  # number formats
+SCORES |= {"verdict": "General", "terms": "General"}  # found by rules, for a person to check
+TITLES = {name: title for name, (title, _) in METRICS.items()}
+TITLES |= {"verdict": "verdict", "terms": "terms in no review"}
 
 
 def name_columns(models: list[str], references: bool) -> dict[Column, str]:
@@ -27,7 +30,7 @@ def name_columns(models: list[str], references: bool) -> dict[Column, str]:
     columns[("comment", "")] = "comment"
     for score in SCORES:
         if references or score not in ROUGE:
-            columns |= {(score, model): f"{model} {METRICS[score][0]}" for model in models}
+            columns |= {(score, model): f"{model} {TITLES[score]}" for model in models}
     return columns
 
 

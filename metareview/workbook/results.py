@@ -38,7 +38,7 @@ from metareview.workbook.judgements import (
 from metareview.workbook.layout import SCORES, Column, find_columns
 
 RATINGS = ("1", "2", "3", "4", "5")
-WIDTHS = {"text": 45, "preferred": 14, "rating": 10, "comment": 40}
+WIDTHS = {"text": 45, "preferred": 14, "rating": 10, "comment": 40, "terms": 24}
 COLOURS = {
     "rougeL": {
         "start_type": "min",
@@ -127,7 +127,9 @@ def write_texts(sheet: Worksheet, columns: dict[Column, int], cases: list[Case],
             if kind == "text":
                 replaced += write_text(cell, value)
             else:
-                cell.value = {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
+                if kind == "verdict":
+                    value = value or "none"
+                write_value(cell, {True: "yes", False: "no"}[value] if isinstance(value, bool) else value)
                 cell.number_format = SCORES[kind]
     return replaced
 

@@ -12,13 +12,13 @@ from openpyxl.utils import get_column_letter
 from metareview.generation import describe_decoding, identify
 from metareview.hub import public_name
 from metareview.prompts import PROMPTS
-from metareview.scoring import LEAD, METRICS, Averages
+from metareview.scoring import LEAD, METRICS, REFERENCE, Averages
 from metareview.variants import Variant
 from metareview.workbook.cells import emphasize, find_sheet, fit_rows, fit_to_page, has_width, write_value
 
 SHEET = "runs"
 SAME = ("model", "weights", "prompt", "data", "split", "cases", "decoding")  # a row that has these is replaced
-NUMBER_FORMATS = {".3f": "0.000", ".0f": "0", ".0%": "0%"}  # Python's, Excel's
+NUMBER_FORMATS = {".3f": "0.000", ".1f": "0.0", ".0f": "0", ".0%": "0%"}  # Python's, Excel's
 FORMATS = {METRICS[name][0]: NUMBER_FORMATS[METRICS[name][1]] for name in METRICS} | {
     "learning rate": "0.0E+00",
     "training loss": "0.000",
@@ -59,15 +59,16 @@ def describe_runs(
     averages: Averages,
     judged: dict[str, dict[str, float | None]],
 ) -> list[dict[str, Any]]:
-    """The rows of a run, for each model and for lead: settings, the test (data, split, cases), scores, judgements."""
+    """The rows of a run, one for each system: settings, the test (data, split, cases), scores, judgements."""
     date, rows = time.strftime("%Y-%m-%d %H:%M"), []
     for variant in variants:
         weights = hashlib.sha256(json.dumps(identify(variant.model)).encode()).hexdigest()[:8]
         row = describe_training(variant) | test | {"decoding": describe_decoding(variant)}
         row |= name_scores(averages, variant.name) | judged.get(variant.name, {})
         rows.append(row | {"date": date, "weights": weights})
-    if LEAD in averages:
-        rows.append({"model": LEAD} | test | name_scores(averages, LEAD) | {"date": date})
+    for system in (LEAD, REFERENCE):
+        if system in averages:
+            rows.append({"model": system} | test | name_scores(averages, system) | {"date": date})
     return rows
 
 

@@ -7,7 +7,9 @@ from openpyxl.styles import Alignment
 from openpyxl.utils import get_column_letter, quote_sheetname
 from openpyxl.worksheet.worksheet import Worksheet
 
-from metareview.scoring import METRICS, ROUGE, Averages, find_metrics
+from metareview.scoring import METRICS, Averages
+from metareview.tables import GROUPS, KEPT_INTERVALS, find_metrics
+from metareview.verdicts import RELIABILITY
 from metareview.workbook.cells import emphasize, find_sheet, fit_to_page, read_header, write_value
 from metareview.workbook.charts import draw_losses, draw_rouge
 from metareview.workbook.judgements import HIGHEST, LOWEST, NEITHER, TIE
@@ -20,6 +22,9 @@ NOTES = (
     "it does not show; of several seeds, from and to are the lowest and the highest.",
     "lead: the opening words of each review in equal parts, as many as the reference has. ROUGE: F1 with stemming. "
     "repetition: 4-grams that repeat an earlier one. copied: words in fragments of 4 or more from a review.",
+    "names a verdict, right verdict (of those that name one): accept or reject, found by a rule; " + RELIABILITY + ".",
+    "terms in no review: numbers and acronyms per text, to be checked; people write some too. reference: what a person "
+    "wrote.",
 )
 RATINGS = {"preferred": "0", "mean rating": "0.0", "rated": "0"}  # columns of a person's judgements: number formats
 WIDTHS = (42, 64)  # of the first column, at least and at most, in characters
@@ -57,10 +62,13 @@ def write_summary(
         write_value(sheet.cell(row, 1), line)
     emphasize(sheet["A1"])
     top = len(lines) + 2
-    write_averages(sheet, top, averages, spread)
+    write_averages(sheet, top, averages, spread, GROUPS[0])
     below = top + 1 + len(averages) + len(spread)
     write_ratings(sheet, top, below, list(averages), cases, columns)
     below += 3
+    if find_metrics(averages, GROUPS[1]):
+        write_averages(sheet, below, averages, spread, GROUPS[1])
+        below += len(averages) + len(spread) + 2
     for row, note in enumerate(NOTES, start=below):
         write_value(sheet.cell(row, 1), note)
     below = place_charts(sheet, top, below + len(NOTES) + 1, averages, losses)
@@ -72,20 +80,20 @@ def write_summary(
     fit_to_page(sheet)
 
 
-def write_averages(sheet: Worksheet, top: int, averages: Averages, spread: Averages) -> None:
-    """The table of means: its header in row `top`; ROUGE with from and to."""
+def write_averages(sheet: Worksheet, top: int, averages: Averages, spread: Averages, group: tuple[str, ...]) -> None:
+    """A table of means of these METRICS: its header in row `top`; some with from and to."""
     header, formats = ["model"], ["General"]
-    for name in find_metrics(averages):
+    for name in find_metrics(averages, group):
         title, form = METRICS[name]
-        more = ["from", "to"] if name in ROUGE else []
+        more = ["from", "to"] if name in KEPT_INTERVALS else []
         header += [title, *more]
         formats += [NUMBER_FORMATS[form]] * (1 + len(more))
     write_line(sheet, top, header, formats)
     for row, (system, estimates) in enumerate({**averages, **spread}.items(), start=top + 1):
         values: list[Any] = [system]
-        for name in find_metrics(averages):
+        for name in find_metrics(averages, group):
             estimate = estimates.get(name, (None, None, None))
-            values += estimate if name in ROUGE else estimate[:1]
+            values += estimate if name in KEPT_INTERVALS else estimate[:1]
         write_line(sheet, row, values, formats)
     for cell in sheet[top]:
         emphasize(cell, fill=True)
@@ -143,9 +151,9 @@ def rating_formulas(sheet: Worksheet, columns: dict[Column, int], model: str) ->
 
 def place_charts(sheet: Worksheet, top: int, row: int, averages: Averages, losses: dict[str, list[list[float]]]) -> int:
     """The charts from this row on, side by side, and below them the figures that they need; returns the next row."""
-    models = len(averages)
+    models = sum("rougeL" in estimates for estimates in averages.values())  # not the reference, which is the last
     height = max(7.5, 2.5 + 1.1 * models)  # cm
-    if find_metrics(averages)[0] in ROUGE:
+    if models:
         sheet.add_chart(draw_rouge(sheet, top, models, height), f"A{row}")
     if not losses:
         return row
