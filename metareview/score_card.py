@@ -8,11 +8,11 @@ from yaml import YAMLError
 
 from metareview.cli import InputError
 from metareview.files import replacing
+from metareview.generation import describe_decoding
 from metareview.hub import check_token, explain_hub
 from metareview.scoring import LEAD, METRICS, REFERENCE, ROUGE, Averages
 from metareview.tables import format_scores
 from metareview.variants import Variant
-from metareview.verdicts import RELIABILITY
 
 CARD = "README.md"
 
@@ -59,10 +59,9 @@ def add_scores(card: ModelCard, test: dict[str, Any], model: Variant, averages: 
 
 {verdict}
 
-Means over the cases, some with their 95% interval. lead: the opening words of each review. reference: what a person
-wrote. ROUGE is F1 with stemming against the reference, both texts cleaned. Verdicts (accept or reject) are found by a
-rule, and right among those that name one: {RELIABILITY}. Terms in no review: numbers and acronyms
-per text, to be checked.
+Decoding: {describe_decoding(model)}. Means over the cases, some with their 95% interval. lead: the opening words of
+each review. reference: what a person wrote. ROUGE is F1 with stemming against the reference, both texts cleaned. Right
+verdicts: of the texts that name one. Terms in no review: numbers and acronyms per text that are to be checked.
 {end}
 {earlier.partition(end)[2].lstrip()}"""
     new = []

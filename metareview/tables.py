@@ -2,6 +2,7 @@
 
 from metareview.cli import format_table
 from metareview.scoring import METRICS, ROUGE, Averages
+from metareview.verdicts import RELIABILITY
 
 GROUPS = (("rouge1", "rouge2", "rougeL", "words", "stopped"), ("repetition", "copied", "named", "right", "unsupported"))
 SHOWN_INTERVALS = ("rougeL", "named", "right")  # in a terminal; the workbook has room for those of KEPT_INTERVALS
@@ -32,4 +33,7 @@ def tabulate(averages: Averages, group: tuple[str, ...]) -> list[list[str]]:
 def format_scores(averages: Averages) -> str:
     """All means as tables for a terminal or a card."""
     groups = [group for group in GROUPS if find_metrics(averages, group)]
-    return "\n\n".join(format_table(tabulate(averages, group)) for group in groups)
+    parts = [format_table(tabulate(averages, group)) for group in groups]
+    if find_metrics(averages, ("named",)):
+        parts.append(RELIABILITY)
+    return "\n\n".join(parts)

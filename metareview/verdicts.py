@@ -15,7 +15,7 @@ import re
 from metareview.cleaning import clean_text
 
 ACCEPT, REJECT = "accept", "reject"
-RELIABILITY = "of human meta-reviews, the rule finds a verdict in 57%, and 93% of those are right"  # see above
+RELIABILITY = "Verdicts are found by a rule: in 57% of human meta-reviews, 93% of them right."  # see above
 REACH = 9  # words before a verdict in which "not" turns it round
 FURTHER = 12  # words before a verdict in which it is said whose it is
 ACCEPTING = re.compile(r"accept(ed|ing|ance|able)?|publication")

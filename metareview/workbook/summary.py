@@ -10,7 +10,15 @@ from openpyxl.worksheet.worksheet import Worksheet
 from metareview.scoring import METRICS, Averages
 from metareview.tables import GROUPS, KEPT_INTERVALS, find_metrics
 from metareview.verdicts import RELIABILITY
-from metareview.workbook.cells import emphasize, find_sheet, fit_to_page, read_header, write_value
+from metareview.workbook.cells import (
+    LINE_HEIGHT,
+    NARROW,
+    emphasize,
+    find_sheet,
+    fit_to_page,
+    read_header,
+    write_value,
+)
 from metareview.workbook.charts import draw_losses, draw_rouge
 from metareview.workbook.judgements import HIGHEST, LOWEST, NEITHER, TIE
 from metareview.workbook.layout import Column
@@ -22,7 +30,7 @@ NOTES = (
     "it does not show; of several seeds, from and to are the lowest and the highest.",
     "lead: the opening words of each review in equal parts, as many as the reference has. ROUGE: F1 with stemming. "
     "repetition: 4-grams that repeat an earlier one. copied: words in fragments of 4 or more from a review.",
-    "names a verdict, right verdict (of those that name one): accept or reject, found by a rule; " + RELIABILITY + ".",
+    f"names a verdict: accept or reject. right verdict: of those that name one. {RELIABILITY}",
     "terms in no review: numbers and acronyms per text, to be checked; people write some too. reference: what a person "
     "wrote.",
 )
@@ -75,7 +83,7 @@ def write_summary(
     longest = max(map(len, [*averages, *spread]))
     sheet.column_dimensions["A"].width = min(max(WIDTHS[0], longest), WIDTHS[1])
     for column in range(2, sheet.max_column + 1):
-        sheet.column_dimensions[get_column_letter(column)].width = 11
+        sheet.column_dimensions[get_column_letter(column)].width = NARROW
     sheet.sheet_view.showGridLines = False
     fit_to_page(sheet)
 
@@ -95,8 +103,11 @@ def write_averages(sheet: Worksheet, top: int, averages: Averages, spread: Avera
             estimate = estimates.get(name, (None, None, None))
             values += estimate if name in KEPT_INTERVALS else estimate[:1]
         write_line(sheet, row, values, formats)
-    for cell in sheet[top]:
+    for cell in sheet[top][: len(header)]:
         emphasize(cell, fill=True)
+        cell.alignment = Alignment(wrap_text=True, horizontal=cell.alignment.horizontal)
+    lines = max(-(-len(title) // NARROW) for title in header)
+    sheet.row_dimensions[top].height = LINE_HEIGHT * lines
 
 
 def write_line(sheet: Worksheet, row: int, values: list[Any], formats: list[str], first: int = 1) -> None:
