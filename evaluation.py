@@ -149,8 +149,7 @@ def main() -> None:
     _lock = hold(target)  # until this process ends
     seen, rows = modified(target), None
     if split:
-        drawn = (arguments.dataset_name, split, arguments.num_examples, arguments.seed)
-        workbook, rows = draw_examples(*drawn, separator)
+        workbook, rows = draw_examples(arguments.dataset_name, split, arguments.num_examples, arguments.seed, separator)
         source, data = f"{arguments.dataset_name}, as drawn now", name_source(arguments.dataset_name)
     else:
         workbook = open_cases(arguments.test_cases, target)

@@ -1,8 +1,7 @@
 """What came out of a run: its losses, in words and as a curve, and the folder of the fine-tuned model."""
 
 import math
-import shutil
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 from shlex import quote
@@ -17,6 +16,7 @@ from transformers.trainer_callback import TrainerState
 
 from metareview.arguments import SummaryTrainingArguments
 from metareview.cli import format_bytes, format_count
+from metareview.files import remove
 from metareview.hub import explain_hub
 from metareview.memory import peak_memory
 from metareview.model import CONFIGS, find_model_revision
@@ -60,7 +60,7 @@ def describe_training(
         "max_new_tokens": arguments.max_new_tokens,
         "results": summarize_training(state, saved_step),
         "validation_losses": losses,
-        "finished": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
 
@@ -117,7 +117,7 @@ def save_result(
     a finished model, is the last.
     """
     new = folder / ".new"
-    shutil.rmtree(new, ignore_errors=True)
+    remove(new)
     model.config.use_cache = True  # the Trainer turned it off, in the checkpoint too
     # Said outright that it does not sample: where a model leaves that open, pipelines do.
     ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}

@@ -75,10 +75,14 @@ def find_settings(folder: Path) -> dict[str, Any] | None:
 def choose_folder(arguments: SummaryTrainingArguments, settings: dict[str, Any], asked_max_length: int | None) -> Path:
     """The folder that is asked for, or one in MODELS_DIR that is named by the settings.
 
-    What has no place in a name, such as texts that have changed, is told apart by a hash.
+    What has no place in a name, such as texts that have changed, is told apart by a hash. Raises `InputError` where the
+    result would take the place of its base.
     """
     if arguments.asked_output_dir:
-        return Path(arguments.asked_output_dir)
+        folder = Path(arguments.asked_output_dir)
+        if folder.resolve() == Path(arguments.model_name_or_path).resolve():
+            raise InputError(f"{str(folder)!r} is the model to start from; name another --output_dir")
+        return folder
     name = name_run(arguments.model_name_or_path, settings | {"max_length": asked_max_length})
     folder = Path(MODELS_DIR, name)
     hashed = Path(MODELS_DIR, f"{name}_{hash_settings(settings)}")

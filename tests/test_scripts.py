@@ -759,6 +759,26 @@ def test_one_output_folder_never_lies_in_the_other(refused, source: Path, base: 
     assert "in one another" in refused(PROCESS, *flags)
 
 
+def test_a_model_is_not_trained_into_its_own_base(refused, fine_tuned: Path) -> None:
+    model = fine_tuned / "pythia_finetuned"
+    data = ["--dataset_name", fine_tuned / "processed_meta_review", "--max_summary_tokens", 100]
+    flags = ["--model", model, "--output_dir", model, "--max_new_tokens", 40, "--restart"]
+    assert "is the model to start from" in refused(TUNE, *data, *flags)
+
+
+def test_links_in_an_output_folder_are_not_followed(interrupted: Path, fine_tuned: Path, base: Path) -> None:
+    """What they point to is somebody else's."""
+    elsewhere = interrupted.parent / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "mine.txt").write_text("mine")
+    for name in (".new", "checkpoint-3", "best-checkpoint"):
+        (interrupted / name).symlink_to(elsewhere, target_is_directory=True)
+    done = run_fine_tune(fine_tuned, base, interrupted.parent, "--restart")
+    assert done.returncode == 0, done.stderr
+    assert [file.name for file in elsewhere.iterdir()] == ["mine.txt"]
+    assert same_weights(interrupted / WEIGHTS, fine_tuned / "pythia_finetuned" / WEIGHTS)
+
+
 def test_a_file_of_the_users_in_an_output_folder_is_not_lost(refused, processed: Path, tmp_path: Path) -> None:
     shutil.copytree(processed / "processed_meta_review", tmp_path / "processed_meta_review")
     (tmp_path / "processed_meta_review" / "notes.txt").write_text("precious")
