@@ -456,9 +456,12 @@ def test_a_model_that_is_not_pushed_is_safe_and_the_command_that_is_printed_push
 def test_a_checkpoint_that_is_not_pushed_is_told_and_training_goes_on(
     hub: Hub, tuning: list[str], tmp_path: Path
 ) -> None:
+    """The tokenized data, which would be nowhere/tokens, are nowhere: not here, and not on the Hub."""
     hub.faults.append(Fault("POST", COMMIT, cut_after=50))
-    result = run_process(TUNE, *tuning, cwd=tmp_path, **hub_environment(hub, tmp_path / "cache", "hf_writer1"))
+    flags = [*tuning, "--tokenized_dir", "nowhere/tokens"]
+    result = run_process(TUNE, *flags, cwd=tmp_path, **hub_environment(hub, tmp_path / "cache", "hf_writer1"))
     assert result.returncode == 0, result.stderr
+    assert "again: there is no nowhere/tokens" in result.stdout
     assert "the checkpoint of step 2 was not pushed" in result.stdout and "of step 4 was" not in result.stdout
     assert "step 6, and the best" in result.stdout and "last-checkpoint/optimizer.pt" in written(hub)
 
