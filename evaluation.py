@@ -28,6 +28,7 @@ from metareview.openreview import fetch_forum
 from metareview.papers import Paper, read_id, read_review_files
 from metareview.prompts import find_template
 from metareview.score_card import choose_cards, push_scores, save_scores
+from metareview.score_table import format_scores
 from metareview.scoring import (
     average_scores,
     average_seeds,
@@ -36,7 +37,6 @@ from metareview.scoring import (
     find_weakest,
     score_systems,
 )
-from metareview.tables import format_scores
 from metareview.variants import find_variants, share
 from metareview.workbook.cases import (
     continue_workbook,

@@ -9,8 +9,8 @@ from metareview.generation import Output, write_summaries
 from metareview.hub import public_name
 from metareview.papers import Paper, describe_paper
 from metareview.prompts import encode_texts
+from metareview.score_table import format_scores
 from metareview.scoring import average_scores, score_systems
-from metareview.tables import format_scores
 from metareview.tokenization import load_tokenizer
 from metareview.variants import Variant, share
 from metareview.workbook.cases import add_case

@@ -10,8 +10,8 @@ from metareview.cli import InputError
 from metareview.files import replacing
 from metareview.generation import describe_decoding
 from metareview.hub import check_token, explain_hub
+from metareview.score_table import format_scores
 from metareview.scoring import LEAD, METRICS, REFERENCE, ROUGE, Averages
-from metareview.tables import format_scores
 from metareview.variants import Variant
 
 CARD = "README.md"

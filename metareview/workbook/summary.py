@@ -7,8 +7,8 @@ from openpyxl.styles import Alignment
 from openpyxl.utils import get_column_letter, quote_sheetname
 from openpyxl.worksheet.worksheet import Worksheet
 
+from metareview.score_table import GROUPS, KEPT_INTERVALS, find_metrics
 from metareview.scoring import METRICS, Averages
-from metareview.tables import GROUPS, KEPT_INTERVALS, find_metrics
 from metareview.verdicts import RELIABILITY
 from metareview.workbook.cells import (
     LINE_HEIGHT,

@@ -1,7 +1,7 @@
 """Mean scores as tables."""
 
+from metareview.score_table import GROUPS, format_scores, tabulate
 from metareview.scoring import METRICS
-from metareview.tables import GROUPS, format_scores, tabulate
 
 
 def test_each_score_is_in_one_table() -> None:
