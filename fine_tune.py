@@ -22,8 +22,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 
-from transformers import set_seed
-
 from metareview.arguments import SummaryTrainingArguments
 from metareview.batching import SummaryCollator, draw_validation
 from metareview.cards import model_card
@@ -148,8 +146,8 @@ def main() -> None:
     pushers = [CheckpointPusher(checkpoints_to)] if checkpoints_to else []
     last, speed = start, None
     if state.global_step < steps:  # else only the model is still to be saved
-        set_seed(arguments.seed)
-        model = prepare_model(arguments.model_name_or_path, arguments.lora_config, arguments.autocast_dtype, start)
+        base, seed = arguments.model_name_or_path, arguments.seed
+        model = prepare_model(base, arguments.lora_config, arguments.autocast_dtype, start, seed)
         trainer = SummaryTrainer(
             model=model,
             args=arguments,

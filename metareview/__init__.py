@@ -1,1 +1,12 @@
 """What the three scripts stand on: one subject a module. docs/code.md tells which module does what."""
+
+import signal
+import sys
+from pathlib import Path
+
+# Loading PyTorch takes seconds, and an interruption inside it would end in a traceback of its internals. So until
+# `cli.run` takes over, Ctrl-C just ends a script of ours (status 130 in a shell); whoever else imports is left alone.
+_script = Path(sys.argv[0]).absolute()
+_is_ours = _script.is_file() and _script.parent == Path(__file__).absolute().parent.parent
+if _is_ours and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

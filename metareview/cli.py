@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import sys
 import time
 from argparse import SUPPRESS, Action, ArgumentError
@@ -143,6 +144,8 @@ def run(main: Callable[[], None]) -> None:
     Of several processes (torchrun, accelerate launch) the first one speaks. Another one waits before it reports a
     failure: where the first one fails too, the launcher ends it meanwhile.
     """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # see __init__.py
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     first, first_here = (os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK"))
     transformers_logging.disable_progress_bar()  # those for loading and saving, which take a moment
     try:

@@ -7,7 +7,7 @@ from warnings import catch_warnings
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, set_seed
 
 from metareview.cli import InputError
 from metareview.hub import find_revision, reading
@@ -73,13 +73,14 @@ def find_model_revision(name: str) -> str | None:
 
 
 def prepare_model(
-    base: str, lora: LoraConfig | None, dtype: torch.dtype, checkpoint: Path | None = None
+    base: str, lora: LoraConfig | None, dtype: torch.dtype, checkpoint: Path | None = None, seed: int = 0
 ) -> PreTrainedModel | PeftModel:
     """The model to train or to save, from a checkpoint or from the base; with LoRA, the base with an adapter.
 
     A checkpoint is loaded here because the Trainer's own loading loses GPT-NeoX's output layer. With LoRA (Hu et al.
-    2021) the base, which is not trained, has the number format `dtype`; all weights that are trained are fp32. Raises
-    `InputError` where the model cannot be read, or has no layers of the names that `lora` wants.
+    2021) the base, which is not trained, has the number format `dtype`; all weights that are trained are fp32. A new
+    adapter's weights are drawn with `seed`. Raises `InputError` where the model cannot be read, or has no layers of the
+    names that `lora` wants.
     """
     if lora is None:
         return load_model(str(checkpoint or base))
@@ -87,6 +88,7 @@ def prepare_model(
     with catch_warnings(action="ignore", category=FutureWarning):  # peft 0.21 asks for what transformers renamed
         if checkpoint:
             return PeftModel.from_pretrained(model, checkpoint, is_trainable=True)
+        set_seed(seed)
         try:
             return get_peft_model(model, lora)
         except ValueError as error:

@@ -2,12 +2,13 @@
 
 import re
 import runpy
+import signal
 import sys
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
-from conftest import EVALUATE, PROCESS, ROOT, SCRIPTS, TUNE, run_script
+from conftest import EVALUATE, PROCESS, ROOT, SCRIPTS, TUNE, run_process, run_script
 
 from evaluation import EvaluationArguments
 from fine_tune import FineTuningArguments
@@ -148,6 +149,26 @@ def test_failures_are_one_line_and_a_status(
     with pytest.raises(SystemExit) as stopped:
         run(fail)
     assert stopped.value.code == status and capsys.readouterr().err == told
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_an_interruption_while_libraries_load_ends_without_a_traceback(script: str, tmp_path: Path) -> None:
+    """Libraries that take so long that Ctrl-C comes first."""
+    for library in ("datasets", "huggingface_hub", "numpy", "torch", "transformers"):
+        code = "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(9)\n"
+        (tmp_path / f"{library}.py").write_text(code)
+    result = run_process(script, cwd=tmp_path, PYTHONPATH=str(tmp_path))
+    assert (result.returncode, result.stdout, result.stderr) == (-signal.SIGINT, "", "")  # 130 in a shell
+
+
+def test_when_a_script_has_begun_an_interruption_is_told() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    seen = []
+    try:
+        run(lambda: seen.append(signal.getsignal(signal.SIGINT)))
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert seen == [signal.default_int_handler]
 
 
 def test_an_error_of_the_program_keeps_its_traceback() -> None:

@@ -89,7 +89,24 @@ def test_results_stand_beside_the_users_columns(evaluated: Path, model: Path, ba
     assert max(len(line) for line in printed.splitlines() if line.startswith("|")) <= 110
     line = next(line for line in printed.splitlines() if line.startswith(f"| {model.name} "))
     assert f"{first[f'{model.name} ROUGE-L']:.3f}" in line.split("|")[4]  # the one case that has a reference
-    assert f"Whether {model.name} is better than its base {base.name} or than lead cannot be told: 1 cases" in printed
+    assert (
+        f"Whether {model.name} is better than its base {base.name} or than lead cannot be told: 1 case with" in printed
+    )
+
+
+def test_references_in_another_script_have_no_score_and_it_is_said(model: Path, tmp_path: Path) -> None:
+    """Else two equal texts in Chinese would have a ROUGE of 0, and a verdict."""
+    rows = [["A paper on sorting", "论文写得很清楚"], ["A paper on routing", "Статья о маршрутах"]]
+    make_workbook(tmp_path / "a.xlsx", ["review", "reference"], *rows)
+    flags = ["--model", model, "--max_new_tokens", 5, "--test_cases", "a.xlsx"]
+    result = run_script(EVALUATE, *flags, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    line = "ROUGE reads Latin letters and digits alone: no score in the rows 2, 3."
+    assert line in result.stdout and "cannot be told: 0 cases with a ROUGE score" in result.stdout
+    assert "ROUGE-L" not in next(line for line in result.stdout.splitlines() if line.startswith("|"))
+    assert all(row[f"{model.name} ROUGE-L"] is None for row in cells(tmp_path / "a_results.xlsx"))
+    summary = load_workbook(tmp_path / "a_results.xlsx")["summary"]
+    assert line in [row[0] for row in summary.iter_rows(values_only=True)]
 
 
 def test_summary_and_runs_say_what_was_run(evaluated: Path, model: Path, base: Path) -> None:

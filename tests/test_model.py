@@ -30,6 +30,15 @@ def test_what_is_not_trained_need_not_be_fp32(base: Path, tmp_path: Path) -> Non
     assert (trained, frozen) == ({torch.float32}, {torch.bfloat16})
 
 
+def test_a_new_adapter_is_drawn_with_the_seed(base: Path, tmp_path: Path) -> None:
+    lora, drawn = make_arguments(tmp_path, use_lora=True).lora_config, []
+    for seed in (1, 1, 2):
+        torch.rand(3)  # whatever else was drawn before
+        weights = prepare_model(str(base), lora, torch.float32, seed=seed).state_dict()
+        drawn.append(torch.cat([weight.flatten() for name, weight in weights.items() if "lora_A" in name]))
+    assert torch.equal(drawn[0], drawn[1]) and not torch.equal(drawn[0], drawn[2])
+
+
 def test_layers_that_are_not_there_are_named(base: Path, tmp_path: Path) -> None:
     lora = make_arguments(tmp_path, use_lora=True, lora_targets="foo,bar").lora_config
     with pytest.raises(InputError, match="--lora_targets 'bar,foo' does not suit GPTNeoXForCausalLM"):
