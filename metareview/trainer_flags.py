@@ -4,7 +4,9 @@ from dataclasses import fields
 from typing import Any
 
 import torch
+from torch.utils.checkpoint import checkpoint as recompute
 from transformers import Trainer, TrainingArguments, get_scheduler
+from transformers.training_args import trainer_log_levels
 
 REFUSED = {  # why, and the flags that must stay at their defaults
     "evaluating is the mean loss of a summary token, and nothing else": (
@@ -56,6 +58,7 @@ CHOICES = {
     "train_sampling_strategy": ("group_by_length", "random", "sequential"),
     "save_strategy": ("no", "steps", "epoch"),  # the best one is kept with each
     "hub_strategy": ("end", "checkpoint"),
+    "log_level_replica": tuple(trainer_log_levels),
 }
 NOT_NEGATIVE = (
     "adam_epsilon",
@@ -66,6 +69,7 @@ NOT_NEGATIVE = (
     "warmup_steps",
     "weight_decay",
 )
+AT_LEAST_ONE = ("dataloader_prefetch_factor", "ddp_timeout", "eval_accumulation_steps", "torch_empty_cache_steps")
 SHARES = ("adam_beta1", "adam_beta2", "label_smoothing_factor")
 SEEDS = ("seed", "data_seed")
 LARGEST_SEED = 2**32 - 1  # of NumPy
@@ -90,9 +94,11 @@ COURSE = (  # what is learned changes with them: settings of a run, besides thos
 
 def check_flags(arguments: TrainingArguments) -> None:
     """Raise `ValueError` for a flag that cannot be honoured; to be called before the Trainer's own checks."""
+    if arguments.fsdp_config and not arguments.fsdp:
+        raise ValueError("--fsdp_config goes with --fsdp")
     defaults = {field.name: field.default for field in fields(arguments)}
     for reason, names in REFUSED.items():
-        for name in names:
+        for name in (name for name in names if name in defaults):  # a version of transformers may lack some
             value = getattr(arguments, name)
             if value != defaults[name] and value != []:
                 raise ValueError(f"--{name} {describe(value)} cannot be used here: {reason}")
@@ -104,6 +110,7 @@ def check_flags(arguments: TrainingArguments) -> None:
             raise ValueError(f"--{name} must be {', '.join(choices[:-1])} or {choices[-1]}, got {describe(value)}")
     for names, what, accepts in (
         (NOT_NEGATIVE, "0 or more, and finite", lambda value: 0 <= value < float("inf")),
+        (AT_LEAST_ONE, "at least 1", lambda value: value >= 1),
         (SHARES, "at least 0 and less than 1", lambda value: 0 <= value < 1),
         (SEEDS, f"from 0 to {LARGEST_SEED}", lambda value: 0 <= value <= LARGEST_SEED),
     ):
@@ -121,7 +128,7 @@ def describe(value: Any) -> str:
 
 
 def check_optimizer(arguments: TrainingArguments) -> None:
-    """Make optimizer, schedule and compiled layer, of a single weight, so that a refusal comes to light at once.
+    """Make optimizer, schedule and what else wraps a layer, of one weight, so that a refusal comes to light at once.
 
     Raises `ValueError`.
     """
@@ -137,6 +144,9 @@ def check_optimizer(arguments: TrainingArguments) -> None:
             num_training_steps=10,
             scheduler_specific_kwargs=arguments.lr_scheduler_kwargs,
         )
+        if settings := arguments.activation_checkpointing_kwargs:
+            flags = "--activation_checkpointing_kwargs"
+            recompute(layer, torch.zeros(1, requires_grad=True), **settings)
         if arguments.torch_compile:  # nothing is compiled before the first step
             flags = "--torch_compile_backend, --torch_compile_mode"
             torch.compile(layer, backend=arguments.torch_compile_backend, mode=arguments.torch_compile_mode)
