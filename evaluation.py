@@ -70,9 +70,9 @@ SAMPLE_SEED = 42  # which rows are taken
 
 # The texts
 MAX_NEW_TOKENS = None  # longest meta-review in tokens; None: what each model was saved with
-NO_REPEAT_NGRAM = 4  # so many tokens in a row are not written twice in one text; 0: they may be
-REPETITION_PENALTY = 1.0  # from 1 on: makes tokens less likely that the text has already
-NUM_BEAMS = 1  # 1: the likeliest token each time; more: the likeliest of so many texts, in so many times the memory
+NO_REPEAT_NGRAM = 4  # tokens in a row that are not written twice in a text; 0: anything may be written twice
+REPETITION_PENALTY = 1.0  # above 1, tokens that a text already has become less likely
+NUM_BEAMS = 1  # continuations that are followed at the same time, in as many times the memory; 1: greedy decoding
 BATCH_SIZE = 8  # meta-reviews written at the same time; changes memory and speed, not the texts in fp32
 
 

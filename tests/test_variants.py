@@ -66,6 +66,7 @@ def test_names_are_short_and_tell_models_apart() -> None:
     assert name_models(["me/a", "you/a", "b"]) == ["me/a", "you/a", "b"]
     assert name_models(["x/1/a", "x/2/a", "y/2/a"]) == ["1/a", "x/2/a", "y/2/a"]
     assert name_models(["me/lead", "me/Tie", "x/b"]) == ["me/lead", "me/Tie", "b"]
+    assert name_models(["me/reference"]) == ["me/reference"]
     Path("here").mkdir()
     os.chdir("here")
     assert name_models(["."]) == ["here"]
