@@ -3,21 +3,21 @@
     python evaluation.py                            # the newest model in models/, on the cases in eval_examples.xlsx
     python evaluation.py --models "models/*"        # all of them; or folders and Hub ids, one after the other
     python evaluation.py --num_examples 100         # random rows of the processed test split, into eval_test.xlsx
-    python evaluation.py --blind                    # also a copy that does not say which model wrote what, to judge in
-    python evaluation.py --unblind                  # the judgments of that copy, under the models' names
+    python evaluation.py --blind                    # also a copy that hides who wrote what; --unblind takes it back
     HF_TOKEN=... python evaluation.py --push_to_hub                     # also adds the scores to the cards on the Hub
     python evaluation.py --reviews a.txt b.txt c.txt                    # the meta-review of your own reviews, printed
     python evaluation.py --forum "https://openreview.net/forum?id=ID"   # that of a paper on OpenReview
 
-A test case is a row with a `review` (several reviews of one paper with a line <REVBREAK> between them) and, if there is
-one, a `reference`. Results go to a copy, eval_examples_results.xlsx, to the right of your own columns: rate the texts
-there. A text is written once: it also goes into a .jsonl file beside the workbook, and later runs take it from there.
+A test case is a row with a `review` (several reviews of one paper with a line --- or <REVBREAK> between them) and, if
+there is one, a `reference`. Results go to a copy, eval_examples_results.xlsx, to the right of your own columns: rate
+the texts there. A text is written once: it also goes into a .jsonl file beside the workbook, and later runs take it
+from there.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from metareview.cleaning import DEFAULT_KEEP, DEFAULT_SEPARATOR, clean_reviews, clean_text
+from metareview.cleaning import DEFAULT_KEEP, clean_reviews, clean_text
 from metareview.cli import flag, parse_flags, run
 from metareview.decoding import Decoding
 from metareview.drafting import print_drafts
@@ -37,9 +37,10 @@ from metareview.scoring import (
     find_weakest,
     score_systems,
 )
+from metareview.tables import check_encoding
 from metareview.variants import find_variants, share
+from metareview.workbook.adding import continue_workbook
 from metareview.workbook.cases import (
-    continue_workbook,
     draw_examples,
     find_case_sheet,
     name_log,
@@ -61,7 +62,8 @@ MODELS = None  # fine-tuned models: folders, Hub ids or patterns such as "models
 BASE_MODEL = None  # what they are compared with; None: the base that each of them records
 
 # The test cases
-TEST_CASES = "eval_examples.xlsx"  # workbook with a column `review` and, if there are references, `reference`
+TEST_CASES = "eval_examples.xlsx"  # workbook or CSV with a column `review` and, if there are references, `reference`
+ENCODING = "utf-8"  # of test cases in a CSV file
 OUTPUT = None  # workbook for the results; None: eval_examples_results.xlsx, or eval_test.xlsx with NUM_EXAMPLES
 NUM_EXAMPLES = None  # take so many random rows of the processed data set instead of the workbook's test cases
 SPLIT = "test"  # the split that they are taken from
@@ -83,6 +85,7 @@ class EvaluationArguments(HubArguments):
     models: list[str] | None = flag(MODELS, "model_name_or_path", "model")
     base_model: str | None = flag(BASE_MODEL)
     test_cases: str = flag(TEST_CASES)
+    encoding: str = flag(ENCODING)
     output: str | None = flag(OUTPUT)
     num_examples: int | None = flag(NUM_EXAMPLES)
     split: str = flag(SPLIT)
@@ -96,9 +99,7 @@ class EvaluationArguments(HubArguments):
     prompt: str | None = flag(None, help="one in metareview/prompts.py; default: as in training", topic="The texts")
     blind: bool = flag(False, help="also write a copy that hides who wrote what", topic="Judging")
     unblind: bool = flag(False, help="write no texts; take the judgments from that copy", topic="Judging")
-    reviews: list[str] | None = flag(
-        None, help="files with a review each, or with --- between several; - is standard input", topic="One paper"
-    )
+    reviews: list[str] | None = flag(None, help="files with a review each or --- between; -: stdin", topic="One paper")
     forum: str | None = flag(None, help="a paper on OpenReview: its address or id", topic="One paper")
     save: bool = flag(False, help="add the case to the workbook TEST_CASES, and keep the draft", topic="One paper")
     hub_model_id: str | None = flag(None, help="default: where the model was pushed to", topic="Publishing")
@@ -110,17 +111,16 @@ class EvaluationArguments(HubArguments):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise ValueError(f"--{name} must be at least 1, got {value}")
         self.decoding = Decoding(self.no_repeat_ngram or 0, self.repetition_penalty, self.num_beams)
+        check_encoding(self.encoding)
         if self.prompt is not None:
             find_template(self.prompt)
         if self.forum is not None:
             self.forum = read_id(self.forum)
-        alone = "--reviews and --forum print the meta-review of one paper and do not go with"
-        if self.reviews and self.forum:
-            raise ValueError(f"{alone} one another")
-        for name in ("output", "num_examples", "blind", "unblind", "push_to_hub"):
-            if (self.reviews or self.forum) and getattr(self, name):
-                raise ValueError(f"{alone} --{name}")
-        if self.save and not (self.reviews or self.forum):
+        papers = [name for name in ("reviews", "forum") if getattr(self, name)]
+        others = [name for name in ("output", "num_examples", "blind", "unblind", "push_to_hub") if getattr(self, name)]
+        if papers and len(refused := [*papers, *others]) > 1:
+            raise ValueError(f"--{papers[0]} prints the meta-review of one paper and does not go with --{refused[1]}")
+        if self.save and not papers:
             raise ValueError("--save adds a case that --reviews or --forum gives")
 
 
@@ -137,10 +137,9 @@ def main() -> None:
     variants = find_variants(arguments.models, arguments.base_model, *writing)
     models = [variant for variant in variants if variant.fine_tuned]
     keep = share([model.keep for model in models], DEFAULT_KEEP)
-    separator = share([model.separator for model in models], DEFAULT_SEPARATOR)
     if arguments.reviews or arguments.forum:
         paper = fetch_forum(arguments.forum) if arguments.forum else Paper(read_review_files(arguments.reviews))
-        print_drafts(paper, models, separator, arguments.test_cases if arguments.save else None, name_log(target))
+        print_drafts(paper, models, arguments.test_cases if arguments.save else None, name_log(target))
         return
     cards = choose_cards(models, arguments.hub_model_id) if arguments.push_to_hub else {}
 
@@ -149,14 +148,14 @@ def main() -> None:
     _lock = hold(target)  # until this process ends
     seen, rows = modified(target), None
     if split:
-        workbook, rows = draw_examples(arguments.dataset_name, split, arguments.num_examples, arguments.seed, separator)
+        workbook, rows = draw_examples(arguments.dataset_name, split, arguments.num_examples, arguments.seed)
         source, data = f"{arguments.dataset_name}, as drawn now", name_source(arguments.dataset_name)
     else:
-        workbook = open_cases(arguments.test_cases, target)
+        workbook = open_cases(arguments.test_cases, target, arguments.encoding)
         source, data = arguments.test_cases, Path(arguments.test_cases).name
     workbook = continue_workbook(workbook, source, target)
     sheet = find_case_sheet(workbook, str(target))
-    cases = read_cases(sheet, str(target), rows, separator)
+    cases = read_cases(sheet, str(target), rows, [variant.keep for variant in variants])
     if arguments.blind:
         check_blind(target)
     store, uncounted = read_judgements(sheet, cases)
@@ -165,9 +164,9 @@ def main() -> None:
     # 3. Let each model write, unless its texts are there, and score what they wrote, all alike.
     outputs = {}
     for variant in variants:
-        reviews = [clean_reviews(case.review, variant.keep, separator) for case in cases]
+        reviews = [clean_reviews(case.review, variant.keep) for case in cases]
         outputs[variant.name] = write_summaries(variant, reviews, arguments.batch_size, name_log(target))
-    reviews = [clean_reviews(case.review, keep, separator) for case in cases]
+    reviews = [clean_reviews(case.review, keep) for case in cases]
     references, decisions = [clean_text(case.reference, keep) for case in cases], [case.decision for case in cases]
     results = score_systems(outputs, reviews, references, keep, decisions)
     averages, groups = average_scores(results), {model.name: model.group for model in models}

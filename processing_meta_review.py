@@ -1,7 +1,8 @@
 """Clean, prompt and tokenize reviews and meta-reviews: the first of three scripts.
 
     python processing_meta_review.py                                  # zqz979/meta-review from the Hub
-    python processing_meta_review.py --dataset my_reviews.csv         # a file or folder: CSV, JSON, JSON Lines, Parquet
+    python processing_meta_review.py --dataset my_reviews.csv         # a file or folder: CSV, Excel, JSON, Parquet
+    python processing_meta_review.py --dataset rows.csv --group_column paper_id   # a row for each review
     python processing_meta_review.py --venue ICLR.cc/2024/Conference  # from OpenReview; several are taken together
     python processing_meta_review.py --model EleutherAI/pythia-410m   # another tokenizer and context
     HF_TOKEN=... python processing_meta_review.py --push_to_hub       # both data sets to the Hub too, private
@@ -15,28 +16,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from metareview.cards import push_splits
-from metareview.cleaning import clean_reviews, clean_splits
+from metareview.cleaning import clean_splits, clean_text, drop_rows
 from metareview.cli import InputError, flag, format_table, parse_flags, run
-from metareview.data import (
-    check_output_folders,
-    choose_column,
-    complete_splits,
-    find_columns,
-    load_source,
-    load_venues,
-    read_record,
-    save_splits,
-)
+from metareview.columns import choose_columns, read_papers
+from metareview.data import check_output_folders, complete_splits, read_record, save_splits
 from metareview.files import hold
 from metareview.hub import HubArguments, check_token, open_repository, public_name
 from metareview.papers import read_id
+from metareview.sources import load_venues, read_source
+from metareview.tables import check_encoding
 from metareview.tokenization import TokenizationArguments, load_tokenizer, tokenization_record, tokenize_splits
 
 # The reviews
 DATASET = "zqz979/meta-review"  # Hub id, folder or file with the reviews and meta-reviews
-REVIEW_COLUMN = None  # column with the reviews; None: Input or review, whichever is there
-SUMMARY_COLUMN = None  # column with the meta-review; None: Output or summary
-REVIEW_SEPARATOR = "<REVBREAK>"  # stands between the reviews of one paper in the source
+REVIEW_COLUMN = None  # column with the reviews, or several: ["review_1", "review_2"]; None: Input, review, reviews, ...
+SUMMARY_COLUMN = None  # column with the meta-review; None: Output, summary, meta_review or metareview
+GROUP_COLUMN = None  # column that names the paper, such as paper_id, where each row has one of its reviews
+REVIEW_SEPARATOR = "<REVBREAK>"  # stands between the reviews in one cell; a line --- is understood too
+ENCODING = "utf-8"  # of text files; cp1252 for many that Excel on Windows has saved
 SPLIT_SEED = 42  # for dividing a source that has only one split
 VENUE = None  # take the papers of these venues of OpenReview instead of DATASET
 TEST_YEAR = None  # with VENUE: the papers of this year are the test split; None: a twentieth of all papers
@@ -58,9 +55,11 @@ class ProcessingArguments(TokenizationArguments, HubArguments):
     """Every constant as a flag, and what is pushed."""
 
     dataset_name: str = flag(DATASET, "dataset")
-    review_column: str | None = flag(REVIEW_COLUMN)
+    review_column: list[str] | None = flag(REVIEW_COLUMN)
     summary_column: str | None = flag(SUMMARY_COLUMN)
+    group_column: str | None = flag(GROUP_COLUMN)
     review_separator: str = flag(REVIEW_SEPARATOR)
+    encoding: str = flag(ENCODING)
     split_seed: int = flag(SPLIT_SEED)
     venue: list[str] | None = flag(VENUE)
     test_year: int | None = flag(TEST_YEAR)
@@ -84,9 +83,16 @@ class ProcessingArguments(TokenizationArguments, HubArguments):
         if self.split_seed < 0:
             raise ValueError(f"--split_seed must be 0 or more, got {self.split_seed}")
         try:
-            clean_reviews("a b", self.keep, self.review_separator)
+            clean_text("a b", self.keep)
         except (re.error, ValueError) as error:
-            raise ValueError(f"--keep {self.keep!r}, --review_separator {self.review_separator!r}: {error}") from error
+            raise ValueError(f"--keep {self.keep!r}: {error}") from error
+        check_encoding(self.encoding)
+        if isinstance(self.review_column, str):  # the constant, edited
+            self.review_column = [self.review_column]
+        if not self.review_separator:
+            raise ValueError("--review_separator must not be empty")
+        if self.hub_dataset_id == self.hub_tokenized_id:
+            raise ValueError(f"--hub_dataset_id and --hub_tokenized_id must differ, got {self.hub_dataset_id!r} twice")
 
 
 def main() -> None:
@@ -100,23 +106,28 @@ def main() -> None:
     if arguments.venue:
         if arguments.push_to_hub:
             check_token()  # before hours of fetching
-        source = load_venues(arguments.venue, Path(arguments.output_dir).resolve().parent, arguments.test_year)
+        folder, unread = Path(arguments.output_dir).resolve().parent, []
+        source = dict(load_venues(arguments.venue, folder, arguments.test_year))
         arguments.dataset_name = ", ".join(f"https://openreview.net/group?id={venue}" for venue in arguments.venue)
     elif read_record(arguments.dataset_name):
         raise InputError(f"{arguments.dataset_name!r} is cleaned already; give the data that it was made from")
     else:
-        source = load_source(arguments.dataset_name)
-    available = find_columns(source)
-    review = choose_column(available, "review_column", arguments.review_column, ("Input", "review"))
-    summary = choose_column(available, "summary_column", arguments.summary_column, ("Output", "summary"))
+        source, unread = read_source(arguments.dataset_name, arguments.encoding)
+    given = (arguments.review_column, arguments.summary_column, arguments.group_column)
+    columns = choose_columns(source, *given, arguments.review_separator)
     if arguments.push_to_hub:
         processed_id = open_repository(arguments, arguments.hub_dataset_id, "dataset")
         tokenized_id = open_repository(arguments, arguments.hub_tokenized_id, "dataset")
+        if processed_id.lower() == tokenized_id.lower():
+            raise InputError(f"--hub_dataset_id and --hub_tokenized_id both mean {processed_id}; nothing was written")
 
-    # 2. Clean the texts, drop what cannot be used.
-    splits = complete_splits(source, arguments.split_seed)
-    processed, cleaning = clean_splits(splits, review, summary, arguments.keep, arguments.review_separator)
-    print(format_table(cleaning))
+    # 2. Clean the texts of each paper, divide the papers, drop what cannot be used.
+    papers, joined = read_papers(source, columns)
+    cleaned = complete_splits(clean_splits(papers, arguments.keep), arguments.split_seed)
+    processed, cleaning, repeated = drop_rows(cleaned)
+    print(
+        format_table(cleaning), *joined, *repeated, *([f"Not read: {', '.join(unread)}."] if unread else []), sep="\n"
+    )
 
     # 3. Tokenize, fitting the reviews into the context.
     tokenized, lengths = tokenize_splits(processed, tokenizer, limit, arguments)
@@ -132,8 +143,9 @@ def main() -> None:
         "asked_max_length": asked_max_length,
         "max_summary_tokens": arguments.max_summary_tokens,
     }
-    if arguments.test_year:
-        record["test_year"] = arguments.test_year
+    for name in ("test_year", "group_column"):
+        if value := getattr(arguments, name):
+            record[name] = value
     tokenized_record = record | tokenization_record(processed, tokenizer, arguments)
     save_splits(processed, record, arguments.output_dir)
     save_splits(tokenized, tokenized_record, arguments.tokenized_dir)

@@ -27,8 +27,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the scripts a
 
 from metareview.batching import LengthGroupedOrder
 from metareview.cli import InputError, format_table
-from metareview.data import load_source
 from metareview.model import choose_device
+from metareview.sources import load_source
 
 SEED = 42
 RESULTS = Path("benchmark_results")  # in the current folder: a JSON file and pictures for each benchmark

@@ -18,10 +18,12 @@ from datasets import Dataset, DatasetDict
 from measuring import medians, parse, print_ratios, save_results, seconds, take_turns
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from metareview.cleaning import clean_splits
+from metareview.cleaning import clean_splits, drop_rows
 from metareview.cli import run
-from metareview.data import SPLITS, choose_column, complete_splits, find_columns, load_source, save_splits
+from metareview.columns import Columns, choose_columns, read_papers
+from metareview.data import complete_splits, save_splits
 from metareview.memory import peak_memory
+from metareview.sources import read_source
 from metareview.tokenization import TokenizationArguments, load_tokenizer, tokenization_record, tokenize_splits
 from processing_meta_review import DATASET, KEEP, MAX_SUMMARY_TOKENS, MODEL, PROMPT, REVIEW_SEPARATOR, SPLIT_SEED
 
@@ -40,7 +42,7 @@ def old_loop(source: DatasetDict, review: str, summary: str, name: str, folder: 
         return tokenizer(text, return_tensors="np", truncation=True, max_length=min(length, 2048))
 
     cleaned = DatasetDict()
-    for split in SPLITS:
+    for split in source:
         inputs, outputs = [], []
         for row in source[split]:
             if row[review] is not None and row[summary] is not None:
@@ -49,7 +51,7 @@ def old_loop(source: DatasetDict, review: str, summary: str, name: str, folder: 
         cleaned[split] = Dataset.from_dict({"Input": inputs, "Output": outputs})
     cleaned.save_to_disk(Path(folder, "processed"))
     tokenized = cleaned.map(tokenize, batched=True, batch_size=1, drop_last_batch=True)
-    for split in SPLITS:
+    for split in source:
         tokenized[split] = tokenized[split].add_column("labels", tokenized[split]["input_ids"][:])
     tokenized.save_to_disk(Path(folder, "tokenized"))
 
@@ -58,7 +60,8 @@ def ours(source: DatasetDict, review: str, summary: str, name: str, folder: str,
     """What processing_meta_review.py does between reading the source and saying so."""
     arguments = TokenizationArguments(name, PROMPT, max_summary_tokens=reserve)
     tokenizer, limit = load_tokenizer(arguments)
-    processed, _ = clean_splits(source, review, summary, KEEP, REVIEW_SEPARATOR)
+    papers, _ = read_papers(source, Columns([review], summary, separator=REVIEW_SEPARATOR))
+    processed, _, _ = drop_rows(complete_splits(clean_splits(papers, KEEP), SPLIT_SEED))
     tokenized, _ = tokenize_splits(processed, tokenizer, limit, arguments)
     save_splits(processed, {}, f"{folder}/processed")
     save_splits(tokenized, tokenization_record(processed, tokenizer, arguments), f"{folder}/tokenized")
@@ -67,7 +70,7 @@ def ours(source: DatasetDict, review: str, summary: str, name: str, folder: str,
 def tokenize_only(source: DatasetDict, review: str, summary: str, name: str, folder: str) -> None:
     """The tokenizer alone, on the raw texts, a thousand at a time: what no processing can fall below."""
     tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(name)
-    for rows in (rows for split in SPLITS for rows in source[split].iter(1000)):
+    for rows in (rows for split in source for rows in source[split].iter(1000)):
         tokenizer.backend_tokenizer.encode_batch_fast([text or "" for text in rows[review]])
         tokenizer.backend_tokenizer.encode_batch_fast([text or "" for text in rows[summary]])
 
@@ -88,10 +91,10 @@ def repeat(source: DatasetDict, times: int, review: str, folder: str) -> Dataset
 
 def measure(arguments: argparse.Namespace) -> dict[str, float]:
     datasets.disable_progress_bars()
-    source = complete_splits(load_source(arguments.dataset_name), SPLIT_SEED)
-    available = find_columns(source)
-    review = choose_column(available, "review_column", None, ("Input", "review"))
-    summary = choose_column(available, "summary_column", None, ("Output", "summary"))
+    rows, _ = read_source(arguments.dataset_name)
+    columns = choose_columns(rows, None, None, None, REVIEW_SEPARATOR)
+    [review], summary = columns.reviews, columns.summary
+    source = DatasetDict({split: Dataset.from_list(list(data)) for split, data in rows.items()})
     name, _, times = arguments.contestant.partition("_x")
     work = partial(CONTESTANTS[name], review=review, summary=summary, name=arguments.tokenizer)
     work = partial(work, reserve=arguments.max_summary_tokens) if name == "ours" else work

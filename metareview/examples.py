@@ -9,7 +9,8 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from metareview.arguments import SummaryTrainingArguments
 from metareview.cli import InputError, format_table
-from metareview.data import load_source, read_record, save_splits
+from metareview.data import read_record, save_splits
+from metareview.sources import load_source
 from metareview.tokenization import follow_record, tokenization_record, tokenize_splits
 
 

@@ -1,12 +1,16 @@
 """Files and folders that are written beside their place and put there when they are whole, by one process at a time."""
 
+import glob
 import json
+import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 from filelock import FileLock, Timeout
 
 from metareview.cli import InputError
@@ -35,6 +39,21 @@ def hold(target: str | Path) -> FileLock:
     return lock
 
 
+def remove_leftovers(target: Path) -> None:
+    """Delete what a process that was killed in `replacing` has left beside `target`; an old one goes back to its place.
+
+    The names have the number of the process: what another one is writing, and what a person has named, stays.
+    """
+    for path in target.parent.glob(f".{glob.escape(target.name)}.*"):
+        left = re.fullmatch(r"\.(\d+)\.(new|old)", path.name.removeprefix(f".{target.name}"))
+        if left is None or (int(left[1]) != os.getpid() and psutil.pid_exists(int(left[1]))):
+            continue
+        if left[2] == "old" and not target.exists():
+            path.rename(target)
+        else:
+            remove(path)
+
+
 @contextmanager
 def replacing(target: str | Path) -> Iterator[Path]:
     """A path beside `target` to write a file or a folder to; it takes the place of `target` when the block has ended.
@@ -43,12 +62,11 @@ def replacing(target: str | Path) -> Iterator[Path]:
     that a process that is killed leaves the old one, the new one or none, but never a mixture.
     """
     target = Path(target).resolve()
-    new, old = (target.with_name(f".{target.name}.{suffix}") for suffix in ("new", "old"))
-    remove(new)
+    remove_leftovers(target)
+    new, old = (target.with_name(f".{target.name}.{os.getpid()}.{suffix}") for suffix in ("new", "old"))
     try:
         yield new
         if target.is_dir():
-            remove(old)
             target.rename(old)
         new.replace(target)
         remove(old)

@@ -163,7 +163,7 @@ def find_end(part: Path) -> tuple[int, str | None]:
     return count, last
 
 
-def fetch_venue(venue: str, folder: Path, separator: str) -> Path:
+def fetch_venue(venue: str, folder: Path) -> Path:
     """The file in `folder` with a row for each paper of a venue that has a review; fetched if it is not there yet.
 
     Papers go into a file beside it as they come, and an interrupted fetch goes on after the last one there.
@@ -180,7 +180,7 @@ def fetch_venue(venue: str, folder: Path, separator: str) -> Path:
         for page, total in read_pages(client, invitation, last):
             progress.total = max(total, progress.n + len(page))
             for paper in map(read_paper, page):
-                file.write(json.dumps(paper.to_row(separator)) + "\n")
+                file.write(json.dumps(paper.to_row()) + "\n")
             file.flush()
             progress.update(len(page))
     keep_useful(part, target, venue)

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from metareview.cleaning import DEFAULT_SEPARATOR, join_reviews, split_reviews
 from metareview.cli import InputError
+from metareview.tables import FORMATS
 
 # Names of the fields of a form, in lower case and with _ for everything else, in the order in which they are read. Only
 # these are read: a form also has fields that are meant for the chairs alone. Add those of your venue.
@@ -88,9 +90,10 @@ class Paper:
     left_out: Counter[str] = field(default_factory=Counter)  # replies that might have been a review: why not, how many
     skipped: str = ""  # why the paper is of no use
 
-    def to_row(self, separator: str) -> dict[str, Any]:
+    def to_row(self) -> dict[str, Any]:
         """The columns of zqz979/meta-review, and everything else that is known."""
-        row = {"Input": f" {separator} ".join(self.reviews), "Output": self.meta_review} | vars(self)
+        joined = join_reviews(self.reviews, f" {DEFAULT_SEPARATOR} ")
+        row = {"Input": joined, "Output": self.meta_review} | vars(self)
         return {name: value for name, value in row.items() if name not in ("reviews", "meta_review")}
 
 
@@ -102,11 +105,16 @@ def read_id(given: str) -> str:
     return found
 
 
+def unify_name(name: str) -> str:
+    """A name in lower case and with _ for everything else: `meta_review` for "Meta-Review"."""
+    return re.sub(r"[\W_]+", "_", name.lower()).strip("_")
+
+
 def name_fields(content: Any) -> dict[str, Any]:
     """The fields of a note under uniform names; version 2 of the API wraps each value."""
     pairs = content.items() if isinstance(content, dict) else ()
     values = {name: value.get("value") if isinstance(value, dict) else value for name, value in pairs}
-    return {re.sub(r"[\W_]+", "_", name.lower()).strip("_"): value for name, value in values.items()}
+    return {unify_name(name): value for name, value in values.items()}
 
 
 def find_texts(fields: dict[str, Any], names: tuple[str, ...]) -> dict[str, str]:
@@ -148,10 +156,15 @@ def find_year(venue: str, created: int | None) -> int | None:
     return time.gmtime(created / 1000).tm_year if created else None
 
 
-def add_review(paper: Paper, answers: dict[str, Any], texts: dict[str, str]) -> None:
-    """Add a review: its texts under the titles of their fields, a single one without; rating and confidence."""
+def title_texts(texts: dict[str, str]) -> str:
+    """The texts of a review under the titles of their fields, a single one without."""
     titled = [f"{name.replace('_', ' ').capitalize()}: {text}" for name, text in texts.items()]
-    paper.reviews.append("\n".join(titled if len(titled) > 1 else texts.values()))
+    return "\n".join(titled if len(titled) > 1 else texts.values())
+
+
+def add_review(paper: Paper, answers: dict[str, Any], texts: dict[str, str]) -> None:
+    """Add a review with its rating and confidence."""
+    paper.reviews.append(title_texts(texts))
     paper.ratings.append(find_number(answers, RATING_FIELDS))
     paper.confidences.append(find_number(answers, CONFIDENCE_FIELDS))
 
@@ -216,20 +229,22 @@ def describe_paper(paper: Paper) -> str:
 def read_review_files(names: list[str]) -> list[str]:
     """The reviews in these files, one in each; a single file, or - for standard input, may hold several.
 
-    Lines of --- separate them there. Raises `InputError` for a file that is missing, empty or not text.
+    Lines of --- or <REVBREAK> separate them there. Raises `InputError` for a file that is missing, empty or not text.
     """
     texts = []
     for name in names:
+        if Path(name).suffix.lower() in FORMATS:
+            advice = "a review each. For a table of test cases: --test_cases (.xlsx, .csv, .tsv)"
+            raise InputError(f"--reviews {name!r} is a table, but --reviews takes text files with {advice}")
         try:
             content = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
             texts.append(content.decode("utf-8-sig"))
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "it is no text in UTF-8"
             raise InputError(f"cannot read --reviews {name!r}: {reason}") from error
-    for name, text in zip(names, texts, strict=True):
-        if not re.search(r"\w", text):
+    parts = [split_reviews(text) if len(texts) == 1 else [text] for text in texts]
+    reviews = [[part.strip() for part in found if re.search(r"\w", part)] for found in parts]
+    for name, found in zip(names, reviews, strict=True):
+        if not found:
             raise InputError(f"there is no review in --reviews {name!r}")
-    if len(texts) == 1:
-        parts = re.split(r"(?m)^[ \t]*---[ \t]*\r?$", texts[0])
-        texts = [part for part in parts if re.search(r"\w", part)]
-    return [text.strip() for text in texts]
+    return [review for found in reviews for review in found]

@@ -116,8 +116,10 @@ def tokenize_splits(
 def tokenization_record(splits: DatasetDict, tokenizer: Tokenizer, arguments: TokenizationArguments) -> dict[str, Any]:
     """All that decides the token ids, so that a later run can tell whether they are the ones it needs."""
     texts = hashlib.sha256()
-    for row in (row for split in splits.values() for row in split):
-        texts.update(f"{row['review']}\0{row['summary']}\0".encode())
+    for name, split in splits.items():
+        texts.update(f"\0{name}\0".encode())  # a row moved to another split makes other data
+        for row in split:
+            texts.update(f"{row['review']}\0{row['summary']}\0".encode())
     vocabulary = tokenizer.backend_tokenizer.to_str() + tokenizer.eos_token
     if not tokenizer.chat_template.startswith(PROMPT_MARK):  # ours is in the record as prompt_template
         vocabulary += tokenizer.chat_template

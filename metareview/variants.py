@@ -10,7 +10,7 @@ from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import RemoteEntryNotFoundError
 from transformers.utils import find_adapter_config_file
 
-from metareview.cleaning import DEFAULT_KEEP, DEFAULT_SEPARATOR
+from metareview.cleaning import DEFAULT_KEEP
 from metareview.cli import InputError
 from metareview.data import read_record
 from metareview.decoding import Decoding
@@ -37,7 +37,6 @@ class Variant:
     fine_tuned: bool
     settings: TokenizationArguments
     keep: str  # the characters that cleaning keeps
-    separator: str  # between the reviews of a paper
     max_new_tokens: int
     decoding: Decoding = field(default_factory=Decoding)
 
@@ -162,7 +161,6 @@ def describe_variant(
         fine_tuned=True,
         settings=choose_settings(model, prompt, record),
         keep=record.get("keep", DEFAULT_KEEP),
-        separator=record.get("review_separator", DEFAULT_SEPARATOR),
         max_new_tokens=choose_max_new_tokens(max_new_tokens, record),
     )
 

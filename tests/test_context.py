@@ -83,6 +83,19 @@ def test_cut_reviews_are_cut_to_about_the_same_length(reviews: list[str], room: 
     assert max(whole, default=0) <= max(cut) + 8
 
 
-def test_too_many_reviews_for_the_context_are_refused() -> None:
-    with pytest.raises(InputError, match="40 reviews"):
-        fit_prompts(["\n\n".join(["word"] * 40)], TOKENIZER, FRAME + 10)
+@given(st.integers(1, 400), st.integers(8, 300))
+def test_of_too_many_reviews_the_first_ones_are_read(number: int, room: int) -> None:
+    """Never an empty prompt, never an error that stops the run; all are read where each has a few tokens."""
+    reviews = [f"review {index} praises the proof" for index in range(number)]
+    [input_ids], _ = fit_prompts(["\n\n".join(reviews)], TOKENIZER, FRAME + room)
+    before, after = PROMPTS["plain"].split("{review}")
+    kept = TOKENIZER.decode(input_ids).removeprefix(before).removesuffix(after).split("\n\n")
+    assert kept[0] and all(review.startswith(part) for review, part in zip(reviews, kept, strict=False))
+    assert len(input_ids) > FRAME + min(room, 10 * number) * 0.4  # the room is used
+    if room >= 7 * number:
+        assert len(kept) == number
+
+
+def test_a_prompt_without_room_for_any_review_is_refused() -> None:
+    with pytest.raises(InputError, match="the reviews that begin 'word word'"):
+        fit_prompts(["word\n\nword"], TOKENIZER, FRAME - 2)

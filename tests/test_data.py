@@ -1,63 +1,69 @@
-"""Data sets: reading them, dividing them, finding columns; folders that are left alone."""
+"""Data sets: dividing them; folders that are left alone."""
 
-import json
 from pathlib import Path
 
 import pytest
-from conftest import make_rows, write_csv
+from conftest import make_rows
 from datasets import Dataset, DatasetDict
 
+from metareview.cleaning import clean_splits
 from metareview.cli import InputError
-from metareview.data import check_output_folders, choose_column, complete_splits, load_source, read_record, save_splits
+from metareview.data import check_output_folders, complete_splits, read_record, save_splits
+from metareview.sources import load_source
 
 
-def rows(*pairs: tuple[str, str]) -> Dataset:
-    return Dataset.from_dict({"Input": [pair[0] for pair in pairs], "Output": [pair[1] for pair in pairs]})
+def cleaned(**splits: list[tuple[str, str]]) -> DatasetDict:
+    """Cleaned papers of pairs of review and summary."""
+    papers = DatasetDict()
+    for name, pairs in splits.items():
+        rows = [{"reviews": [review], "summary": summary, "paper": ""} for review, summary in pairs]
+        papers[name] = Dataset.from_list(rows)
+    return clean_splits(papers, "a-zA-Z0-9")
 
 
 def test_one_split_is_divided_90_5_5_the_same_way_every_time() -> None:
-    source = Dataset.from_dict({"Input": [str(i) for i in range(200)], "Output": ["s"] * 200})
-    splits = complete_splits(DatasetDict(everything=source), 42)
+    source = cleaned(train=[(str(index), f"s{index}") for index in range(200)])
+    splits = complete_splits(source, 42)
     assert {name: len(split) for name, split in splits.items()} == {"train": 180, "validation": 10, "test": 10}
-    again = complete_splits(DatasetDict(train=source), 42)
-    assert all(splits[name]["Input"][:] == again[name]["Input"][:] for name in splits)
-    values = [value for split in splits.values() for value in split["Input"]]
-    assert sorted(values) == sorted(source["Input"])  # every row once
-    assert complete_splits(DatasetDict(train=source), 1)["test"]["Input"][:] != splits["test"]["Input"][:]
+    assert splits["test"]["review"][:] == [
+        "20",
+        "24",
+        "37",
+        "50",
+        "106",
+        "138",
+        "144",
+        "178",
+        "190",
+        "197",
+    ]  # in every process
+    again = complete_splits(source, 42)
+    assert all(splits[name]["review"][:] == again[name]["review"][:] for name in splits)
+    values = [value for split in splits.values() for value in split["review"]]
+    assert sorted(values) == sorted(source["train"]["review"])  # every row once
+    assert complete_splits(source, 1)["test"]["review"][:] != splits["test"]["review"][:]
+
+
+def test_rows_with_one_meta_review_stay_together() -> None:
+    """A review in each row, three to a paper: the papers are divided."""
+    splits = complete_splits(cleaned(train=[(str(i), f"Summary {i // 3}" + "." * (i % 3)) for i in range(120)]), 42)
+    papers = [set(split["summary"]) for split in splits.values()]
+    assert [len(names) for names in papers] == [36, 2, 2] and not papers[0] & papers[1] | papers[0] & papers[2]
+    assert [len(split) for split in splits.values()] == [108, 6, 6]
 
 
 def test_only_what_is_missing_is_made() -> None:
-    test, train = rows(("t", "s")), Dataset.from_dict({"Input": [str(i) for i in range(40)], "Output": ["s"] * 40})
-    splits = complete_splits(DatasetDict(train=train, test=test), 42)
-    assert splits["test"]["Input"][:] == ["t"] and len(splits["validation"]) == 2 and len(splits["train"]) == 38
-    named = complete_splits(DatasetDict(train=train, dev=test, test=test), 42)
-    assert named["validation"]["Input"][:] == ["t"] and len(named["train"]) == 40
+    test, train = [("t", "s")], [(str(index), f"s{index}") for index in range(40)]
+    splits = complete_splits(cleaned(train=train, test=test), 42)
+    assert splits["test"]["review"][:] == ["t"] and len(splits["validation"]) == 2 and len(splits["train"]) == 38
+    whole = complete_splits(cleaned(train=train, test=test, validation=test), 42)
+    assert list(whole) == ["train", "validation", "test"] and len(whole["train"]) == 40
 
 
-def test_too_few_rows_or_no_train_split_are_errors() -> None:
+@pytest.mark.parametrize("train", [[("a", "s")], [(str(index), "the same") for index in range(50)]])
+def test_too_few_papers_are_an_error(train: list[tuple[str, str]]) -> None:
     with pytest.raises(InputError, match="too few rows"):
-        complete_splits(DatasetDict(train=rows(("a", "s"))), 42)
-    with pytest.raises(InputError, match="no split 'train'"):
-        complete_splits(DatasetDict(test=rows(("a", "s")), validation=rows(("a", "s"))), 42)
-
-
-def test_every_file_format_reads_alike(tmp_path: Path) -> None:
-    made = make_rows(5)
-    data = Dataset.from_list(made)
-    write_csv(tmp_path / "a.csv", made)
-    data.to_json(tmp_path / "b.jsonl")
-    (tmp_path / "c.json").write_text(json.dumps(made))
-    data.to_parquet(tmp_path / "d.parquet")
-    for name in ("a.csv", "b.jsonl", "c.json", "d.parquet"):
-        assert load_source(str(tmp_path / name))["train"].to_list() == made, name
-
-
-def test_columns_are_found_by_name_or_flag() -> None:
-    assert choose_column(["review", "Input"], "review_column", None, ("Input", "review")) == "Input"
-    assert choose_column(["review"], "review_column", None, ("Input", "review")) == "review"
-    assert choose_column(["a", "b"], "review_column", "b", ("Input", "review")) == "b"
-    with pytest.raises(InputError, match=r"only a, b.*--review_column"):
-        choose_column(["a", "b"], "review_column", None, ("Input", "review"))
+        complete_splits(cleaned(train=train), 42)
 
 
 def test_splits_come_back_with_the_record_of_how_they_were_made(tmp_path: Path) -> None:
@@ -70,7 +76,7 @@ def test_splits_come_back_with_the_record_of_how_they_were_made(tmp_path: Path) 
         assert [path.name for path in tmp_path.iterdir()] == ["data"]
     assert read_record(str(tmp_path)) == read_record("nowhere") == {}
     (tmp_path / "data" / "notes.txt").write_text("precious")
-    with pytest.raises(InputError, match="holds something else; nothing was written"):
+    with pytest.raises(InputError, match=r"holds something else .notes\.txt.; nothing was written"):
         check_output_folders(folder)
 
 
@@ -78,3 +84,14 @@ def test_splits_come_back_with_the_record_of_how_they_were_made(tmp_path: Path) 
 def test_one_output_folder_never_lies_in_the_other(folders: tuple[str, str]) -> None:
     with pytest.raises(InputError, match="must not lie in one another"):
         check_output_folders(*folders)
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "train/notes.txt", "train/more/data.arrow", ".hidden"])
+def test_a_file_of_a_persons_in_a_folder_of_ours_is_noticed(name: str, tmp_path: Path) -> None:
+    splits = DatasetDict({split: Dataset.from_list(make_rows(1)) for split in ("train", "validation", "test")})
+    save_splits(splits, {}, str(tmp_path / "data"))
+    check_output_folders(str(tmp_path / "data"))
+    (tmp_path / "data" / name).parent.mkdir(exist_ok=True)
+    (tmp_path / "data" / name).write_text("precious")
+    with pytest.raises(InputError, match=f"holds something else .{name}.; nothing was written"):
+        check_output_folders(str(tmp_path / "data"))

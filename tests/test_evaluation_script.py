@@ -129,6 +129,22 @@ def test_summary_and_runs_say_what_was_run(evaluated: Path, model: Path, base: P
     assert workbook["summary"]._charts
 
 
+def test_cases_of_a_csv_file_get_a_workbook(evaluated: Path, model: Path, base: Path, tmp_path: Path) -> None:
+    """As Excel on Windows saves them; a case that is added later is added to the results."""
+    path = tmp_path / "mine.csv"
+    path.write_bytes('review;reference;mine\n"Naïve\n---\nBad!";A paper;x\n'.encode("cp1252"))
+    flags = ["--model", model, "--max_new_tokens", 8, "--test_cases", path]
+    refused = run_script(EVALUATE, *flags, cwd=tmp_path)
+    assert refused.returncode == 2 and "--encoding cp1252" in refused.stderr
+    for number in (1, 2):
+        result = run_script(EVALUATE, *flags, "--encoding", "cp1252", cwd=tmp_path)
+        assert result.returncode == 0, result.stderr
+        rows = cells(tmp_path / "mine_results.xlsx")
+        assert [row["mine"] for row in rows] == ["x", "y"][:number]
+        assert all(isinstance(row[name], str) for row in rows for name in (base.name, model.name))
+        path.write_bytes(path.read_bytes() + "Très bien;;y\n".encode("cp1252"))
+
+
 def test_running_again_writes_no_text_anew_and_loads_no_model(
     evaluated: Path, model: Path, base: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:

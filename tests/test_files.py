@@ -1,6 +1,7 @@
 """Files that are replaced when the new ones are whole, and left alone when they are not."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -22,9 +23,12 @@ def read(target: Path) -> str:
     return (target if "file" in target.name else target / "inner.txt").read_text()
 
 
-def put_aside(path: Path) -> Path:
+NOBODY = 2**22 + 1  # no process has this number: it is beyond what Linux gives
+
+
+def put_aside(path: Path, process: int = NOBODY, suffix: str = "new") -> Path:
     """Where `replacing` writes while the old one is still in its place."""
-    return path.with_name(f".{path.name}.new")
+    return path.with_name(f".{path.name}.{process}.{suffix}")
 
 
 @pytest.mark.parametrize("name", ["file.txt", "folder"])
@@ -33,7 +37,7 @@ def test_what_is_written_takes_the_place_of_the_old(name: str, tmp_path: Path) -
     for old, text in ((None, "first"), ("first", "second"), ("second", "third")):
         with replacing(target) as new:
             write(new, text)
-            assert new == put_aside(target)
+            assert new == put_aside(target, os.getpid())
             assert read(target) == old if old else not target.exists()
         assert read(target) == text and list(tmp_path.iterdir()) == [target]
 
@@ -51,11 +55,30 @@ def test_after_an_error_the_old_one_is_as_it_was(name: str, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("name", ["file.txt", "folder"])
 def test_what_a_killed_process_left_is_not_in_the_way(name: str, tmp_path: Path) -> None:
+    """Killed while it wrote, between the two steps of the replacement, while it deleted the old one."""
     target = tmp_path / name
-    write(put_aside(target), "half")
+    for left in ({"new": "half"}, {"new": "whole", "old": "old"}, {"": "whole", "old": "half"}):
+        for suffix, text in left.items():
+            write(put_aside(target, suffix=suffix) if suffix else target, text)
+        with pytest.raises(ValueError), replacing(target):
+            raise ValueError  # so far, all is as it was
+        if there := left.get("") or left.get("old"):
+            assert read(target) == there
+        with replacing(target) as new:
+            write(new, "whole")
+        assert read(target) == "whole" and list(tmp_path.iterdir()) == [target]
+        remove(target)
+
+
+def test_what_others_have_beside_the_target_stays(tmp_path: Path) -> None:
+    """A folder of a person's with a name like ours, and what another process is writing."""
+    target = tmp_path / "folder"
+    others = [tmp_path / ".folder.new", put_aside(target, os.getppid()), tmp_path / ".folder.notes.old"]
+    for path in others:
+        write(path, "precious")
     with replacing(target) as new:
         write(new, "whole")
-    assert read(target) == "whole" and list(tmp_path.iterdir()) == [target]
+    assert read(target) == "whole" and all(read(path) == "precious" for path in others)
 
 
 def test_of_a_link_only_the_link_is_deleted(tmp_path: Path) -> None:

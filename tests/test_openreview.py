@@ -11,9 +11,9 @@ from servers.openreview import PASSWORD, TOKEN, USER, OpenReview, make_reply
 
 from metareview import openreview
 from metareview.cli import InputError
-from metareview.data import choose_split
 from metareview.openreview import fetch_forum, fetch_venue
 from metareview.papers import find_number
+from metareview.sources import choose_split
 
 NEW, OLD = "Shells.org/2024/Conference", "Shells.org/2021/Conference"
 STRUCTURED = {
@@ -204,7 +204,7 @@ def test_a_venue_of_2500_papers_comes_in_pages(server: OpenReview, tmp_path: Pat
     server.papers[version]["p0001"]["ddate"] = 7
     withdrawn = {"venueid": {"value": f"{venue}/Withdrawn_Submission"}} if version == 2 else {"withdrawal": "Confirmed"}
     server.papers[version]["p0002"]["content"] = withdrawn
-    path = fetch_venue(venue, tmp_path, "<REVBREAK>")
+    path = fetch_venue(venue, tmp_path)
     rows = read_rows(path)
     assert [row["title"] for row in rows] == [f"P {number}" for number in range(3, 2_500) if number % 5]
     assert rows[0] == {
@@ -223,12 +223,12 @@ def test_left_out_is_said_and_a_file_that_is_there_is_not_fetched_again(
 ) -> None:
     server.add_paper(2, NEW, "good", make_replies(2))
     server.add_paper(2, NEW, "early", [])
-    path = fetch_venue(NEW, tmp_path, "<REVBREAK>")
+    path = fetch_venue(NEW, tmp_path)
     said = capsys.readouterr().out
     assert f"{path}: 1 papers, 1 meta-reviews of {NEW}; left out: " in said
     assert "1 papers without a review" in said and "2 reviews without a text in a known field" in said
     before, asked = path.read_bytes(), len(server.requests)
-    assert fetch_venue(NEW, tmp_path, "<REVBREAK>") == path
+    assert fetch_venue(NEW, tmp_path) == path
     assert (path.read_bytes(), len(server.requests)) == (before, asked)
 
 
@@ -240,14 +240,14 @@ def test_an_interrupted_venue_goes_on_without_asking_twice(
         server.add_paper(2, NEW, f"p{number:02}", make_replies(2))
     server.faults.append(Fault(path_contains="after=p29", times=-1))
     with pytest.raises(OSError, match="500"):
-        fetch_venue(NEW, tmp_path, "<REVBREAK>")
+        fetch_venue(NEW, tmp_path)
     [part] = tmp_path.iterdir()
     assert part.name.endswith(".jsonl.part") and len(read_rows(part)) == 30
     with part.open("a") as file:
         file.write('{"forum": "p30", "Inp')  # as an interruption leaves it
     server.faults.clear()
     asked = len(server.requests)
-    rows = read_rows(fetch_venue(NEW, tmp_path, "<REVBREAK>"))
+    rows = read_rows(fetch_venue(NEW, tmp_path))
     assert [row["forum"] for row in rows] == [f"p{number:02}" for number in range(45)]
     answered = [call.path.partition("after=")[2][:3] for call in server.requests[asked:] if "replies" in call.path]
     assert answered == ["p29", "p39", "p44"]
@@ -258,20 +258,20 @@ def test_a_damaged_file_and_a_venue_that_breaks_off(server: OpenReview, tmp_path
     part = tmp_path / f"{NEW.replace('/', '_')}.jsonl.part"
     part.write_bytes(b'{"forum": "p0"}\n\x00\x00\n')
     with pytest.raises(InputError, match=r"line 2 of .*\.part is damaged; delete it"):
-        fetch_venue(NEW, tmp_path, "<REVBREAK>")
+        fetch_venue(NEW, tmp_path)
     part.unlink()
     server.faults.append(Fault(path_contains="after=p1", status=404))
     with pytest.raises(OSError, match="does not go on after p1"):
-        fetch_venue(NEW, tmp_path, "<REVBREAK>")
+        fetch_venue(NEW, tmp_path)
     assert list(tmp_path.iterdir()) == [part]  # not taken for the whole
 
 
 def test_an_unknown_venue_and_one_without_reviews(server: OpenReview, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no venue 'Shells\.org/1999'"):
-        fetch_venue("Shells.org/1999", tmp_path, "<REVBREAK>")
+        fetch_venue("Shells.org/1999", tmp_path)
     server.add_paper(2, NEW, "early", [])
     with pytest.raises(InputError, match=r"no paper with a review .*1 papers without a review"):
-        fetch_venue(NEW, tmp_path, "<REVBREAK>")
+        fetch_venue(NEW, tmp_path)
     assert not list(tmp_path.iterdir())
 
 

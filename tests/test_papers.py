@@ -74,6 +74,10 @@ def test_reviews_from_files(tmp_path: Path) -> None:
     second.write_text("three\n---\nstill three")
     assert read_review_files([str(first)]) == ["one", "two"]
     assert read_review_files([str(first), str(second)])[1] == "three\n---\nstill three"  # of several, one in each
+    first.write_text("one <REVBREAK> two\n---\nstill two")
+    assert read_review_files([str(first)]) == ["one", "two\n---\nstill two"]
+    with pytest.raises(InputError, match=r"'rows\.csv' is a table.*--test_cases"):
+        read_review_files(["rows.csv"])
     with pytest.raises(InputError, match=r"cannot read --reviews .*c\.txt': No such file"):
         read_review_files([str(tmp_path / "c.txt")])
     first.write_text("---")

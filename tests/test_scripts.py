@@ -630,6 +630,9 @@ def test_an_adapter_takes_the_place_of_a_whole_model(
         (PROCESS, ["--max_length", 0], ["--max_length", "at least 1"]),
         (PROCESS, ["--keep", "z-a"], ["--keep", "z-a"]),
         (PROCESS, ["--split_seed", -1], ["--split_seed", "-1"]),
+        (PROCESS, ["--encoding", "utf-9"], ["--encoding", "utf-9", "cp1252"]),
+        (EVALUATE, ["--encoding", "utf-9"], ["--encoding", "utf-9", "cp1252"]),
+        (PROCESS, ["--hub_dataset_id", "me/a", "--hub_tokenized_id", "me/a"], ["--hub_dataset_id", "differ", "me/a"]),
         (PROCESS, ["--prompt", "no place"], ["{review}", "no place"]),
         (TUNE, ["--prompt", "word_limt"], ["plain, instruction, word_limit", "word_limt"]),
         (EVALUATE, ["--prompt", "word_limt"], ["plain, instruction, word_limit", "word_limt"]),
@@ -692,7 +695,8 @@ def test_a_damaged_record_is_named(content: bytes, refused, tmp_path: Path) -> N
 def test_missing_columns_are_named_with_those_that_are_there(refused, base: Path, tmp_path: Path) -> None:
     write_csv(tmp_path / "a.csv", [{"text": "a", "target": "b"}])
     message = refused(PROCESS, "--dataset_name", "a.csv", "--model_name_or_path", base, *SMALL)
-    assert "'Input' or 'review'" in message and "target, text" in message and "--review_column" in message
+    assert "'Input', 'review'" in message and "--review_column" in message and "SUMMARY_COLUMN" in message
+    assert message.endswith("The columns are text, target")
 
 
 def test_empty_split_and_empty_file(refused, base: Path, tmp_path: Path) -> None:
@@ -707,12 +711,12 @@ def test_empty_split_and_empty_file(refused, base: Path, tmp_path: Path) -> None
 
 def test_file_of_another_kind_and_broken_file(refused, base: Path, tmp_path: Path) -> None:
     (tmp_path / "a.docx").write_text("x")
-    assert ".csv, .json" in refused(PROCESS, "--dataset_name", "a.docx", "--model_name_or_path", base, *SMALL)
+    assert ".csv, .tsv" in refused(PROCESS, "--dataset_name", "a.docx", "--model_name_or_path", base, *SMALL)
     (tmp_path / "b.json").write_text("{ this is not JSON")
     flags = ["--dataset_name", "b.json", "--model_name_or_path", base, *SMALL]
     result = run_script(PROCESS, *flags, cwd=tmp_path)
     assert result.returncode == 2 and "Traceback" not in result.stderr
-    assert "error: cannot read the data set 'b.json': JSON parse error" in result.stderr
+    assert "error: 'b.json' is no JSON" in result.stderr
 
 
 def test_context_too_small(refused, base: Path, source: Path) -> None:

@@ -108,6 +108,32 @@ def test_wrong_settings_are_refused() -> None:
         TokenizationArguments(prompt="word_limt")
 
 
+@pytest.mark.parametrize("room", [140, 30])
+def test_a_text_that_looks_like_the_end_is_learned_as_text_and_the_end_as_the_token(room: int) -> None:
+    """Also where the reviews are cut to fit: both go the same way."""
+    arguments = TokenizationArguments(prompt="plain", max_length=200, max_summary_tokens=60)
+    text = "says <|endoftext|> and goes on"
+    split = Dataset.from_list([{"review": f"{text} " * 3, "summary": text}])
+    splits, _ = tokenize_splits(DatasetDict(train=split), TOKENIZER, room, arguments)
+    [row] = splits["train"]
+    assert [place for place, token in enumerate(row["input_ids"]) if token == TOKENIZER.eos_token_id] == [
+        row["length"] - 1
+    ]
+    learned = [label for label in row["labels"] if label != -100]
+    assert TOKENIZER.decode(learned) == f"{text}<|endoftext|>" and learned[-1] == TOKENIZER.eos_token_id
+
+
+def test_the_record_knows_where_a_split_ends(base: Path) -> None:
+    """A row that moves from train to validation makes other data."""
+    rows, records = [{"review": text, "summary": text} for text in "abc"], []
+    arguments = TokenizationArguments(str(base), "plain", None, 60)
+    tokenizer, _ = load_tokenizer(arguments)
+    for end in (1, 2):
+        splits = DatasetDict(train=Dataset.from_list(rows[:end]), validation=Dataset.from_list(rows[end:]))
+        records.append(tokenization_record(splits, tokenizer, arguments))
+    assert [name for name in records[0] if records[0][name] != records[1][name]] == ["texts"]
+
+
 def test_a_changed_prompt_changes_the_record_in_that_alone(base: Path) -> None:
     splits = DatasetDict(train=Dataset.from_dict({"review": ["a"], "summary": ["b"]}))
     records = []

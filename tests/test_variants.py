@@ -102,11 +102,11 @@ def test_an_adapter_says_what_its_base_is() -> None:
 def test_each_reads_and_writes_as_in_its_training(capsys: pytest.CaptureFixture) -> None:
     make_folder("a", base_model="hub/one", prompt_template=PROMPTS["word_limit"], keep="a-z", max_summary_tokens=99,
                 max_new_tokens=50, max_length=300, group="g")  # fmt: skip
-    make_folder("b", base_model="hub/one", review_separator="|")
+    make_folder("b", base_model="hub/one")
     base, first, second = find_variants(["a", "b"], None, None, None)
     assert base.settings.prompt == first.settings.prompt == PROMPTS["word_limit"]
     assert (base.keep, base.max_new_tokens, base.settings.max_length) == ("a-z", 50, 300) and base.record == {}
-    assert (second.keep, second.separator, second.max_new_tokens) == ("a-zA-Z0-9", "|", 256)
+    assert (second.keep, second.max_new_tokens) == ("a-zA-Z0-9", 256)
     assert (first.group, second.group) == ("g", "b")
     assert "one has the prompt, the cleaning and the length of a; those of b are others." in capsys.readouterr().out
     assert all(one.settings.prompt == "plain" for one in find_variants(["a", "b"], None, "plain", None))

@@ -6,11 +6,12 @@ import pytest
 from datasets import Dataset, DatasetDict
 from openpyxl import Workbook, load_workbook
 from openpyxl.styles import PatternFill
+from openpyxl.worksheet.worksheet import Worksheet
 from workbooks import AVERAGES, make_workbook, put, three_cases
 
 from metareview.cli import InputError
+from metareview.workbook.adding import continue_workbook
 from metareview.workbook.cases import (
-    continue_workbook,
     draw_examples,
     find_case_sheet,
     name_log,
@@ -97,17 +98,83 @@ def test_texts_longer_than_a_cell_come_from_the_data_set(tmp_path: Path) -> None
     rows = [{"review": long, "summary": "s"}, {"review": "bad\x0bcharacter", "summary": "s"}]
     rows += [{"review": "short", "summary": "s"}]
     DatasetDict(test=Dataset.from_list(rows)).save_to_disk(tmp_path / "data")
-    workbook, split = draw_examples(str(tmp_path / "data"), "test", 3, 42, "<REVBREAK>")
+    workbook, split = draw_examples(str(tmp_path / "data"), "test", 3, 42)
     save_workbook(workbook, tmp_path / "a.xlsx")
     sheet = load_workbook(tmp_path / "a.xlsx").active
     sheet["B4"] = "changed by a person"
     assert [cell.value for cell in sheet["A"]] == ["row", 0, 1, 2]
-    cases = read_cases(sheet, "a", split, "<REVBREAK>")
+    cases = read_cases(sheet, "a", split)
     assert cases[0].review == long.replace("\n\n", "\n<REVBREAK>\n") and cases[1].review == "bad\x0bcharacter"
     assert cases[2].review == "changed by a person"
     assert [case.key for case in cases] == [case.key for case in read_cases(sheet, "a")]  # those of the cells
     other = Dataset.from_list([{"review": "of another data set", "summary": "s"}] * 3)
-    assert read_cases(sheet, "a", other, "<REVBREAK>") == read_cases(sheet, "a")
+    assert read_cases(sheet, "a", other) == read_cases(sheet, "a")
+
+
+def sheet_of(*rows: list) -> Worksheet:
+    sheet = Workbook().active
+    for row in rows:
+        sheet.append(row)
+    return sheet
+
+
+def test_what_a_model_cannot_read_is_no_case_and_what_it_can_read_is_one(capsys: pytest.CaptureFixture) -> None:
+    """By the KEEP of the models; a row that is only separators is empty."""
+    sheet = sheet_of(["review"], ["<REVBREAK>"], ["很好\n---\n不好"], ["Fine."], ["---"], [" "])
+    assert [case.row for case in read_cases(sheet, "a")] == [3, 4] and capsys.readouterr().out == ""
+    assert [case.row for case in read_cases(sheet, "a", keeps=["\u4e00-\u9fffa-z", "\u4e00-\u9fff a-z"])] == [3, 4]
+    assert [case.row for case in read_cases(sheet, "a", keeps=["\u4e00-\u9fffa-z", "a-z"])] == [4]
+    assert capsys.readouterr().out == "Passed over rows 3: KEEP 'a-z' leaves nothing.\n"
+    with pytest.raises(InputError, match="has no row with a review"):
+        read_cases(sheet_of(["review"], ["<REVBREAK>"]), "a")
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ([["review", "Review"], ["a", "b"]], "has the columns 'review' and 'Review'; rename all but one"),
+        ([["review", "REFERENCE ", "reference"], ["a", "b"]], "has the columns 'REFERENCE' and 'reference'"),
+        ([["review"], ["#N/A"]], "row 2 of 'a' has the error #N/A"),
+        ([["review", "reference"], ["a", "b"], ["c", "#REF!"]], "row 3 of 'a' has the error #REF!"),
+    ],
+)
+def test_what_cannot_be_a_case_is_refused(rows: list[list[str]], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        sheet = sheet_of(*rows)
+        read_cases(find_case_sheet(sheet.parent, "a"), "a")
+
+
+CSV_FILES = [("a.csv", ",", "utf-8"), ("a.csv", ";", "cp1252"), ("a.tsv", "\t", "utf-16")]
+
+
+@pytest.mark.parametrize(("name", "delimiter", "encoding"), CSV_FILES)
+def test_cases_from_csv(name: str, delimiter: str, encoding: str, tmp_path: Path) -> None:
+    text = delimiter.join(("No", "Review", "reference\n")) + delimiter.join(("1", '"naïve\n---\n=1+1"', "r\n"))
+    (tmp_path / name).write_bytes((text + delimiter.join(("2", "", "r\n"))).encode(encoding))
+    target = name_target(str(tmp_path / name), None, None)
+    assert target == tmp_path / "a_results.xlsx"
+    save_workbook(open_cases(str(tmp_path / name), target, encoding), target)
+    sheet = find_case_sheet(load_workbook(target), "a")
+    assert [(case.row, case.review, case.reference) for case in read_cases(sheet, "a")] == [
+        (2, "naïve\n---\n=1+1", "r")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("text,reference\na,b\n", "has a column 'review' in row 1; .*text, reference"),
+        ("review\n", "has no rows"),
+        (f"review\na\n{'long ' * 7_000}\n", "row 3 of '.*' has a text of 35,000 characters.*holds 32,767"),
+        (None, "there is no file .*--test_cases"),
+    ],
+)
+def test_csv_that_holds_no_cases_is_refused(text: str | None, words: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    if text:
+        path.write_text(text)
+    with pytest.raises(InputError, match=words):
+        find_case_sheet(open_cases(str(path), tmp_path / "a_results.xlsx"), str(path))
 
 
 def test_a_formula_in_place_of_a_text_is_refused() -> None:

@@ -2,5 +2,5 @@
 
 The sheet with the test cases belongs to a person, and so do the judgements in it; the sheets `summary` and `runs` are
 ours, and a hidden one, `judgements`, keeps the judgements by the texts that they were given to. From the lowest: cells,
-opening, judgements, cases, layout, results, runs, judging, charts, summary.
+opening, judgements, cases, adding, layout, results, runs, judging, charts, summary.
 """

@@ -1,34 +1,32 @@
-"""Test cases: finding them in a workbook, adding some, drawing some from a data set."""
+"""Test cases: finding them in a workbook, reading them from CSV, drawing some from a data set."""
 
 import random
-import re
-from copy import copy
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
 from openpyxl import Workbook
-from openpyxl.formula.translate import Translator
-from openpyxl.styles import Alignment
 from openpyxl.worksheet.worksheet import Worksheet
 
-from metareview.cleaning import REVIEW_JOINER
+from metareview.cleaning import DEFAULT_SEPARATOR, REVIEW_JOINER, clean_reviews, split_reviews
 from metareview.cli import InputError
-from metareview.data import load_source, read_record
+from metareview.columns import SPREADSHEET_ERRORS
+from metareview.data import read_record
 from metareview.hub import public_name
+from metareview.sources import load_source
+from metareview.tables import read_table
 from metareview.workbook.cells import (
     CASE_WIDTHS,
     CELL_LIMIT,
-    emphasize,
+    NARROW,
     fit_text,
     new_workbook,
     read_header,
-    write_text,
-    write_value,
 )
 from metareview.workbook.judgements import fingerprint
-from metareview.workbook.opening import FIRST_CELLS, check_target, open_copy, open_workbook, save_workbook
+from metareview.workbook.opening import FIRST_CELLS, open_copy, open_workbook
 
 
 @dataclass
@@ -48,26 +46,44 @@ def find_case_sheet(workbook: Workbook, path: str) -> Worksheet:
     sheets = [sheet for sheet in sheets if sheet.title.lower() not in FIRST_CELLS]  # those are ours
     for sheet in sheets:
         if "review" in read_header(sheet):
+            check_header(sheet, path)
             return sheet
     headers = {sheet.title: ", ".join(read_header(sheet)) or "none" for sheet in sheets}
     found = "; ".join(f"{title!r}: {names}" for title, names in headers.items())
     raise InputError(f"no sheet of {path!r} has a column 'review' in row 1; there are, by sheet: {found}")
 
 
-def read_cases(sheet: Worksheet, path: str, rows: Dataset | None = None, separator: str = "") -> list[Case]:
-    """The rows that have a review; `rows` is the split that drawn examples are of.
+def check_header(sheet: Worksheet, path: str) -> None:
+    """Raise `InputError` where two columns have the name of one that is read: in upper and in lower case."""
+    headers = [str(cell.value).strip() for cell in sheet[1] if cell.value is not None]
+    for name in ("review", "reference"):
+        if len(same := [header for header in headers if header.lower() == name]) > 1:
+            names = " and ".join(map(repr, same))
+            raise InputError(f"the sheet {sheet.title!r} of {path!r} has the columns {names}; rename all but one")
 
-    Where a cell could not hold a whole text of the split, the case has it. Raises `InputError` where there is no row
-    with a review, or a formula in its place.
+
+def read_cases(sheet: Worksheet, path: str, rows: Dataset | None = None, keeps: Iterable[str] = ()) -> list[Case]:
+    """The rows with a review; those are passed over of which one of `keeps`, what the models know, leaves nothing.
+
+    `rows` is the split that drawn examples are of: where a cell could not hold a whole text of it, the case has it.
+    Raises `InputError` where there is no row with a review, or a formula or an error in its place.
     """
     columns, cases = read_header(sheet), []
+    unknown: dict[int, str] = {}  # rows of which cleaning leaves nothing
     for row in range(2, sheet.max_row + 1):
         texts = {name: read_text(sheet, row, columns.get(name), path) for name in ("review", "reference")}
-        if re.search("[a-zA-Z0-9]", texts["review"]):
-            number = sheet.cell(row, columns["row"]).value if "row" in columns else None
-            whole = restore_texts(texts, number, rows, separator)
-            decision = read_text(sheet, row, columns.get("decision"), path)
-            cases.append(Case(row, fingerprint(texts["review"]), **whole, decision=decision))
+        if not any(map(str.strip, split_reviews(texts["review"]))):
+            continue
+        number = sheet.cell(row, columns["row"]).value if "row" in columns else None
+        whole = restore_texts(texts, number, rows)
+        decision = read_text(sheet, row, columns.get("decision"), path)
+        case = Case(row, fingerprint(texts["review"]), **whole, decision=decision)
+        if lacking := [keep for keep in keeps if not clean_reviews(case.review, keep)]:
+            unknown[row] = lacking[0]
+        else:
+            cases.append(case)
+    if unknown:
+        print(f"Passed over rows {', '.join(map(str, unknown))}: KEEP {next(iter(unknown.values()))!r} leaves nothing.")
     if not cases:
         raise InputError(f"the sheet {sheet.title!r} of {path!r} has no row with a review")
     return cases
@@ -81,49 +97,23 @@ def read_text(sheet: Worksheet, row: int, column: int | None, path: str) -> str:
     if cell.data_type == "f":
         where = f"row {row} of {path!r} has a formula as review, reference or decision"
         raise InputError(f"{where}; put the text itself there")
-    return str(cell.value or "").strip()
+    text = str(cell.value or "").strip()
+    if text in SPREADSHEET_ERRORS:
+        where = f"row {row} of {path!r} has the error {text} as review, reference or decision"
+        raise InputError(f"{where}; put the text itself there")
+    return text
 
 
-def restore_texts(texts: dict[str, str], number: Any, rows: Dataset | None, separator: str) -> dict[str, str]:
+def restore_texts(texts: dict[str, str], number: Any, rows: Dataset | None) -> dict[str, str]:
     """The whole texts of the row of the data set that a case names, where its cells hold what they could of them."""
     if rows is None or not isinstance(number, int) or not 0 <= number < len(rows):
         return texts
-    example = read_example(rows[number], separator)
+    example = read_example(rows[number])
     same = all(fit_text(text)[0].strip() == texts[name] for name, text in example.items())
     return example if same else texts
 
 
-def add_case(path: str, values: dict[str, str]) -> int:
-    """Add a case, texts by column, below everything in a workbook, unless its review is there; returns the row.
-
-    Of the columns only `reference` is added where it is missing; texts without a column are dropped. Raises
-    `InputError` for a text that is too long for a cell.
-    """
-    check_target(Path(path))
-    workbook = open_workbook(path)
-    sheet = find_case_sheet(workbook, path)
-    columns = read_header(sheet)
-    last = find_last_row(sheet)
-    for row in range(2, last + 1):
-        if str(sheet.cell(row, columns["review"]).value or "").split() == values["review"].split():
-            return row
-    if values.get("reference") and "reference" not in columns:
-        columns["reference"] = sheet.max_column + 1
-        emphasize(sheet.cell(1, columns["reference"], "reference"), fill=True)
-    for name, text in values.items():
-        if len(text) > CELL_LIMIT:
-            limit = f"the {name} has {len(text):,} characters, but a cell holds {CELL_LIMIT:,}"
-            raise InputError(f"{limit}; nothing was saved. Give the command without --save")
-        if text and name in columns:
-            cell = sheet.cell(last + 1, columns[name])
-            if replaced := write_text(cell, text):
-                print(f"{replaced} characters that a workbook cannot hold are replaced in it.")
-            cell.alignment = Alignment(wrap_text=True, vertical="top")
-    save_workbook(workbook, Path(path))
-    return last + 1
-
-
-def draw_examples(dataset_name: str, split: str, number: int, seed: int, separator: str) -> tuple[Workbook, Dataset]:
+def draw_examples(dataset_name: str, split: str, number: int, seed: int) -> tuple[Workbook, Dataset]:
     """A workbook with random rows of a processed data set, always the same rows for the same seed; and the whole split.
 
     Raises `InputError` where the data set has no such split or is not cleaned.
@@ -138,12 +128,12 @@ def draw_examples(dataset_name: str, split: str, number: int, seed: int, separat
         print(f"The split {split!r} has only {len(rows):,} rows; all are taken.")
         number = len(rows)
     drawn = sorted(random.Random(seed).sample(range(len(rows)), number))
-    return new_workbook([{"row": row} | read_example(rows[row], separator) for row in drawn], CASE_WIDTHS), rows
+    return new_workbook([{"row": row} | read_example(rows[row]) for row in drawn], CASE_WIDTHS), rows
 
 
-def read_example(row: dict[str, str], separator: str) -> dict[str, str]:
+def read_example(row: dict[str, str]) -> dict[str, str]:
     """A row of a processed data set as a test case."""
-    return {"review": row["review"].replace(REVIEW_JOINER, f"\n{separator}\n"), "reference": row["summary"]}
+    return {"review": row["review"].replace(REVIEW_JOINER, f"\n{DEFAULT_SEPARATOR}\n"), "reference": row["summary"]}
 
 
 def name_source(dataset_name: str) -> str:
@@ -157,7 +147,7 @@ def name_target(test_cases: str, output: str | None, split: str | None) -> Path:
     Raises `InputError` where examples would take the place of the test cases.
     """
     source = Path(test_cases)
-    default = source.with_stem(f"{source.stem}_results") if split is None else Path(f"eval_{split}.xlsx")
+    default = source.with_name(f"{source.stem}_results.xlsx") if split is None else Path(f"eval_{split}.xlsx")
     target = Path(output) if output else default
     if split is not None and target.resolve() == source.resolve():
         raise InputError(f"--num_examples never writes to the test cases {str(source)!r}; name another --output")
@@ -169,56 +159,27 @@ def name_log(target: Path) -> Path:
     return target.with_name(f"{target.stem}_outputs.jsonl")
 
 
-def open_cases(test_cases: str, target: Path) -> Workbook:
-    """The workbook with the test cases, where results go to `target`; only what is saved again could lose something."""
+def open_cases(test_cases: str, target: Path, encoding: str = "utf-8") -> Workbook:
+    """The workbook with the test cases, where results go to `target`; only what is saved again could lose something.
+
+    The rows of a CSV file, in this encoding, go into a new workbook.
+    """
+    if Path(test_cases).suffix.lower() in (".csv", ".tsv"):
+        return read_csv_cases(test_cases, encoding)
     if Path(test_cases).exists() and target.resolve() == Path(test_cases).resolve():
         return open_workbook(test_cases)
     return open_copy(test_cases, quiet=target.exists())
 
 
-def continue_workbook(workbook: Workbook, source: str, target: Path) -> Workbook:
-    """The workbook in the file `target` with the cases of `workbook` that it lacks below its own, or else `workbook`.
-
-    What a person made of `target` stays: cases that `workbook` does not have (any more), and changed references.
-    """
-    if not target.exists() or target.resolve() == Path(source).resolve():
-        return workbook
-    there, name = open_workbook(str(target)), str(target)
-    new, old = find_case_sheet(workbook, source), find_case_sheet(there, name)
-    wanted, present = read_cases(new, source), {case.key: case for case in read_cases(old, name)}
-    added = [case for case in wanted if case.key not in present]
-    for case in added:
-        copy_row(new, case.row, old)
-    if added:
-        print(f"Cases added at the end of {target}: {len(added)}")
-    if others := present.keys() - {case.key for case in wanted}:
-        stay = "They stay; delete their rows to leave them out."
-        print(f"Cases of {target} that are not in {source}: {len(others)}. {stay}")
-    changed = [present[case.key].row for case in wanted if case.key in present and case.reference
-               and case.reference != present[case.key].reference]  # fmt: skip
-    if changed:
-        print(f"{target} keeps its own references in the rows {', '.join(map(str, changed))}; {source} has others.")
-    return there
-
-
-def copy_row(source: Worksheet, row: int, target: Worksheet) -> None:
-    """Copy a row to the end of another sheet, into the columns with the same headers; those that it lacks are added."""
-    there, last = read_header(target), find_last_row(target)
-    for name, column in read_header(source).items():
-        if name not in there:
-            there[name] = target.max_column + 1
-            write_value(target.cell(1, there[name]), source.cell(1, column).value)
-            emphasize(target.cell(1, there[name]), fill=True)
-        old, new = source.cell(row, column), target.cell(last + 1, there[name])
-        new.value = old.value
-        if old.data_type == "f" and isinstance(old.value, str):
-            new.value = Translator(old.value, old.coordinate).translate_formula(f"{old.column_letter}{new.row}")
-        new.data_type = old.data_type
-        new.font, new.fill, new.border = copy(old.font), copy(old.fill), copy(old.border)
-        new.alignment, new.number_format = copy(old.alignment), old.number_format
-    target.row_dimensions[last + 1].height = source.row_dimensions[row].height
-
-
-def find_last_row(sheet: Worksheet) -> int:
-    """The last row with something in it."""
-    return max(cell.row for row in sheet.iter_rows() for cell in row if cell.value is not None)
+def read_csv_cases(test_cases: str, encoding: str) -> Workbook:
+    """A workbook with the rows of a CSV file. Raises `InputError` where a text is too long for a cell."""
+    if not Path(test_cases).is_file():
+        raise InputError(f"there is no file {test_cases!r}; name one with --test_cases, or use --num_examples")
+    rows, _ = read_table(Path(test_cases), encoding)
+    for number, row in enumerate(rows, start=2):
+        if longest := max((len(text) for text in row.values() if len(text) > CELL_LIMIT), default=0):
+            limit = f"a text of {longest:,} characters, but a cell of the workbook holds {CELL_LIMIT:,}"
+            raise InputError(f"row {number} of {test_cases!r} has {limit}; shorten it")
+    if not rows:
+        raise InputError(f"{test_cases!r} has no rows")
+    return new_workbook(rows, {name: CASE_WIDTHS.get(name.lower(), NARROW) for name in rows[0]})

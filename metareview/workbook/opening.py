@@ -12,6 +12,7 @@ from openpyxl import Workbook, load_workbook
 
 from metareview.cli import InputError
 from metareview.files import replacing
+from metareview.tables import check_unpacked
 from metareview.workbook.cells import find_sheet
 
 FIRST_CELLS = {  # by which we know our own sheets
@@ -58,6 +59,7 @@ def read_workbook(path: str) -> tuple[Workbook, list[str]]:
     """A workbook, and what in it would not survive being saved. Raises `InputError` where it cannot be used."""
     if not Path(path).is_file():
         raise InputError(f"there is no workbook {path!r}; name one with --test_cases, or use --num_examples")
+    check_unpacked(path)
     try:
         workbook = load_workbook(path, rich_text=True)
         losses = find_losses(path)
