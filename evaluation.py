@@ -17,7 +17,7 @@ from there.
 from dataclasses import dataclass
 from pathlib import Path
 
-from metareview.cleaning import DEFAULT_KEEP, clean_reviews, clean_text
+from metareview.cleaning import DEFAULT_KEEP, clean_reviews
 from metareview.cli import flag, parse_flags, run
 from metareview.decoding import Decoding
 from metareview.drafting import print_drafts
@@ -34,6 +34,7 @@ from metareview.scoring import (
     average_seeds,
     compare_models,
     compare_with_base,
+    find_unread,
     find_weakest,
     score_systems,
 )
@@ -105,8 +106,6 @@ class EvaluationArguments(HubArguments):
     hub_model_id: str | None = flag(None, help="default: where the model was pushed to", topic="Publishing")
 
     def __post_init__(self) -> None:
-        if isinstance(self.models, str):  # the constant, edited
-            self.models = [self.models]
         for name in ("max_new_tokens", "batch_size", "num_examples"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise ValueError(f"--{name} must be at least 1, got {value}")
@@ -167,12 +166,13 @@ def main() -> None:
         reviews = [clean_reviews(case.review, variant.keep) for case in cases]
         outputs[variant.name] = write_summaries(variant, reviews, arguments.batch_size, name_log(target))
     reviews = [clean_reviews(case.review, keep) for case in cases]
-    references, decisions = [clean_text(case.reference, keep) for case in cases], [case.decision for case in cases]
+    references, decisions = [case.reference for case in cases], [case.decision for case in cases]
     results = score_systems(outputs, reviews, references, keep, decisions)
     averages, groups = average_scores(results), {model.name: model.group for model in models}
     verdicts = {model.name: compare_with_base(results, model.name, model.base) for model in models}
-    found = [*verdicts.values(), *compare_models(results, groups)]
-    weakest = find_weakest(results, averages, list(groups), [case.row for case in cases])
+    numbers = [case.row for case in cases]
+    found = [*verdicts.values(), *compare_models(results, groups), *find_unread(results, references, numbers)]
+    weakest = find_weakest(results, averages, list(groups), numbers)
 
     # 4. Write the workbook and print what came out.
     test = {"data": data, "split": split, "cases": len(cases)}

@@ -10,8 +10,9 @@ from metareview.cli import InputError
 from metareview.files import replacing
 from metareview.generation import describe_decoding
 from metareview.hub import check_token, explain_hub
+from metareview.rouge import ROUGE
 from metareview.score_table import format_scores
-from metareview.scoring import LEAD, METRICS, REFERENCE, ROUGE, Averages
+from metareview.scoring import LEAD, METRICS, REFERENCE, Averages
 from metareview.variants import Variant
 
 CARD = "README.md"

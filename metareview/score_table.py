@@ -1,7 +1,8 @@
 """Mean scores as tables: one for how close texts are to the reference, one for what can be told of a text alone."""
 
 from metareview.cli import format_table
-from metareview.scoring import METRICS, ROUGE, Averages
+from metareview.rouge import ROUGE
+from metareview.scoring import METRICS, Averages
 from metareview.verdicts import RELIABILITY
 
 GROUPS = (("rouge1", "rouge2", "rougeL", "words", "stopped"), ("repetition", "copied", "named", "right", "unsupported"))

@@ -4,17 +4,16 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
-from rouge_score.rouge_scorer import RougeScorer
 
 from metareview.cleaning import REVIEW_JOINER, clean_text
 from metareview.context import share_budget
 from metareview.generation import Output
+from metareview.rouge import score_rouge
 from metareview.unsupported import find_unsupported
 from metareview.verdicts import find_verdict
 
 LEAD = "lead"  # the opening words of each review: what a summary must beat to be worth anything
 REFERENCE = "reference"  # what a person wrote: for what can be told of one text alone
-ROUGE = ("rouge1", "rouge2", "rougeL")
 METRICS = {  # of a text: title and format
     "rouge1": ("ROUGE-1", ".3f"),
     "rouge2": ("ROUGE-2", ".3f"),
@@ -64,8 +63,7 @@ def score(
 ) -> dict[str, float | bool | str | None]:
     """All METRICS of a text, None for those that cannot be computed; its verdict and the terms that no review has.
 
-    All three texts are cleaned; `known` is the right verdict. ROUGE-1/2/L is F1 with stemming (Lin 2004, the
-    rouge-score package), the variant that papers report.
+    All three texts are cleaned; `known` is the right verdict.
     """
     words, reviews = text.lower().split(), [one.lower().split() for one in review.split(REVIEW_JOINER)]
     verdict, terms = find_verdict(text), find_unsupported(text, review)
@@ -73,10 +71,7 @@ def score(
     scores |= {"words": len(words), "stopped": stopped, "repetition": repetition(words)}
     scores |= {"copied": copied(words, reviews), "named": verdict is not None, "unsupported": len(terms)}
     scores |= {"right": verdict == known if verdict and known else None, "verdict": verdict, "terms": ", ".join(terms)}
-    if reference:
-        rouge = RougeScorer(ROUGE, use_stemmer=True).score(reference, text)
-        scores |= {metric: rouge[metric].fmeasure for metric in ROUGE}
-    return scores
+    return scores | score_rouge(text, reference)
 
 
 def score_systems(
@@ -84,10 +79,11 @@ def score_systems(
 ) -> Results:
     """For each model, lead and reference: text and scores of each case; lead only writes where there is a reference.
 
-    `reviews` and `references` are cleaned; what the models wrote is cleaned in the same way, for its scores only.
+    `reviews` are cleaned; references and what the models wrote are cleaned in the same way, for the scores only.
     Without any reference there is no lead. `decisions` are what became of the papers, in words, empty where that is not
     known; where none is known, the verdict of the reference is held to be the right one.
     """
+    has_lead, references = any(references), [clean_text(reference, keep) for reference in references]
     known = [find_verdict(text) for text in (decisions if any(decisions) else references)]
     results: Results = {
         name: [
@@ -96,7 +92,7 @@ def score_systems(
         ]
         for name, written in outputs.items()
     }
-    if any(references):
+    if has_lead:
         results[LEAD], results[REFERENCE] = [], []
         for review, reference, right in zip(reviews, references, known, strict=True):
             text, nothing = lead(review, len(reference.split())), dict.fromkeys(METRICS)
@@ -139,13 +135,14 @@ def find_differences(results: Results, one: str, other: str) -> list[float]:
 
 
 def count_references(results: Results) -> int:
-    """The number of cases with a reference, which are those with a ROUGE-L."""
+    """The number of cases with a ROUGE-L: those with a reference that ROUGE can read."""
     return sum(case["rougeL"] is not None for case in next(iter(results.values())))
 
 
 def explain_few(number: int) -> str:
     """Why nothing can be told of so many cases."""
-    return f"{number} cases with a reference are too few ({FEWEST_CASES} or more are needed)"
+    are = "case with a ROUGE score is" if number == 1 else "cases with a ROUGE score are"
+    return f"{number} {are} too few ({FEWEST_CASES} or more are needed)"
 
 
 def judge(difference: Estimate) -> tuple[str, str]:
@@ -244,3 +241,11 @@ def find_weakest(results: Results, averages: Averages, models: list[str], rows: 
     scores = [(case["rougeL"], row) for case, row in zip(results[best], rows, strict=True)]
     weakest = [row for rouge, row in sorted(pair for pair in scores if pair[0] is not None)[:5]]
     return f"{best} is weakest in the rows {', '.join(map(str, weakest))} (lowest ROUGE-L)."
+
+
+def find_unread(results: Results, references: list[str], rows: list[int]) -> list[str]:
+    """In a sentence, if at all, the rows whose reference ROUGE cannot read; `rows` has one for each case."""
+    scores = next(iter(results.values()))
+    cases = zip(rows, references, scores, strict=True)
+    unread = [str(row) for row, reference, score in cases if reference and score["rougeL"] is None]
+    return [f"ROUGE reads Latin letters and digits alone: no score in the rows {', '.join(unread)}."] if unread else []

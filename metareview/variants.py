@@ -46,7 +46,7 @@ class Variant:
         return self.record.get("group") or self.name
 
 
-def choose_models(given: list[str] | None) -> list[str]:
+def choose_models(given: list[str] | str | None) -> list[str]:
     """The folders and Hub ids that are meant; a pattern gives the finished models among its folders, in their order.
 
     None: the newest one in MODELS_FOLDER. Raises `InputError` where there is no finished model.
@@ -54,7 +54,7 @@ def choose_models(given: list[str] | None) -> list[str]:
     if given is None:
         return [find_newest(MODELS_FOLDER)]
     found = []
-    for name in given:
+    for name in [given] if isinstance(given, str) else given:
         if not glob.has_magic(name) or Path(name).exists():
             check_model(name)
             found.append(name)
@@ -166,7 +166,7 @@ def describe_variant(
 
 
 def find_variants(
-    given: list[str] | None,
+    given: list[str] | str | None,
     base: str | None,
     prompt: str | None,
     max_new_tokens: int | None,

@@ -16,7 +16,7 @@ SCORES = {name: {"rougeL": (0.5, 0.4, 0.6)} for name in ("base", "a", "b", "lead
 
 def make_variant(name: str, model: Path | str, **record: object) -> Variant:
     settings = TokenizationArguments(str(model), "plain")
-    return Variant(name, str(model), record, "base", True, settings, "a-z", "|", 20)
+    return Variant(name, str(model), record, "base", True, settings, "a-z", 20)
 
 
 def test_a_card_has_its_own_model_its_base_and_lead(tmp_path: Path) -> None:

@@ -10,10 +10,10 @@ from nltk.stem.porter import PorterStemmer
 
 from metareview.cleaning import REVIEW_JOINER
 from metareview.generation import Output
+from metareview.rouge import ROUGE
 from metareview.scoring import (
     FEWEST_CASES,
     METRICS,
-    ROUGE,
     Results,
     average_scores,
     average_seeds,
@@ -21,6 +21,7 @@ from metareview.scoring import (
     compare_with_base,
     copied,
     estimate,
+    find_unread,
     find_weakest,
     lead,
     repetition,
@@ -264,3 +265,17 @@ def test_verdicts_and_terms_of_each_system(
 def test_seeds_of_which_one_names_no_verdict() -> None:
     averages = {"a": {"right": (1.0, None, None), "words": (3.0, None, None)}, "b": {"words": (5.0, None, None)}}
     assert average_seeds(averages, {"a": "a", "b": "a"}) == {"a (2 seeds)": {"words": (4.0, 3.0, 5.0)}}
+
+
+def test_references_that_rouge_cannot_read_have_no_score_and_no_verdict() -> None:
+    written = [Output("论文写得很清楚", True, 9)] * 20
+    for keep in ("a-zA-Z0-9", "一-龥"):  # cleaning leaves nothing of them, or all
+        texts = ["a review"] * 20, ["论文写得很清楚"] * 20
+        results = score_systems({"a": written, "b": written}, *texts, keep, [""] * 20)
+        assert list(results) == ["a", "b", "lead", "reference"]
+        assert all(case["rougeL"] is None for cases in results.values() for case in cases)
+        assert "cannot be told: 0 cases with a ROUGE score are too few" in compare_with_base(results, "a", "b")
+        assert "cannot be told: 0 cases" in compare_models(results, {"a": "a", "b": "b"})[0]
+        assert "rougeL" not in average_scores(results)["a"]
+        [line] = find_unread(results, ["论文写得很清楚"] * 19 + [""], list(range(2, 22)))
+        assert "no score in the rows 2, 3, 4" in line and line.endswith("19, 20.")

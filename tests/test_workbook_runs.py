@@ -48,7 +48,7 @@ def test_judgements_of_the_last_run_are_brought_up_to_date() -> None:
 
 def test_what_a_record_does_not_say_is_left_open() -> None:
     settings = TokenizationArguments("somewhere/a", "word_limit")
-    variant = Variant("a", "somewhere/a", {}, None, True, settings, "a-z", "|", 20)
+    variant = Variant("a", "somewhere/a", {}, None, True, settings, "a-z", 20)
     told = {name: value for name, value in describe_training(variant).items() if value is not None}
     assert told == {"model": "a", "prompt": "word_limit", "cleaning": "a-z"}
     variant.record = {"settings": {"learning_rate": 1e-4, "use_lora": True, "lora_r": 8}, "results": {"epochs": 1.0},

@@ -10,7 +10,8 @@ from openpyxl.utils import get_column_letter, range_boundaries
 from openpyxl.worksheet.worksheet import Worksheet
 
 from metareview.cli import InputError
-from metareview.scoring import METRICS, ROUGE
+from metareview.rouge import ROUGE
+from metareview.scoring import METRICS
 from metareview.workbook.cases import Case
 from metareview.workbook.cells import write_text
 from metareview.workbook.judgements import read_layout
