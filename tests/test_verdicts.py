@@ -20,9 +20,9 @@ CASES = {
     "": None,
     # turned round
     "I cannot recommend acceptance at this time.": "reject",
-    "I don't think that this paper should be accepted in its present form.": "reject",
+    "I don't see how such a draft should be accepted.": "reject",
     "The gains are too small to be above noise, and the paper falls below the bar for acceptance.": "reject",
-    "It needs more work before it can be accepted.": "reject",
+    "The tables need a second look before acceptance is an option.": "reject",
     "The work is not ready for publication.": "reject",
     "A missing figure is no reason to reject a paper like this.": "accept",
     "The remaining doubts are insufficient for rejection.": "accept",
@@ -35,12 +35,12 @@ CASES = {
     "Two reviewers recommend rejection. I disagree with them and recommend acceptance.": "accept",
     "The reviewers are split: R1 argues for acceptance. The AC sides with R2 and recommends rejection.": "reject",
     "All reviewers recommend acceptance.": "accept",
-    "The reviewers were unanimous in their recommendation to reject the paper.": "reject",
+    "The reviewers, for once unanimous, ask me to reject it.": "reject",
     # several, of which the last counts
     "At first I leaned towards acceptance. After the discussion, I recommend rejection.": "reject",
     "I first wanted to reject it; after the rebuttal I recommend acceptance.": "accept",
     # by other words
-    "We encourage the authors to resubmit a revised version.": "reject",
+    "Please resubmit once the proof is mended.": "reject",
     "Please take this up in a future submission.": "reject",
     "It is promising, but not yet ready.": "reject",
     # what only looks like a verdict
