@@ -6,8 +6,9 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 from zipfile import BadZipFile, ZipFile
 
 from openpyxl import load_workbook
@@ -31,10 +32,12 @@ def read_table(path: Path, encoding: str = "utf-8") -> tuple[list[Row], list[str
     if suffix == ".xlsx":
         return read_sheet(path)
     with explain_text(path, encoding), path.open(encoding=name_encoding(encoding), newline="") as file:
-        if suffix in (".csv", ".tsv"):
-            rows = list(read_csv(file, path, "\t" if suffix == ".tsv" else None))
+        if suffix == ".json":
+            rows = read_json(file, path)
+        elif suffix == ".jsonl":
+            rows = list(read_json_lines(file, path))
         else:
-            rows = read_json(file.read(), path, lines=suffix == ".jsonl")
+            rows = list(read_csv(file, path, "\t" if suffix == ".tsv" else None))
     return fill_rows(rows), []
 
 
@@ -74,7 +77,7 @@ def find_delimiter(header: str) -> str:
     return max(DELIMITERS, key=columns.__getitem__)
 
 
-def read_csv(file: Any, path: Path, delimiter: str | None) -> Iterator[Row]:
+def read_csv(file: TextIO, path: Path, delimiter: str | None) -> Iterator[Row]:
     """The rows of a CSV file by its header; a text with a delimiter, a quote or a line break in it stands in quotes."""
     header = file.readline()
     if "\0" in header:
@@ -104,14 +107,15 @@ def check_names(names: list[str], path: Path) -> None:
         raise InputError(f"{str(path)!r} has several columns {', '.join(map(repr, twice))}; rename all but one")
 
 
-def read_json(text: str, path: Path, lines: bool) -> list[Row]:
-    """The rows of JSON: a list of objects, an object with a list for each column, or an object on each line."""
+def read_json(file: TextIO, path: Path) -> list[Row]:
+    """The rows of JSON: a list of objects, or an object with a list for each column."""
+    text = file.read()
     try:
-        found = [json.loads(line) for line in text.split("\n") if line.strip()] if lines else json.loads(text)
+        found = json.loads(text)
     except (ValueError, RecursionError) as error:
-        if not lines and "Extra data" in str(error):  # a second object: JSON Lines under another name
-            return read_json(text, path, lines=True)
-        raise InputError(f"{str(path)!r} is no JSON: {locate_json_error(text, lines) or error}") from error
+        if "Extra data" in str(error):  # a second object: JSON Lines under another name
+            return list(read_json_lines(StringIO(text), path))
+        raise InputError(f"{str(path)!r} is no JSON: {error}") from error
     if isinstance(found, dict):
         lengths = {len(column) if isinstance(column, list) else -1 for column in found.values()}
         if len(lengths) == 1 and lengths != {-1}:
@@ -123,14 +127,17 @@ def read_json(text: str, path: Path, lines: bool) -> list[Row]:
     return found
 
 
-def locate_json_error(text: str, lines: bool) -> str:
-    """Which line of JSON Lines is damaged, and how; empty where the text is one piece of JSON."""
-    for number, line in enumerate(text.split("\n") if lines else [], start=1):
+def read_json_lines(file: TextIO, path: Path) -> Iterator[Row]:
+    """The rows of JSON Lines: an object on each line."""
+    for number, line in enumerate(file, start=1):
         try:
-            json.loads(line or "0")
+            row = json.loads(line) if line.strip() else {}
         except (ValueError, RecursionError) as error:
-            return f"line {number:,}: {error}"
-    return ""
+            raise InputError(f"line {number:,} of {str(path)!r} is no JSON: {error}") from error
+        if not isinstance(row, dict):
+            raise InputError(f"line {number:,} of {str(path)!r} is no object with the columns as keys")
+        if row:
+            yield row
 
 
 def fill_rows(rows: list[Row]) -> list[Row]:

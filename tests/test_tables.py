@@ -111,9 +111,10 @@ def test_columns_without_a_name_and_empty_rows_do_not_count(tmp_path: Path) -> N
         ("a.csv", b'Input,Output\n"a,b\n', ["line 2", "unexpected end of data", "quotes"]),
         ("a.csv", b"review,review\na,b\n", ["several columns 'review'"]),
         ("a.json", b"{ this is not JSON", ["a.json' is no JSON", "line 1 column 3"]),
-        ("a.jsonl", b'{"a": 1}\n{"a": \n', ["a.jsonl' is no JSON: line 2"]),
+        ("a.jsonl", b'{"a": 1}\n{"a": \n', ["line 2 of", "a.jsonl' is no JSON"]),
         ("a.jsonl", b"[" * 100_000, ["a.jsonl' is no JSON"]),
         ("a.json", b'["a", "b"]', ["a list of objects"]),
+        ("a.jsonl", b'{"a": 1}\n["a"]', ["line 2 of", "is no object"]),
         ("a.xlsx", b"PK no workbook", ["a.xlsx' is no .xlsx workbook"]),
     ],
 )
