@@ -175,7 +175,7 @@ def test_the_cards_say_what_it_is(published: Published) -> None:
     for card in (processed, tokenized):
         assert card.data.task_categories == ["summarization"] and len(card.data.configs[0]["data_files"]) == 3
         assert "`zqz979/meta-review`" in card.text and "`a-zA-Z0-9`" in card.text
-        assert re.search(r"\| train +\| +40 \| +40 \| +0 \| +0 \| +0 \| +[\d.]+% \|", card.text)  # kept and dropped
+        assert re.search(r"\| train +\| +40 \| +40 \| +0 \| +0 \| +0 \| +3\.0 \|", card.text)  # kept, reviews a paper
         assert re.search(r"\| test +\| +\d+ \| +\d+ \| +\d+ \| +0 \| +0% \| +0 \|", card.text)  # token lengths
     row = load_from_disk(str(published.folder / "processed_meta_review"))["train"][0]
     assert 'load_dataset("reader/processed_meta_review")' in processed.text and row["summary"] in processed.text
