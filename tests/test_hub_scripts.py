@@ -356,6 +356,7 @@ def test_what_would_be_refused_is_refused_before_the_work(hub: Hub, tmp_path: Pa
         ("hf_wrong1", [], ["answers 401", "HF_TOKEN"]),
         ("hf_reader1", [], ["token of reader may only read"]),
         ("hf_writer1", ["--hub_user", "other"], ["cannot push to other/processed_meta_review", "answers 403"]),
+        ("hf_writer1", ["--hub_dataset_id", "a", "--hub_tokenized_id", "reader/A"], ["both mean reader/a"]),
         ("hf_writer1", ["--hub_dataset_id", "two words"], ["cannot push to reader/two words", "neither"]),
         ("hf_writer1", ["--hub_dataset_id", "reader/public"], ["reader/public is public", "--hub_private_repo False"]),
     ]
