@@ -54,6 +54,8 @@ class SummaryTrainer(Trainer):
                 raise InputError(f"the Trainer cannot work with these flags: {reason}") from error
             raise InputError(f"cannot report to {', '.join(args.report_to)} (--report_to): {reason}") from error
         check_fsdp(self)
+        for config in (model.config, model.generation_config):  # else the Trainer fills it in, with a warning
+            config.pad_token_id = self.processing_class.pad_token_id
         self.remove_callback(ProgressCallback)
         self.remove_callback(PrinterCallback)
         self.add_callback(Progress())

@@ -104,3 +104,12 @@ def test_the_only_private_method_of_the_trainer_is_there_and_is_as_it_was() -> N
         f"transformers {version}: Trainer._get_grad_norm takes {parameters} instead of self, model, grad_norm; "
         "see whether it still returns the norm of the step's gradient, once for each step, before the optimizer's step"
     )
+
+
+def test_a_tokenizer_without_padding_is_nothing_to_warn_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pythia's is one; the Trainer would say that the model's configuration was changed."""
+    warnings: list[str] = []
+    monkeypatch.setattr(transformers.trainer_utils.logger, "warning", warnings.append)
+    arguments = make_arguments(tmp_path, max_steps=1, eval_strategy="no", eval_on_start=False, save_strategy="no")
+    make_trainer(make_model("gpt_neox"), arguments, make_examples(LENGTHS)).train()
+    assert warnings == []
