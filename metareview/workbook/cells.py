@@ -136,12 +136,15 @@ def add_choices(sheet: Worksheet, column: int, choices: str, names: Iterable[str
     sheet.add_data_validation(rule)
 
 
-def fit_to_page(sheet: Worksheet) -> None:
-    """Print the sheet as wide as one page, unless somebody has chosen how to print it; a wide one on a large page."""
+def fit_to_page(sheet: Worksheet, pages_high: int = 0) -> None:
+    """Print the sheet as wide as one page, unless somebody has chosen how to print it; a wide one on a large page.
+
+    It takes at most `pages_high` pages, 0: as many as it needs.
+    """
     properties = sheet.sheet_properties.pageSetUpPr
     if properties is None or not properties.fitToPage:
         sheet.page_setup.orientation = "landscape"
-        sheet.page_setup.fitToWidth, sheet.page_setup.fitToHeight = 1, 0
+        sheet.page_setup.fitToWidth, sheet.page_setup.fitToHeight = 1, pages_high
         sheet.sheet_properties.pageSetUpPr = PageSetupProperties(fitToPage=True)
         sheet.page_margins = PageMargins(MARGIN, MARGIN, MARGIN, MARGIN)
     width = sum(find_width(sheet, column) for column in range(1, sheet.max_column + 1))

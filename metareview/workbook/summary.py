@@ -85,7 +85,7 @@ def write_summary(
     for column in range(2, sheet.max_column + 1):
         sheet.column_dimensions[get_column_letter(column)].width = NARROW
     sheet.sheet_view.showGridLines = False
-    fit_to_page(sheet)
+    fit_to_page(sheet, pages_high=1)
 
 
 def write_averages(sheet: Worksheet, top: int, averages: Averages, spread: Averages, group: tuple[str, ...]) -> None:
