@@ -3,12 +3,14 @@
 import ast
 import re
 import sys
+import tomllib
 from graphlib import TopologicalSorter
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
 from conftest import ROOT, SCRIPTS
+from packaging.requirements import Requirement
 
 MODULES = sorted((ROOT / "metareview").rglob("*.py"))
 SOURCES = [ROOT / script for script in SCRIPTS] + MODULES
@@ -68,3 +70,19 @@ def test_what_is_imported_is_in_the_requirements() -> None:
         if not known & required:
             missing.append(name)
     assert not missing, f"imported, and not in requirements.txt: {', '.join(missing)}"
+
+
+def test_requirements_stand_in_one_place_and_the_fixed_torch_is_within_them() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert project["tool"]["setuptools"]["dynamic"]["dependencies"] == {"file": ["requirements.txt"]}
+    packages = {path.parent.relative_to(ROOT).as_posix().replace("/", ".") for path in MODULES}
+    assert set(project["tool"]["setuptools"]["packages"]) == packages
+    allowed = {line.name: line.specifier for line in map(Requirement, read_lines("requirements.txt"))}
+    for fixed in map(Requirement, read_lines("constraints.txt")):
+        [version] = fixed.specifier
+        assert version.operator == "==" and version.version in allowed[fixed.name]
+
+
+def read_lines(name: str) -> list[str]:
+    """The lines of a list of requirements that name one."""
+    return [line for line in (ROOT / name).read_text().splitlines() if line and not line.startswith("#")]
