@@ -55,9 +55,11 @@ def find_fault(checkpoint: Path, read: bool = True) -> str | None:
         return f"its saving was not finished (no {MANIFEST})"
     try:
         manifest = read_json(checkpoint / MANIFEST)
-        files = [(checkpoint / name, known["size"], known["sha256"]) for name, known in manifest.items()]
-    except (InputError, AttributeError, KeyError, TypeError):
+        files = [(checkpoint / name, int(known["size"]), str(known["sha256"])) for name, known in manifest.items()]
+    except (InputError, KeyError, TypeError, ValueError):
         return f"its {MANIFEST} is damaged"
+    if TRAINER_STATE not in manifest:
+        return f"its {MANIFEST} lacks {TRAINER_STATE}"
     for file, size, sha256 in files:
         if not file.is_file():
             return f"{file.name} is missing"
@@ -65,7 +67,20 @@ def find_fault(checkpoint: Path, read: bool = True) -> str | None:
             return f"{file.name} has {file.stat().st_size:,} bytes instead of {size:,}"
         if read and hash_file(file) != sha256:
             return f"{file.name} is damaged: it is not as it was saved"
-    return None
+    return None if is_state(checkpoint / TRAINER_STATE) else f"its {TRAINER_STATE} is not that of a run"
+
+
+def is_state(file: Path) -> bool:
+    """Whether a file holds what the Trainer knows of a run: the numbers that are read again are numbers."""
+    try:
+        state = TrainerState.load_from_json(str(file))
+        entries = [(entry["step"], *entry.values()) for entry in state.log_history]
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return False
+    best = 0 if state.best_global_step is None else state.best_global_step
+    counts = isinstance(state.global_step, int) and state.global_step > 0 and isinstance(best, int)
+    numbers = [state.epoch, state.max_steps, *(value for entry in entries for value in entry)]
+    return counts and all(isinstance(number, int | float) for number in numbers)
 
 
 def list_checkpoints(folder: Path) -> dict[int, Path]:

@@ -82,12 +82,14 @@ def identify(name: str) -> list[Any]:
 
 
 def read_outputs(log: Path) -> dict[str, Output]:
-    """The outputs that earlier runs put into the log, by their keys; a line that was cut off is skipped."""
+    """The outputs that earlier runs put into the log, by their keys; a line that is damaged is skipped."""
     outputs = {}
     for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else ():
-        with suppress(ValueError, KeyError, TypeError):
+        with suppress(ValueError, KeyError, TypeError, RecursionError):
             row = json.loads(line)
-            outputs[row["key"]] = Output(row["text"], row["stopped"], row["tokens"])
+            output = Output(row["text"], row["stopped"], row["tokens"])
+            if [type(value) for value in asdict(output).values()] == [str, bool, int]:
+                outputs[row["key"]] = output
     return outputs
 
 

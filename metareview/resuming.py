@@ -56,10 +56,18 @@ def run_settings(arguments: SummaryTrainingArguments, record: dict[str, Any]) ->
     return json.loads(json.dumps(settings))  # as they are read again
 
 
+def read_run(path: Path) -> dict[str, Any]:
+    """What a file says of a run, with its `settings`. Raises `InputError` where it is damaged."""
+    run = read_json(path)
+    if not isinstance(run.get("settings"), dict):
+        raise InputError(f"{str(path)!r} is damaged: it has no settings; delete that file, or make its folder anew")
+    return run
+
+
 def read_under_way(folder: Path) -> dict[str, Any] | None:
     """The `settings` of the run that is under way in a folder and whether it was `restarted`; None if there is none."""
     path = folder / UNDER_WAY
-    return read_json(path) if path.is_file() else None
+    return read_run(path) if path.is_file() else None
 
 
 def find_settings(folder: Path) -> dict[str, Any] | None:
@@ -67,7 +75,7 @@ def find_settings(folder: Path) -> dict[str, Any] | None:
     if run := read_under_way(folder):
         return run["settings"]
     if (folder / TRAINING_RECORD).is_file():
-        return read_json(folder / TRAINING_RECORD).get("settings", {})
+        return read_run(folder / TRAINING_RECORD)["settings"]
     checkpoints = sorted(folder.glob(f"*checkpoint*/{RUN_SETTINGS}"))
     return read_json(checkpoints[0]) if checkpoints else None
 
@@ -142,7 +150,7 @@ def is_finished(arguments: SummaryTrainingArguments, folder: Path, settings: dic
         return False
     if not (folder / TRAINING_RECORD).is_file() or not is_model(folder):
         return False
-    before = read_json(folder / TRAINING_RECORD).get("settings", {})
+    before = read_run(folder / TRAINING_RECORD)["settings"]
     if not arguments.resume_from_checkpoint:  # else `find_start` says whether it may be replaced
         check_settings(before, settings, f"the finished model in {str(folder)!r}")
     return not find_differences(before, settings)
@@ -157,7 +165,7 @@ def find_start(
     whole or is of another run; of the one that a flag names, the run may have had another length.
     """
     run = read_under_way(folder)
-    if arguments.restart and not (run and run["restarted"] and run["settings"] == settings):
+    if arguments.restart and not (run and run.get("restarted") and run["settings"] == settings):
         return None
     if run and not arguments.resume_from_checkpoint:
         check_settings(run["settings"], settings, f"the run in {str(folder)!r}")

@@ -6,6 +6,7 @@ import shutil
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -152,6 +153,9 @@ class SummaryTrainer(Trainer):
             if is_out_of_memory(error):
                 advice = advise_memory(self.args)
                 raise OutOfMemory(f"out of memory at step {self.state.global_step + 1}; {advice}") from error
+            if isinstance(error, UnpicklingError):
+                what = f"{str(resume_from_checkpoint)!r} holds something else than numbers, and nothing of it was run"
+                raise InputError(f"{what}. Delete it, and give the same command again") from error
             # RuntimeError: torch, on a full disk
             if isinstance(error, (OSError, RuntimeError, SafetensorError)):
                 explain_unsaved(self.args, self.state, error)

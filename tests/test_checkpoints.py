@@ -10,6 +10,7 @@ from transformers import TrainerCallback, TrainerState
 
 from metareview.checkpoints import (
     MANIFEST,
+    TRAINER_STATE,
     CheckpointKeeper,
     delete_checkpoints,
     find_best,
@@ -41,6 +42,39 @@ def test_a_checkpoint_is_whole_when_each_file_is_there_in_its_size(interrupted: 
     assert "not finished" in str(find_fault(newest))
     write_manifest(newest)
     assert find_checkpoint(interrupted) == newest
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"global_step": -1},
+        {"global_step": "12"},
+        {"best_global_step": "x"},
+        {"epoch": "x"},
+        {"max_steps": None},
+        {"log_history": 5},
+        {"log_history": [{"loss": 1.0}]},
+        {"log_history": [{"step": 1, "loss": "b"}]},
+        {"unknown": 1},
+    ],
+    ids=str,
+)
+def test_what_somebody_else_wrote_is_no_checkpoint(change: dict, interrupted: Path) -> None:
+    """With a manifest that fits."""
+    newest, before = list_checkpoints(interrupted).values()
+    state = json.loads((newest / TRAINER_STATE).read_text())
+    (newest / TRAINER_STATE).write_text(json.dumps(state | change))
+    write_manifest(newest)
+    assert f"{TRAINER_STATE} is not that of a run" in str(find_fault(newest))
+    assert find_checkpoint(interrupted) == before
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", '{"model.safetensors": {"size": "x", "sha256": ""}}', '{"a": 1}'])
+def test_a_manifest_of_another_form_is_damage(content: str, interrupted: Path) -> None:
+    newest, before = list_checkpoints(interrupted).values()
+    (newest / MANIFEST).write_text(content)
+    assert MANIFEST in str(find_fault(newest))
+    assert find_checkpoint(interrupted) == before
 
 
 @pytest.mark.parametrize("goes_on", [True, False])

@@ -49,6 +49,12 @@ def test_a_log_that_was_cut_off_gives_the_lines_that_are_whole(tmp_path: Path) -
     with open_log(log) as file:
         file.write('{"key": "b", "text": "two", "stopped": false, "tokens": 5}\n')
     assert read_outputs(log) == {"a": Output("one", True, 3), "b": Output("two", False, 5)}
+    strange = [
+        '{"key": "c", "text": {}, "stopped": true, "tokens": 1}',
+        '{"key": "c", "text": "", "stopped": 1, "tokens": 1}',
+    ]
+    log.write_text("\n".join([*strange, '{"key": ["c"], "text": "", "stopped": true, "tokens": 1}', "[" * 10**5, "7"]))
+    assert read_outputs(log) == {}
 
 
 def test_a_folder_is_known_by_its_weights_wherever_it_is(tmp_path: Path) -> None:

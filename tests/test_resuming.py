@@ -45,9 +45,10 @@ def test_settings_of_another_run_are_named() -> None:
 @pytest.mark.parametrize("name", ["under_way.json", "training_record.json", "checkpoint-1/run_settings.json"])
 def test_a_damaged_record_of_a_run_is_named(name: str, tmp_path: Path) -> None:
     (tmp_path / name).parent.mkdir(exist_ok=True)
-    (tmp_path / name).write_text("{")
-    with pytest.raises(InputError, match=f"{name}' is damaged: .*; delete that file, or make its folder anew"):
-        find_settings(tmp_path)
+    for content in ("{", "[]", '{"settings": 5}')[: 2 if name.endswith("run_settings.json") else 3]:
+        (tmp_path / name).write_text(content)
+        with pytest.raises(InputError, match=f"{name}' is damaged: .*; delete that file, or make its folder anew"):
+            find_settings(tmp_path)
 
 
 def test_where_nothing_is_a_run_begins_at_the_base(tmp_path: Path) -> None:

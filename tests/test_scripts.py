@@ -6,6 +6,7 @@ What is wrong is told in one or two lines, with exit status 2, and nothing is ov
 import json
 import math
 import os
+import pickle
 import re
 import resource
 import shutil
@@ -341,6 +342,27 @@ def test_the_older_whole_checkpoint_serves_where_the_newest_is_damaged(
     assert done.returncode == 0, done.stderr
     assert "trainer_state.json is damaged" in done.stdout and "Going on from step 10 of 12" in done.stdout
     assert same_weights(interrupted / WEIGHTS, fine_tuned / "pythia_finetuned" / WEIGHTS)
+
+
+class Intruder:
+    """What a pickle may bring along: a command that is run when it is read."""
+
+    def __reduce__(self) -> tuple:
+        return os.mkdir, ("intruded",)
+
+
+@pytest.mark.parametrize("name", ["optimizer.pt", "scheduler.pt", "rng_state.pth", "training_args.bin"])
+def test_nothing_in_a_checkpoint_is_ever_run(name: str, interrupted: Path, fine_tuned: Path, base: Path) -> None:
+    newest, older = list_checkpoints(interrupted).values()
+    shutil.rmtree(newest)
+    (older / name).write_bytes(pickle.dumps(Intruder()))
+    write_manifest(older)
+    done = run_fine_tune(fine_tuned, base, interrupted.parent)
+    assert not (interrupted.parent / "intruded").exists() and "Traceback" not in done.stderr
+    if name == "training_args.bin":  # which nobody reads
+        assert done.returncode == 0
+    else:
+        assert done.returncode == 2 and "nothing of it was run" in done.stderr
 
 
 def test_another_process_in_the_same_folders_is_refused(
