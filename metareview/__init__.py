@@ -10,3 +10,9 @@ _script = Path(sys.argv[0]).absolute()
 _is_ours = _script.is_file() and _script.parent == Path(__file__).absolute().parent.parent
 if _is_ours and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+# A torchvision of another torch, as on Colab after a new torch, does not load, and then transformers doesn't either. No
+# text needs them, so our scripts do without: Python takes what is None here for not installed.
+if _is_ours:
+    for _package in ("torchvision", "torchaudio"):
+        sys.modules.setdefault(_package, None)

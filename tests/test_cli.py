@@ -161,6 +161,19 @@ def test_an_interruption_while_libraries_load_ends_without_a_traceback(script: s
     assert (result.returncode, result.stdout, result.stderr) == (-signal.SIGINT, "", "")  # 130 in a shell
 
 
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_torchvision_that_does_not_load_is_not_in_the_way(script: str, tmp_path: Path) -> None:
+    """That of another torch: transformers would end with "Could not import module 'PreTrainedModel'"."""
+    for package in ("torchvision", "torchaudio"):
+        about = tmp_path / f"{package}-0.26.0.dist-info"
+        about.mkdir()
+        (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 0.26.0\n")
+        (tmp_path / package).mkdir()
+        (tmp_path / package / "__init__.py").write_text("raise RuntimeError('operator nms does not exist')\n")
+    result = run_process(script, "--prompt", "x", cwd=tmp_path, PYTHONPATH=str(tmp_path))
+    assert result.returncode == 2 and "a text with {review} in it" in result.stderr, result.stderr
+
+
 def test_when_a_script_has_begun_an_interruption_is_told() -> None:
     before = signal.signal(signal.SIGINT, signal.SIG_DFL)
     seen = []
