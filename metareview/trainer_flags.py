@@ -4,7 +4,6 @@ from dataclasses import fields
 from typing import Any
 
 import torch
-from torch.utils.checkpoint import checkpoint as recompute
 from transformers import Trainer, TrainingArguments, get_scheduler
 from transformers.training_args import trainer_log_levels
 
@@ -128,7 +127,7 @@ def describe(value: Any) -> str:
 
 
 def check_optimizer(arguments: TrainingArguments) -> None:
-    """Make optimizer, schedule and what else wraps a layer, of one weight, so that a refusal comes to light at once.
+    """Make optimizer, schedule and compiled layer, of a single weight, so that a refusal comes to light at once.
 
     Raises `ValueError`.
     """
@@ -144,9 +143,6 @@ def check_optimizer(arguments: TrainingArguments) -> None:
             num_training_steps=10,
             scheduler_specific_kwargs=arguments.lr_scheduler_kwargs,
         )
-        if settings := arguments.activation_checkpointing_kwargs:
-            flags = "--activation_checkpointing_kwargs"
-            recompute(layer, torch.zeros(1, requires_grad=True), **settings)
         if arguments.torch_compile:  # nothing is compiled before the first step
             flags = "--torch_compile_backend, --torch_compile_mode"
             torch.compile(layer, backend=arguments.torch_compile_backend, mode=arguments.torch_compile_mode)

@@ -35,11 +35,9 @@ def test_a_token_is_forbidden_where_it_would_end_an_ngram_twice(
     ngrams = [written[start : start + size] for start in range(len(written) - size + 1)]
     begun = written[len(written) - size + 1 :] if len(written) >= size - 1 else None
     assert forbidden == {token for token in range(5) if begun is not None and [*begun, token] in ngrams}
-    [of_library] = [
-        set(row.isinf().nonzero().flatten().tolist())
-        for row in NoRepeatNGramLogitsProcessor(size)(torch.tensor([written or [9]]), torch.zeros(1, 5))
-    ]
-    assert not written or forbidden == of_library  # the library's own rule, of what is written alone
+    if written:  # the library's own rule, of what is written alone
+        [of_library] = NoRepeatNGramLogitsProcessor(size)(torch.tensor([written]), torch.zeros(1, 5))
+        assert forbidden == set(of_library.isinf().nonzero().flatten().tolist())
 
 
 @given(columns=st.lists(st.tuples(*[st.integers(0, 4)] * 3), min_size=1, max_size=12), prompt=st.integers(0, 9))

@@ -59,11 +59,6 @@ def test_a_flag_that_cannot_be_honoured_is_refused(name: str, tmp_path: Path) ->
             {"lr_scheduler_kwargs": {"wild": 1}},
             "^cannot train with --lr_scheduler_type, --lr_scheduler_kwargs as given",
         ),
-        (
-            {"activation_checkpointing_kwargs": {"wild": 1}},
-            "^cannot train with --activation_checkpointing_kwargs as given",
-        ),
-        ({"activation_checkpointing_kwargs": "x"}, "^cannot train with --activation_checkpointing_kwargs as given"),
         ({"eval_accumulation_steps": 0}, "^--eval_accumulation_steps must be at least 1, got 0"),
         ({"dataloader_prefetch_factor": 0}, "^--dataloader_prefetch_factor must be at least 1"),
         ({"log_level_replica": "loud"}, "^--log_level_replica must be .*, critical or passive, got loud"),
