@@ -138,9 +138,10 @@ def choose_split(forum: str, year: int | None, test_year: int | None) -> str:
 
 def load_venues(venues: list[str], folder: Path, test_year: int | None) -> DatasetDict:
     """Papers of venues of OpenReview, divided by paper; fetched into files in `folder` unless they are there."""
-    files = [str(fetch_venue(venue, folder)) for venue in venues]
-    with explain_hub(f"cannot read {', '.join(files)}"):
-        papers = datasets.load_dataset("json", data_files=files, split="train", features=VENUE_FEATURES)
+    files = [fetch_venue(venue, folder) for venue in venues]
+    rows = [row for file in files for row in read_table(file)[0]]
+    named = [{name: row.get(name) for name in VENUE_FEATURES} for row in rows]
+    papers = Dataset.from_list(named, features=VENUE_FEATURES)
     pairs = zip(papers["forum"], papers["year"], strict=True)
     chosen = np.array([choose_split(forum, year, test_year) for forum, year in pairs])
     if test_year and "test" not in chosen:

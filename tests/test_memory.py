@@ -22,7 +22,7 @@ def test_out_of_memory_says_what_to_give(tmp_path: Path) -> None:
     flags = {"per_device_train_batch_size": 9, "gradient_accumulation_steps": 2}
     assert "--per_device_train_batch_size 3 --gradient_accumulation_steps 6, down to 1 and 18" in advise(**flags)
     assert advise(per_device_train_batch_size=1).startswith("give --gradient_checkpointing True, or --use_lora True")
-    assert advise(per_device_train_batch_size=1, use_lora=True, activation_checkpointing=True).startswith(
+    assert advise(per_device_train_batch_size=1, use_lora=True, gradient_checkpointing=True).startswith(
         "give several GPUs"
     )
     assert advise(too_large=True).startswith("give --use_lora True") and "batch" not in advise(too_large=True)
