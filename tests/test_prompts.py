@@ -1,5 +1,8 @@
 """Prompts: as the tokenizer itself gives them, with a chat template of ours or with the model's own."""
 
+import re
+
+import jinja2
 import pytest
 from conftest import make_tokenizer
 from tokenizers.processors import TemplateProcessing
@@ -38,6 +41,30 @@ def test_the_saved_tokenizer_gives_the_prompt_without_this_project(prompted, tmp
         loaded.apply_chat_template(answered, tokenize=False)
         == PROMPTS["plain"].format(review="a b\n\nc") + "good work<|endoftext|>"
     )
+
+
+# Of Jinja, what vLLM (which uses Jinja itself) and llama.cpp (whose parser is its own: common/jinja) both understand.
+UNDERSTOOD = {"Template", "Output", "For", "If", "Compare", "Operand", "Add", "Getitem", "Name", "Const"}
+ESCAPES = set('\\"nrtbf')  # in texts: llama.cpp has no \\u
+
+
+@pytest.mark.parametrize("start", [False, True])
+@pytest.mark.parametrize("prompt", [*PROMPTS.values(), 'Say "yes" or \\no:\t{review}\n'])
+def test_the_chat_template_is_one_that_other_programs_understand(prompt: str, start: bool) -> None:
+    tokenizer = make_tokenizer()
+    if start:
+        starting = TemplateProcessing(single="<|endoftext|> $A", special_tokens=[("<|endoftext|>", 0)])
+        tokenizer.backend_tokenizer.post_processor = starting
+    template = prompt_as_chat_template(tokenizer, prompt)
+    environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True)  # as in llama.cpp
+    nodes = [tree := environment.parse(template), *tree.find_all(jinja2.nodes.Node)]
+    assert {type(node).__name__ for node in nodes} <= UNDERSTOOD
+    texts = [text for _, kind, text in environment.lex(template) if kind == "string"]
+    assert {escaped for text in texts for escaped in re.findall(r"\\(.)", text)} <= ESCAPES
+    made = environment.from_string(template).render(
+        messages=[{"role": "user", "content": "a b"}], bos_token="<s>", eos_token="</s>"
+    )
+    assert made == "<s>" * start + prompt.format(review="a b")
 
 
 def test_a_chat_template_of_the_models_own_is_kept_and_the_prompt_is_the_message() -> None:
