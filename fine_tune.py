@@ -47,6 +47,7 @@ from metareview.resuming import (
     find_start,
     finish,
     is_finished,
+    read_settings,
     run_settings,
 )
 from metareview.tokenization import load_tokenizer
@@ -75,6 +76,7 @@ USE_LORA = False  # train a small adapter and leave the model as it is; LEARNING
 LORA_R = 16  # rank of the adapter's matrices: how much it can learn
 LORA_ALPHA = 32  # what the adapter adds counts LORA_ALPHA / LORA_R times
 LORA_TARGETS = "all-linear"  # layers with an adapter: all but the output layer, or names with commas between them
+LOAD_IN_4BIT = False  # an adapter on a model kept in 4 bits (QLoRA), for 7B on a free GPU: pip install bitsandbytes
 GRADIENT_CHECKPOINTING = False  # keep fewer activations and compute them again: less memory, about a third slower
 
 
@@ -100,6 +102,7 @@ class FineTuningArguments(SummaryTrainingArguments):
     lora_r: int = flag(LORA_R)
     lora_alpha: int = flag(LORA_ALPHA)
     lora_targets: str = flag(LORA_TARGETS)
+    load_in_4bit: bool = flag(LOAD_IN_4BIT)
     gradient_checkpointing: bool | None = flag(GRADIENT_CHECKPOINTING or None, nargs="?", const=True)
 
 
@@ -146,8 +149,7 @@ def main() -> None:
     pushers = [CheckpointPusher(checkpoints_to)] if checkpoints_to else []
     last, speed = start, None
     if state.global_step < steps:  # else only the model is still to be saved
-        base, seed = arguments.model_name_or_path, arguments.seed
-        model = prepare_model(base, arguments.lora_config, arguments.autocast_dtype, start, seed)
+        model = prepare_model(arguments.model_name_or_path, arguments.adapter, start)
         trainer = SummaryTrainer(
             model=model,
             args=arguments,
@@ -172,8 +174,9 @@ def main() -> None:
 
     # 4. Save the best model, or the last one where no best one was saved.
     result = choose_result(state, folder, last)
-    model = prepare_model(arguments.model_name_or_path, arguments.lora_config, arguments.autocast_dtype, result)
+    model = prepare_model(arguments.model_name_or_path, arguments.adapter, result)
     record |= describe_training(arguments, asked_max_length, state, settings, load_state(result).global_step)
+    record["precision"] = read_settings(last).get("precision", "unknown")
     record |= {"name": folder.resolve().name, "hub_model_id": repo_id, "training_examples": len(examples["train"])}
     card = model_card(arguments, record, tokenizer, repo_id or str(folder))
     texts = {TRAINING_RECORD: json.dumps(record, indent=2) + "\n", "README.md": str(card)}

@@ -1,5 +1,6 @@
 """What the three scripts stand on: one subject a module. docs/code.md tells which module does what."""
 
+import logging
 import signal
 import sys
 from pathlib import Path
@@ -16,3 +17,5 @@ if _is_ours and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
 if _is_ours:
     for _package in ("torchvision", "torchaudio"):
         sys.modules.setdefault(_package, None)
+
+logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # where it is installed, it warns whoever never asked for it

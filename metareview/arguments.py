@@ -12,7 +12,7 @@ from transformers import TrainingArguments
 
 from metareview.cli import flag
 from metareview.hub import TOPIC, HubArguments
-from metareview.model import choose_device
+from metareview.model import Adapter, check_4bit, choose_device
 from metareview.tokenization import TokenizationArguments
 from metareview.trainer_flags import check_flags, check_optimizer
 
@@ -42,6 +42,7 @@ class SummaryTrainingArguments(TokenizationArguments, HubArguments, TrainingArgu
     lora_r: int
     lora_alpha: int
     lora_targets: str
+    load_in_4bit: bool
     evaluations_per_epoch: int
     validation_examples: int
     max_new_tokens: int
@@ -111,6 +112,9 @@ class SummaryTrainingArguments(TokenizationArguments, HubArguments, TrainingArgu
             if value is not None and not (0 < value < 1 or (value >= 1 and value == value // 1 < math.inf)):
                 raise ValueError(f"--{name} must be a number of steps, or a share of them below 1, got {value}")
         check_flags(self)
+        if self.load_in_4bit:  # weights of 4 bits cannot be trained: an adapter is
+            check_4bit()
+            self.use_lora = True
 
     def choose_precision(self) -> None:
         """Autocast to what the hardware is fast with, unless a flag says otherwise."""
@@ -158,16 +162,17 @@ class SummaryTrainingArguments(TokenizationArguments, HubArguments, TrainingArgu
         return torch.bfloat16 if self.bf16 else torch.float16 if self.fp16 else torch.float32
 
     @property
-    def lora_config(self) -> LoraConfig | None:
+    def adapter(self) -> Adapter | None:
         """The adapter to train, None where the whole model is trained."""
         if not self.use_lora:
             return None
-        return LoraConfig(
+        lora = LoraConfig(
             r=self.lora_r,
             lora_alpha=self.lora_alpha,
             target_modules=self.lora_targets if self.lora_targets == "all-linear" else self.lora_targets.split(","),
             task_type="CAUSAL_LM",
         )
+        return Adapter(lora, self.autocast_dtype, self.load_in_4bit, self.seed)
 
     @property
     def order_seed(self) -> int:

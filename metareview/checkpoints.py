@@ -168,7 +168,8 @@ class CheckpointKeeper(TrainerCallback):
         PartialState().wait_for_everyone()  # each process writes a file of its own
         if args.should_save:
             checkpoint = checkpoint_folder(args, state)
-            write_json(checkpoint / RUN_SETTINGS, self.settings)
+            precision = "bf16" if args.bf16 else "fp16" if args.fp16 else "fp32"
+            write_json(checkpoint / RUN_SETTINGS, {**self.settings, "precision": precision})
             write_manifest(checkpoint)
             rotate_checkpoints(checkpoint.parent, state, self.number)
 

@@ -5,7 +5,7 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from io import StringIO
 from pathlib import Path
 from typing import Any, TextIO
@@ -18,24 +18,26 @@ from transformers.utils.logging import disable_progress_bar
 from metareview.context import fit_prompts
 from metareview.decoding import Decoding
 from metareview.model import choose_device, find_model_revision, hash_weights, load_model
+from metareview.precision import find_fp16_fault
 from metareview.tokenization import load_tokenizer
 from metareview.variants import Variant, find_base
 
 
 @dataclass
 class Output:
-    """What a model wrote for a case, whether it stopped by itself, and how many tokens it wrote."""
+    """What a model wrote for a case, whether it stopped by itself, how many tokens it wrote, and computed in what."""
 
     text: str
     stopped: bool
     tokens: int
+    precision: str = ""
 
 
 def describe_decoding(variant: Variant) -> str:
-    """How texts are generated on this machine, in words for the log of runs."""
-    _, dtype = choose_device()
+    """How the texts of a model are generated, in words for the log of runs."""
     how, *rules = variant.decoding.describe()
-    return ", ".join([how, f"{variant.max_new_tokens} tokens", str(dtype).removeprefix("torch."), *rules])
+    bits = "4-bit weights" if variant.load_in_4bit else ""
+    return ", ".join(filter(None, [how, f"{variant.max_new_tokens} tokens", variant.precision, bits, *rules]))
 
 
 def generate(
@@ -87,8 +89,8 @@ def read_outputs(log: Path) -> dict[str, Output]:
     for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else ():
         with suppress(ValueError, KeyError, TypeError, RecursionError):
             row = json.loads(line)
-            output = Output(row["text"], row["stopped"], row["tokens"])
-            if [type(value) for value in asdict(output).values()] == [str, bool, int]:
+            output = Output(row["text"], row["stopped"], row["tokens"], row.get("precision", ""))
+            if [type(value) for value in asdict(output).values()] == [str, bool, int, str]:
                 outputs[row["key"]] = output
     return outputs
 
@@ -105,6 +107,7 @@ def write_summaries(variant: Variant, reviews: list[str], batch_size: int, log: 
         print(f"{variant.name}: the reviews of {cut_cases} of {len(reviews)} cases are cut to fit {limit:,} tokens.")
     device, dtype = choose_device()
     how = [identify(variant.model), variant.max_new_tokens, str(dtype), asdict(variant.decoding)]
+    how += ["4 bits"] if variant.load_in_4bit else []
     keys = [hashlib.sha256(json.dumps([how, prompt]).encode()).hexdigest() for prompt in prompts]
     there = read_outputs(log) if log else {}
     outputs = {index: there[key] for index, key in enumerate(keys) if key in there}
@@ -113,16 +116,34 @@ def write_summaries(variant: Variant, reviews: list[str], batch_size: int, log: 
     missing = [index for index in range(len(keys)) if index not in outputs]
     if missing:
         disable_progress_bar()  # one bar is enough, and it is not that of loading
-        model = load_model(variant.model, dtype).to(device).eval()
+        model = load_writer(variant, device, dtype, prompts[missing[0]])
+        precision = name_precision(model.dtype)
         asked = [prompts[index] for index in missing]
         written = generate(model, tokenizer, asked, variant.max_new_tokens, batch_size, variant.decoding)
         with open_log(log) as file:
             for place, output in follow(written, len(missing), variant.name):
                 index = missing[place]
-                outputs[index] = output
-                row = {"case": index, "model": variant.model, **asdict(output), "key": keys[index]}
+                outputs[index] = replace(output, precision=precision)
+                row = {"case": index, "model": variant.model, **asdict(outputs[index]), "key": keys[index]}
                 print(json.dumps(row), file=file, flush=True)
+    # What earlier versions have logged does not say it: there it was what suits the machine.
+    variant.precision = " and ".join(sorted({output.precision or name_precision(dtype) for output in outputs.values()}))
     return [outputs[index] for index in range(len(keys))]
+
+
+def load_writer(variant: Variant, device: str, dtype: torch.dtype, prompt: list[int]) -> PreTrainedModel:
+    """A model ready to write, in `dtype`; in fp32, which is said, where fp16 does not give a prompt the same loss."""
+    model = load_model(variant.model, dtype, variant.load_in_4bit).to(device).eval()
+    if dtype == torch.float16:
+        ids = torch.tensor([prompt])
+        if fault := find_fp16_fault(model, {"input_ids": ids, "labels": ids}, autocast=False):
+            print(f"{variant.name} cannot write in fp16: {fault}. It writes in fp32, which is slower.")
+    return model
+
+
+def name_precision(dtype: torch.dtype) -> str:
+    """The name of a number format: float16, bfloat16, float32."""
+    return str(dtype).removeprefix("torch.")
 
 
 @contextmanager

@@ -2,12 +2,14 @@
 
 import hashlib
 import os
+from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from warnings import catch_warnings
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, set_seed
+from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel, set_seed
 
 from metareview.cli import InputError
 from metareview.hub import find_revision, reading
@@ -31,11 +33,31 @@ def choose_device(use_cpu: bool = False) -> tuple[str, torch.dtype]:
     return "cpu", torch.bfloat16 if cpu.get("amx_bf16") or cpu.get("avx512_bf16") else torch.float32
 
 
-def load_model(name: str, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
-    """A causal language model from safetensors. Weights that are trained are fp32, whatever they are stored in."""
+def load_model(name: str, dtype: torch.dtype = torch.float32, load_in_4bit: bool = False) -> PreTrainedModel:
+    """A causal language model from safetensors. Weights that are trained are fp32, whatever they are stored in.
+
+    With `load_in_4bit` its linear layers but the last are kept in 4 bits (NF4, Dettmers et al. 2023) and compute in
+    `dtype`. Raises `InputError` where the model cannot be read or bitsandbytes is not installed.
+    """
+    own = {"trust_remote_code": False, "use_safetensors": True}  # neither code nor pickles of the model's
+    if load_in_4bit:
+        check_4bit()
+        kind = {"bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True, "bnb_4bit_compute_dtype": dtype}
+        own["quantization_config"] = BitsAndBytesConfig(load_in_4bit=True, **kind)
     with reading("model", name):
-        own = {"trust_remote_code": False, "use_safetensors": True}  # neither code nor pickles of the model's
-        return AutoModelForCausalLM.from_pretrained(name, dtype=dtype, **own)
+        model = AutoModelForCausalLM.from_pretrained(name, dtype=dtype, **own)
+    for layer in model.modules():
+        if hasattr(layer, "support_avx512bf16_for_cpu"):
+            # Else bitsandbytes packs a layer anew when it is first evaluated on a CPU: training cannot go on from
+            # there, and widths that are no multiple of 64 fail.
+            layer.support_avx512bf16_for_cpu = False
+    return model
+
+
+def check_4bit() -> None:
+    """Raise `InputError` where the package that 4-bit weights need is not installed."""
+    if find_spec("bitsandbytes") is None:
+        raise InputError("4-bit weights (LOAD_IN_4BIT) need a package: pip install bitsandbytes")
 
 
 def count_parameters(name: str) -> int:
@@ -72,26 +94,32 @@ def find_model_revision(name: str) -> str | None:
     return find_revision(name, CONFIGS)
 
 
-def prepare_model(
-    base: str, lora: LoraConfig | None, dtype: torch.dtype, checkpoint: Path | None = None, seed: int = 0
-) -> PreTrainedModel | PeftModel:
-    """The model to train or to save, from a checkpoint or from the base; with LoRA, the base with an adapter.
+@dataclass(frozen=True)
+class Adapter:
+    """An adapter to train (LoRA, Hu et al. 2021), and how the model beneath it, which is not trained, is kept."""
 
-    A checkpoint is loaded here because the Trainer's own loading loses GPT-NeoX's output layer. With LoRA (Hu et al.
-    2021) the base, which is not trained, has the number format `dtype`; all weights that are trained are fp32. A new
-    adapter's weights are drawn with `seed`. Raises `InputError` where the model cannot be read, or has no layers of the
-    names that `lora` wants.
+    lora: LoraConfig
+    dtype: torch.dtype  # of the model beneath; the adapter is in fp32
+    load_in_4bit: bool = False
+    seed: int = 0  # what a new adapter's weights are drawn with
+
+
+def prepare_model(base: str, adapter: Adapter | None, checkpoint: Path | None = None) -> PreTrainedModel | PeftModel:
+    """The model to train or to save, from a checkpoint or from the base; or the base with an adapter.
+
+    A checkpoint is loaded here because the Trainer's own loading loses GPT-NeoX's output layer. Raises `InputError`
+    where the model cannot be read, or has no layers of the names that the adapter wants.
     """
-    if lora is None:
+    if adapter is None:
         return load_model(str(checkpoint or base))
-    model = load_model(base, dtype)
+    model = load_model(base, adapter.dtype, adapter.load_in_4bit)
     with catch_warnings(action="ignore", category=FutureWarning):  # peft 0.21 asks for what transformers renamed
         if checkpoint:
             return PeftModel.from_pretrained(model, checkpoint, is_trainable=True)
-        set_seed(seed)
+        set_seed(adapter.seed)
         try:
-            return get_peft_model(model, lora)
+            return get_peft_model(model, adapter.lora)
         except ValueError as error:
-            targets = lora.target_modules
+            targets = adapter.lora.target_modules
             named = targets if isinstance(targets, str) else ",".join(sorted(targets))
             raise InputError(f"--lora_targets {named!r} does not suit {type(model).__name__}: {error}") from error

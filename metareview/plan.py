@@ -35,7 +35,7 @@ from metareview.trainer import SummaryTrainer
 PLACES = (0, 0, 0.5, 1, *(number * 0.618034 % 1 for number in range(1, 57)))
 ENOUGH_SECONDS = 30  # after so long no further step is begun, if the first three are done
 TRAINED_BYTES = 16  # of a parameter: fp32 with gradient and two moments
-FROZEN_BYTES = 2  # of a parameter: 16 bits
+FROZEN_BYTES = {False: 2, True: 0.5}  # of a parameter: 16 bits; 4 bits, if it is loaded so
 USABLE_MEMORY = 0.95  # the rest is needed by others
 
 
@@ -153,7 +153,7 @@ def measure_run(arguments: SummaryTrainingArguments, tokenizer: Tokenizer, examp
     """
     set_seed(arguments.seed)
     train, timer = examples["train"], StepTimer()
-    model = prepare_model(arguments.model_name_or_path, arguments.lora_config, arguments.autocast_dtype)
+    model = prepare_model(arguments.model_name_or_path, arguments.adapter)
     steps = LengthGroupedOrder(train["length"][:], arguments.step_size, arguments.order_seed).steps()
     work, all_steps = count_work(model, train, steps), arguments.count_steps(len(train))
     probes = choose_steps(work, steps)
@@ -222,11 +222,13 @@ def print_plan(arguments: SummaryTrainingArguments, tokenizer: Tokenizer, exampl
     parameters = count_parameters(arguments.model_name_or_path)
     table: list[list[Any]] = [["", "parameters trained", "an epoch", "the run", "memory", "disk"]]
     advice = []
-    for title, use_lora in (("whole model", False), ("LoRA", True)):
+    lora = "LoRA on 4 bits" if arguments.load_in_4bit else "LoRA"
+    for title, use_lora in (("whole model", False), (lora, True)):
         variant = copy.copy(arguments)
         variant.use_lora = use_lora
         chosen = use_lora == arguments.use_lora
-        least = parameters * (FROZEN_BYTES if use_lora else TRAINED_BYTES)  # without the activations
+        # Without the activations:
+        least = parameters * (FROZEN_BYTES[arguments.load_in_4bit] if use_lora else TRAINED_BYTES)
         run = measure_apart(variant, tokenizer, examples) if least < memory else None
         if chosen and (run is None or run.memory > USABLE_MEMORY * memory):
             advice.append(f"It does not fit: {advise_memory(arguments, least > memory)}.")

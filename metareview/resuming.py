@@ -28,7 +28,7 @@ MODELS_DIR = "models"  # where the runs get folders of their own
 UNDER_WAY = "under_way.json"  # in an output folder from the beginning of a run until its model is saved
 LENGTH = ("num_train_epochs", "max_steps")
 SETTINGS = ("learning_rate", *COURSE, *LENGTH, "seed", "validation_examples", "use_lora")
-LORA_SETTINGS = ("lora_r", "lora_alpha", "lora_targets")
+LORA_SETTINGS = ("lora_r", "lora_alpha", "lora_targets", "load_in_4bit")
 DATA_SETTINGS = ("texts", "tokenizer", "prompt_template", "max_length", "max_summary_tokens")
 CONSTANTS = {  # which one a user edits, where it is not the name of the setting in capitals
     "base_model": "MODEL",

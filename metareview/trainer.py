@@ -24,8 +24,11 @@ from metareview.batching import LengthGroupedOrder, use_summary_loss
 from metareview.checkpoints import checkpoint_folder, find_fault, list_checkpoints
 from metareview.cli import InputError, format_bytes
 from metareview.memory import OutOfMemory, advise_memory, is_out_of_memory
+from metareview.precision import find_fp16_fault
 from metareview.progress import Progress
 from metareview.tokenization import IGNORE_INDEX
+
+TRIED_EXAMPLES = 4  # by which fp16 is compared with fp32
 
 
 def mean_over_tokens(sums_and_counts: EvalPrediction) -> dict[str, float]:
@@ -44,6 +47,8 @@ class SummaryTrainer(Trainer):
         """Raises `InputError` for a reporting package or an FSDP that is not there, `OutOfMemory` for a large model."""
         use_summary_loss(model)
         try:
+            if args.fp16:
+                check_fp16(model, args, others["data_collator"](list(others["train_dataset"].take(TRIED_EXAMPLES))))
             super().__init__(model=model, args=args, compute_metrics=mean_over_tokens, **others)
         except (ImportError, RuntimeError, ValueError) as error:
             if is_out_of_memory(error):
@@ -174,6 +179,16 @@ def explain_unsaved(args: TrainingArguments, state: TrainerState, error: Excepti
     raise OSError(
         f"{checkpoint} was not saved: {reason} ({free} of disk free). When there is room, the same command {then}"
     ) from error
+
+
+def check_fp16(model: PreTrainedModel | PeftModel, args: TrainingArguments, batch: dict[str, Any]) -> None:
+    """Let a run compute in fp32, and say so, where fp16 does not compute the same loss of a batch."""
+    if not args.fsdp and os.environ.get("ACCELERATE_USE_FSDP") != "true":  # else it may be too large for one GPU
+        model.to(args.device)
+    if fault := find_fp16_fault(model, batch, autocast=True):
+        args.fp16, args.mixed_precision = False, "no"
+        if args.process_index == 0:
+            print(f"This model cannot be trained in fp16: {fault}. Training is in fp32, which is slower.")
 
 
 def check_fsdp(trainer: SummaryTrainer) -> None:

@@ -38,7 +38,9 @@ class Variant:
     settings: TokenizationArguments
     keep: str  # the characters that cleaning keeps
     max_new_tokens: int
+    load_in_4bit: bool = False  # as it was trained
     decoding: Decoding = field(default_factory=Decoding)
+    precision: str = ""  # what its texts are computed in, once they are there
 
     @property
     def group(self) -> str:
@@ -162,6 +164,7 @@ def describe_variant(
         settings=choose_settings(model, prompt, record),
         keep=record.get("keep", DEFAULT_KEEP),
         max_new_tokens=choose_max_new_tokens(max_new_tokens, record),
+        load_in_4bit=bool((record.get("settings") or {}).get("load_in_4bit")),
     )
 
 
@@ -202,9 +205,9 @@ def explain_bases(variants: list[Variant]) -> None:
     """Say so where models of one base read in other ways: it can read in one of them only."""
     for base in variants:
         models = [variant for variant in variants if variant.base == base.name]
-        ways = [(model.settings.prompt_template, model.keep, model.max_new_tokens) for model in models]
+        ways = [(one.settings.prompt_template, one.keep, one.max_new_tokens, one.load_in_4bit) for one in models]
         if others := [model.name for model, way in zip(models, ways, strict=True) if way != ways[0]]:
-            like = f"{base.name} has the prompt, the cleaning and the length of {models[0].name}"
+            like = f"{base.name} has the prompt, the cleaning, the length and the precision of {models[0].name}"
             print(f"{like}; those of {', '.join(others)} are others.")
 
 

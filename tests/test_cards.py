@@ -27,7 +27,7 @@ def make_card(base: Path, tokenizer: PreTrainedTokenizerFast, results: dict[str,
     arguments = make_arguments(base.parent, model_name_or_path=str(base), prompt="plain", bf16=False)
     settings = {name: getattr(arguments, name) for name in SETTINGS} | {"examples_per_step": 4}
     record = {"dataset_name": "zqz979/meta-review", "keep": "a-z", "max_length": 256, "max_summary_tokens": 100}
-    record |= {"results": results, "settings": settings}
+    record |= {"results": results, "settings": settings, "precision": "fp32"}
     return ModelCard(str(model_card(arguments, record, tokenizer, "me/tuned")))
 
 
@@ -42,7 +42,7 @@ def test_it_says_what_it_is_made_from_and_how_good_it_is(licensed: Path) -> None
     assert card.text.startswith("# tuned") and 'model="me/tuned"' in card.text
     assert "Fine-tuned from `base`." in card.text and str(licensed) not in card.text
     assert "reviews = 'first review\\n\\nsecond review'" in card.text
-    assert "cut them to 156 tokens" in card.text and "autocast off" in card.text
+    assert "cut them to 156 tokens" in card.text and "weights in fp32, matrix products in fp32" in card.text
 
 
 def test_the_prompt_stands_in_the_message_where_the_template_is_the_models_own(licensed: Path) -> None:

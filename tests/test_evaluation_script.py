@@ -192,7 +192,7 @@ def test_the_loop_of_a_user(fine_tuned: Path, model: Path, base: Path, tmp_path:
     assert "m_lr1e-4: 12 of 12 texts are in" in said and "m_lr1e-3: 12 of 12" not in said
     assert (
         "m_lr1e-3 (2 seeds)" in said
-        and "the prompt, the cleaning and the length of m_lr1e-3; those of m_lr1e-4" in said
+        and "the prompt, the cleaning, the length and the precision of m_lr1e-3; those of m_lr1e-4" in said
     )
     results = tmp_path / "eval_examples_results.xlsx"
     texts = cells(results)

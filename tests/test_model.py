@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,26 +24,44 @@ def test_logits_after_loading_are_those_before_saving(architecture: str, tmp_pat
 
 
 def test_what_is_not_trained_need_not_be_fp32(base: Path, tmp_path: Path) -> None:
-    lora = make_arguments(tmp_path, use_lora=True).lora_config
-    model = prepare_model(str(base), lora, torch.bfloat16)
+    adapter = replace(make_arguments(tmp_path, use_lora=True).adapter, dtype=torch.bfloat16)
+    model = prepare_model(str(base), adapter)
     trained = {parameter.dtype for parameter in model.parameters() if parameter.requires_grad}
     frozen = {parameter.dtype for parameter in model.parameters() if not parameter.requires_grad}
     assert (trained, frozen) == ({torch.float32}, {torch.bfloat16})
 
 
 def test_a_new_adapter_is_drawn_with_the_seed(base: Path, tmp_path: Path) -> None:
-    lora, drawn = make_arguments(tmp_path, use_lora=True).lora_config, []
+    adapter, drawn = make_arguments(tmp_path, use_lora=True).adapter, []
     for seed in (1, 1, 2):
         torch.rand(3)  # whatever else was drawn before
-        weights = prepare_model(str(base), lora, torch.float32, seed=seed).state_dict()
+        weights = prepare_model(str(base), replace(adapter, seed=seed)).state_dict()
         drawn.append(torch.cat([weight.flatten() for name, weight in weights.items() if "lora_A" in name]))
     assert torch.equal(drawn[0], drawn[1]) and not torch.equal(drawn[0], drawn[2])
 
 
 def test_layers_that_are_not_there_are_named(base: Path, tmp_path: Path) -> None:
-    lora = make_arguments(tmp_path, use_lora=True, lora_targets="foo,bar").lora_config
+    adapter = make_arguments(tmp_path, use_lora=True, lora_targets="foo,bar").adapter
     with pytest.raises(InputError, match="--lora_targets 'bar,foo' does not suit GPTNeoXForCausalLM"):
-        prepare_model(str(base), lora, torch.float32)
+        prepare_model(str(base), adapter)
+
+
+def test_a_model_in_4_bits_takes_less_memory_and_computes_about_the_same(tmp_path: Path) -> None:
+    make_model("llama").save_pretrained(tmp_path)
+    whole, small = load_model(str(tmp_path)).eval(), load_model(str(tmp_path), load_in_4bit=True).eval()
+    layers = [layer for layer in whole.modules() if isinstance(layer, torch.nn.Linear)][:-1]  # the last stays whole
+    saved = sum(layer.weight.nbytes for layer in layers)
+    assert small.get_memory_footprint() < whole.get_memory_footprint() - 0.8 * saved
+    ids = torch.arange(1, 50)[None]
+    with torch.no_grad():
+        expected, logits = whole(ids).logits, small(ids).logits
+    assert 0 < (logits - expected).norm() < 0.3 * expected.norm()
+
+
+def test_4_bits_without_the_package_are_refused_in_a_line(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("metareview.model.find_spec", lambda _: None)
+    with pytest.raises(InputError, match="need a package: pip install bitsandbytes"):
+        load_model(str(base), load_in_4bit=True)
 
 
 def test_parameters_are_counted_without_loading_them(base: Path) -> None:

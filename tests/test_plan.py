@@ -66,6 +66,13 @@ def test_it_compares_the_whole_model_and_an_adapter(planned: str) -> None:
     assert "of memory" in planned.splitlines()[5] and "does not fit" not in planned
 
 
+def test_an_adapter_on_4_bits_is_planned_too(processed: Path, base: Path) -> None:
+    result = run_script(TUNE, "--model_name_or_path", base, *FINE_TUNING, "--load_in_4bit", "--plan", cwd=processed)
+    assert result.returncode == 0, result.stderr
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in result.stdout.splitlines()[3:5]]
+    assert [row[0] for row in rows] == ["whole model", "LoRA on 4 bits"] and all(all(row) for row in rows)
+
+
 @pytest.mark.parametrize(
     ("flags", "expected"),
     [

@@ -546,20 +546,54 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_step_and_examples(
     assert "--learning_rate" in message and "\n" not in message
 
 
+def test_a_model_that_overflows_in_fp16_is_trained_and_writes_in_fp32(
+    processed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both say so, and the card and the log of runs tell what was really computed."""
+    model = make_model("gpt_neox")
+    for name, weight in model.state_dict().items():
+        if "layers.0.mlp" in name:
+            weight *= 3e4
+    model.half().save_pretrained(tmp_path / "base")
+    make_tokenizer().save_pretrained(tmp_path / "base")
+    flags = ["--dataset_name", processed / "processed_meta_review", *FINE_TUNING, "--fp16", "--max_steps", 2]
+    result = run_script(TUNE, "--model_name_or_path", "base", *flags, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "This model cannot be trained in fp16: the loss of a batch is nan in fp16" in result.stdout
+    assert "weights in fp32, matrix products in fp32" in (tmp_path / "pythia_finetuned" / "README.md").read_text()
+
+    monkeypatch.setattr("metareview.generation.choose_device", lambda: ("cpu", torch.float16))
+    flags = ["--models", "pythia_finetuned", "--dataset_name", processed / "processed_meta_review"]
+    flags += ["--num_examples", 2, "--max_new_tokens", 8]
+    for is_said in (True, False):  # the second time, all texts are there
+        result = run_script(EVALUATE, *flags, cwd=tmp_path)
+        assert result.returncode == 0, result.stderr
+        assert ("base cannot write in fp16: the loss of a batch is nan" in result.stdout) == is_said
+        header, *rows = load_workbook(tmp_path / "eval_test.xlsx")["runs"].iter_rows(values_only=True)
+        decodings = {row[0]: row[header.index("decoding")] for row in rows}
+        assert len(rows) == 4 and "float32" in decodings["base"] and "float32" in decodings["pythia_finetuned"]
+
+
 # LoRA
 
 
-@pytest.fixture(scope="module", params=["gpt_neox", "llama"])
+@pytest.fixture(scope="module", params=["gpt_neox", "llama", "4bit"])
 def adapted(request: pytest.FixtureRequest, processed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which an adapter was trained, for the base in `base/`."""
+    """A folder in which an adapter was trained, for the base in `base/`, which may be kept in 4 bits."""
     folder = tmp_path_factory.mktemp(request.param)
-    make_model(request.param).half().save_pretrained(folder / "base")
+    make_model("llama" if request.param == "4bit" else request.param).half().save_pretrained(folder / "base")
     make_tokenizer().save_pretrained(folder / "base")
     for name in ("processed_meta_review", "tokenized_meta_review"):
         shutil.copytree(processed / name, folder / name)
-    result = run_script(TUNE, "--model_name_or_path", "base", *LORA, cwd=folder)
+    result = run_script(TUNE, *flags_of_adapted(folder), cwd=folder)
     assert result.returncode == 0, result.stderr
     return folder
+
+
+def flags_of_adapted(folder: Path) -> list[object]:
+    """The flags of the run in that folder; with 4 bits, the adapter need not be asked for."""
+    flags = ["--load_in_4bit" if flag == "--use_lora" and folder.name.startswith("4bit") else flag for flag in LORA]
+    return ["--model_name_or_path", "base", *flags]
 
 
 def test_only_the_adapter_is_trained_and_saved(adapted: Path) -> None:
@@ -579,7 +613,7 @@ def test_it_goes_on_and_ends_with_the_same_adapter(adapted: Path, tmp_path: Path
     for name in ("base", "processed_meta_review", "tokenized_meta_review"):
         shutil.copytree(adapted / name, tmp_path / name)
     shutil.copytree(adapted / "pythia_finetuned/checkpoint-10", tmp_path / "pythia_finetuned/checkpoint-10")
-    result = run_script(TUNE, "--model_name_or_path", "base", *LORA, cwd=tmp_path)
+    result = run_script(TUNE, *flags_of_adapted(adapted), cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert "Going on from step 10 of 12" in result.stdout
     name = f"pythia_finetuned/checkpoint-12/{ADAPTER}"
@@ -623,7 +657,7 @@ def test_gradient_checkpointing_trains_the_same(adapted: Path, tmp_path: Path) -
         shutil.copytree(adapted / name, tmp_path / name)
     for flag, folder in (("False", "with"), ("True", "without")):
         flags = ["--gradient_checkpointing", flag, "--output_dir", folder, "--bf16", "False", "--max_steps", 3]
-        result = run_script(TUNE, "--model_name_or_path", "base", *LORA, *flags, cwd=tmp_path)
+        result = run_script(TUNE, *flags_of_adapted(adapted), *flags, cwd=tmp_path)
         assert result.returncode == 0, result.stderr
     first, second = (load_file(tmp_path / name / ADAPTER) for name in ("with", "without"))
     assert all(torch.allclose(first[name], second[name], atol=1e-6) for name in first)

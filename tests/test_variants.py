@@ -108,7 +108,10 @@ def test_each_reads_and_writes_as_in_its_training(capsys: pytest.CaptureFixture)
     assert (base.keep, base.max_new_tokens, base.settings.max_length) == ("a-z", 50, 300) and base.record == {}
     assert (second.keep, second.max_new_tokens) == ("a-zA-Z0-9", 256)
     assert (first.group, second.group) == ("g", "b")
-    assert "one has the prompt, the cleaning and the length of a; those of b are others." in capsys.readouterr().out
+    assert (
+        "one has the prompt, the cleaning, the length and the precision of a; those of b are others."
+        in capsys.readouterr().out
+    )
     assert all(one.settings.prompt == "plain" for one in find_variants(["a", "b"], None, "plain", None))
 
 
