@@ -1,6 +1,8 @@
 # make demo: the three scripts on assets/demo/, no Hub needed.   make test: the tests.   make lint: style.
 # make test-slow: several processes, and a run killed 24 times; takes some minutes.
 PYTHON ?= python3
+# Of the demo and the tests; users keep the torch that their machine has.
+TORCH = torch==2.13.0
 BIN = .venv/bin
 DEMO = demo_output
 DEMO_DATA = --processed_dir $(DEMO)/processed_meta_review --tokenized_dir $(DEMO)/tokenized_meta_review
@@ -28,13 +30,13 @@ lint: .venv/installed-tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-.venv/installed: requirements.txt constraints.txt
+.venv/installed: requirements.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --requirement requirements.txt --constraint constraints.txt
+	$(BIN)/python -m pip install --quiet --requirement requirements.txt $(TORCH)
 	touch $@
 
 .venv/installed-tests: .venv/installed tests/requirements.txt
-	$(BIN)/python -m pip install --quiet --requirement tests/requirements.txt --constraint constraints.txt
+	$(BIN)/python -m pip install --quiet --requirement tests/requirements.txt $(TORCH)
 	touch $@
 
 clean:
