@@ -9,9 +9,8 @@
     python evaluation.py --forum "https://openreview.net/forum?id=ID"   # that of a paper on OpenReview
 
 A test case is a row with a `review` (several reviews of one paper with a line --- or <REVBREAK> between them) and, if
-there is one, a `reference`. Results go to a copy, eval_examples_results.xlsx, to the right of your own columns: rate
-the texts there. A text is written once: it also goes into a .jsonl file beside the workbook, and later runs take it
-from there.
+there is one, a `reference`. Results go to eval_examples_results.xlsx, to the right of your own columns: rate the texts
+there. A text is written once: later runs take it from the .jsonl file beside that workbook.
 """
 
 from dataclasses import dataclass
@@ -69,12 +68,13 @@ OUTPUT = None  # workbook for the results; None: eval_examples_results.xlsx, or 
 NUM_EXAMPLES = None  # take so many random rows of the processed data set instead of the workbook's test cases
 SPLIT = "test"  # the split that they are taken from
 PROCESSED_DIR = "processed_meta_review"  # the data set that they are taken from: a folder or a Hub id
-SAMPLE_SEED = 42  # which rows are taken
+SAMPLE_SEED = 42  # which rows are taken and, with TEMPERATURE, which tokens
 
 # The texts
 MAX_NEW_TOKENS = None  # longest meta-review in tokens; None: what each model was saved with
 NO_REPEAT_NGRAM = 4  # tokens in a row that are not written twice in a text; 0: anything may be written twice
 REPETITION_PENALTY = 1.0  # above 1, tokens that a text already has become less likely
+TEMPERATURE = 0.0  # above 0, each token is drawn at random, the higher the freer; 0: always the likeliest one
 NUM_BEAMS = 1  # continuations that are followed at the same time, in as many times the memory; 1: greedy decoding
 BATCH_SIZE = 8  # meta-reviews written at the same time; changes memory and speed, not the texts in fp32
 
@@ -95,6 +95,7 @@ class EvaluationArguments(HubArguments):
     max_new_tokens: int | None = flag(MAX_NEW_TOKENS)
     no_repeat_ngram: int | None = flag(NO_REPEAT_NGRAM)
     repetition_penalty: float = flag(REPETITION_PENALTY)
+    temperature: float = flag(TEMPERATURE)
     num_beams: int = flag(NUM_BEAMS)
     batch_size: int = flag(BATCH_SIZE)
     prompt: str | None = flag(None, help="one in metareview/prompts.py; default: as in training", topic="The texts")
@@ -109,10 +110,10 @@ class EvaluationArguments(HubArguments):
         for name in ("max_new_tokens", "batch_size", "num_examples"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise ValueError(f"--{name} must be at least 1, got {value}")
-        self.decoding = Decoding(self.no_repeat_ngram or 0, self.repetition_penalty, self.num_beams)
+        drawing = self.temperature, self.seed
+        self.decoding = Decoding(self.no_repeat_ngram or 0, self.repetition_penalty, self.num_beams, *drawing)
         check_encoding(self.encoding)
-        if self.prompt is not None:
-            find_template(self.prompt)
+        find_template("plain" if self.prompt is None else self.prompt)
         if self.forum is not None:
             self.forum = read_id(self.forum)
         papers = [name for name in ("reviews", "forum") if getattr(self, name)]

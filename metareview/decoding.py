@@ -1,6 +1,10 @@
 """Decoding: how the next token is chosen, and what may not be said twice."""
 
-from dataclasses import dataclass
+import hashlib
+import json
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from transformers import LogitsProcessor, LogitsProcessorList, RepetitionPenaltyLogitsProcessor
@@ -17,24 +21,40 @@ class Decoding:
     no_repeat_ngram: int = 0  # tokens; 0: anything may be said twice
     repetition_penalty: float = 1.0  # Keskar et al. 2019
     num_beams: int = 1
+    temperature: float = 0.0  # what the scores are divided by before a token is drawn; 0: none is drawn
+    seed: int = 42  # of the drawing
 
     def __post_init__(self) -> None:
-        for name, least in (("no_repeat_ngram", 0), ("repetition_penalty", 1), ("num_beams", 1)):
-            if getattr(self, name) < least:
-                raise ValueError(f"--{name} must be at least {least}, got {getattr(self, name)}")
+        for name, least in (("no_repeat_ngram", 0), ("repetition_penalty", 1), ("num_beams", 1), ("temperature", 0)):
+            if not least <= getattr(self, name) < math.inf:
+                raise ValueError(f"--{name} must be at least {least} and finite, got {getattr(self, name)}")
+        if self.temperature and self.num_beams > 1:
+            raise ValueError(
+                "--temperature draws tokens and --num_beams looks for the likeliest text: give one of them"
+            )
 
-    def make_processors(self, prompt_length: int) -> LogitsProcessorList:
-        """What changes the scores of the next token, for prompts that are padded to this length on the left."""
+    def identify(self) -> dict[str, Any]:
+        """What tells it from others; the seed only where something is drawn."""
+        drawing = {} if self.temperature else {"temperature", "seed"}
+        return {name: value for name, value in asdict(self).items() if name not in drawing}
+
+    def make_processors(self, prompts: list[list[int]]) -> LogitsProcessorList:
+        """What changes the scores of the next token of each prompt; they are padded to the longest on the left."""
+        prompt_length = max(map(len, prompts))
         processors = LogitsProcessorList()
         if self.repetition_penalty != 1:
             processors.append(RepetitionPenaltyLogitsProcessor(self.repetition_penalty, prompt_length))
         if self.no_repeat_ngram:
             processors.append(NoRepeatedNgram(self.no_repeat_ngram, prompt_length))
+        if self.temperature:
+            processors.append(Drawing(self.temperature, self.seed, prompts))
         return processors
 
     def describe(self) -> list[str]:
         """In words, for the log of runs."""
         words = ["greedy" if self.num_beams == 1 else f"{self.num_beams} beams"]
+        if self.temperature:
+            words = [f"drawn at temperature {self.temperature:g} with seed {self.seed}"]
         if self.no_repeat_ngram:
             words.append(f"no {self.no_repeat_ngram}-gram twice")
         if self.repetition_penalty != 1:
@@ -62,3 +82,21 @@ class NoRepeatedNgram(LogitsProcessor):
         scores = scores.clone()
         scores[rows, ngrams[rows, places, -1]] = -torch.inf
         return scores
+
+
+class Drawing(LogitsProcessor):
+    """Lets greedy decoding draw from the softmax of the scores: it adds noise of a Gumbel distribution to them.
+
+    The largest of such sums is a token with the probability of the softmax (Maddison et al. 2014). Each prompt has its
+    own noise, from the seed and its tokens, so that its text does not depend on the others in its batch.
+    """
+
+    def __init__(self, temperature: float, seed: int, prompts: list[list[int]]) -> None:
+        self.temperature = temperature
+        hashes = [hashlib.sha256(json.dumps([seed, prompt]).encode()).digest() for prompt in prompts]
+        self.generators = [torch.Generator().manual_seed(int.from_bytes(digest[:8], "big")) for digest in hashes]
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """`scores`: (batch, vocabulary)."""
+        exponential = [torch.empty(scores.shape[1]).exponential_(generator=one) for one in self.generators]
+        return scores / self.temperature - torch.stack(exponential).log().to(scores.device)

@@ -48,7 +48,7 @@ def generate(
     batch_size: int,
     decoding: Decoding = Decoding(),
 ) -> Iterator[tuple[int, Output]]:
-    """Continue the prompts (token ids), greedily or with beams; yields each prompt's index and output when written.
+    """Continue the prompts (token ids) as `decoding` says; yields each prompt's index and output when written.
 
     Prompts of about the same length share a batch, padded on the left, the longest first: if memory is too small it
     shows at once. In fp32 the texts are those of one prompt at a time.
@@ -68,7 +68,7 @@ def generate(
             whole = model.generate(
                 input_ids.to(model.device),
                 attention_mask=mask.to(model.device),
-                logits_processor=decoding.make_processors(length),
+                logits_processor=decoding.make_processors([prompts[index] for index in batch]),
             )
         for index, tokens in zip(batch, whole[:, length:].tolist(), strict=True):
             stop = tokens.index(end) if end in tokens else None
@@ -106,7 +106,7 @@ def write_summaries(variant: Variant, reviews: list[str], batch_size: int, log: 
     if cut_cases := sum(map(bool, cut)):
         print(f"{variant.name}: the reviews of {cut_cases} of {len(reviews)} cases are cut to fit {limit:,} tokens.")
     device, dtype = choose_device()
-    how = [identify(variant.model), variant.max_new_tokens, str(dtype), asdict(variant.decoding)]
+    how = [identify(variant.model), variant.max_new_tokens, str(dtype), variant.decoding.identify()]
     how += ["4 bits"] if variant.load_in_4bit else []
     keys = [hashlib.sha256(json.dumps([how, prompt]).encode()).hexdigest() for prompt in prompts]
     there = read_outputs(log) if log else {}

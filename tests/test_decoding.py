@@ -1,13 +1,15 @@
 """Decoding: what may not be said twice, on random scores, on whole models, and in words."""
 
+import math
+
 import pytest
 import torch
 from conftest import make_model
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import NoRepeatNGramLogitsProcessor
 
-from metareview.decoding import Decoding, NoRepeatedNgram
+from metareview.decoding import Decoding, Drawing, NoRepeatedNgram
 from metareview.generation import generate
 
 token_ids = st.lists(st.integers(0, 4), max_size=12)
@@ -90,12 +92,55 @@ def test_what_the_prompt_says_may_be_said_once() -> None:
 
 def test_the_penalty_does_not_look_at_the_prompt() -> None:
     scores, ids = torch.ones(1, 5), torch.tensor([[1, 2, 3, 2]])
-    assert Decoding(repetition_penalty=2.0).make_processors(3)(ids, scores).tolist() == [[1, 1, 0.5, 1, 1]]
+    assert Decoding(repetition_penalty=2.0).make_processors([[1, 2, 3]])(ids, scores).tolist() == [[1, 1, 0.5, 1, 1]]
 
 
 def test_decoding_in_words_and_wrong() -> None:
-    assert Decoding().describe() == ["greedy"] and not Decoding().make_processors(3)
+    assert Decoding().describe() == ["greedy"] and not Decoding().make_processors([[1, 2, 3]])
     assert Decoding(4, 1.2, 3).describe() == ["3 beams", "no 4-gram twice", "penalty 1.2"]
-    for wrong in ({"no_repeat_ngram": -1}, {"repetition_penalty": 0.9}, {"num_beams": 0}):
+    assert Decoding(4, temperature=0.7, seed=1).describe() == [
+        "drawn at temperature 0.7 with seed 1",
+        "no 4-gram twice",
+    ]
+    for wrong in ({"no_repeat_ngram": -1}, {"repetition_penalty": 0.9}, {"num_beams": 0}, {"temperature": math.nan}):
         with pytest.raises(ValueError, match=f"--{next(iter(wrong))} must be at least"):
             Decoding(**wrong)
+    with pytest.raises(ValueError, match="give one of them"):
+        Decoding(num_beams=2, temperature=1.0)
+
+
+def test_the_seed_tells_texts_apart_only_where_something_is_drawn() -> None:
+    assert Decoding(4, seed=1).identify() == Decoding(4, seed=2).identify()
+    assert Decoding(4, temperature=1.0, seed=1).identify() != Decoding(4, temperature=1.0, seed=2).identify()
+
+
+@given(
+    scores=st.lists(st.floats(-3, 3), min_size=2, max_size=6),
+    temperature=st.floats(0.3, 3),
+    seed=st.integers(0, 2**31),
+)
+@settings(max_examples=20)
+def test_tokens_are_drawn_with_the_probabilities_of_the_softmax(
+    scores: list[float], temperature: float, seed: int
+) -> None:
+    number = 4000
+    given_scores, draw = torch.tensor([scores]), Drawing(temperature, seed, [[1, 2]])
+    drawn = torch.tensor([draw(torch.tensor([[1, 2]]), given_scores).argmax().item() for _ in range(number)])
+    expected = (given_scores[0] / temperature).softmax(0)
+    # Hoeffding: a share is further away than that in one of 10^9 cases.
+    assert (drawn.bincount(minlength=len(scores)) / number - expected).abs().max() < math.sqrt(
+        math.log(2e9) / 2 / number
+    )
+
+
+def test_what_is_drawn_follows_from_the_seed_and_the_prompt_alone() -> None:
+    model = make_model("gpt_neox").eval()
+    prompts = [[1, 2, 3], [4, 5, 6, 7, 8], [9]]
+    texts = {}
+    for seed in (1, 2):
+        decoding = Decoding(no_repeat_ngram=2, temperature=1.0, seed=seed)
+        texts[seed] = dict(generate(model, Ids(), prompts, 20, 3, decoding))
+        assert all(not find_repeated(output.text.split(), 2) for output in texts[seed].values())
+        for index, prompt in enumerate(prompts):
+            assert dict(generate(model, Ids(), [prompt], 20, 1, decoding))[0] == texts[seed][index]
+    assert all(texts[1][index] != texts[2][index] for index in range(3))
