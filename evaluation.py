@@ -125,7 +125,7 @@ class EvaluationArguments(HubArguments):
 
 
 def main() -> None:
-    arguments: EvaluationArguments = parse_flags(EvaluationArguments, __file__, __doc__)
+    arguments: EvaluationArguments = parse_flags(EvaluationArguments, __file__)
     split = arguments.split if arguments.num_examples else None
     target = name_target(arguments.test_cases, arguments.output, split)
     if arguments.unblind:

@@ -24,7 +24,6 @@ from shlex import quote
 
 from metareview.arguments import SummaryTrainingArguments
 from metareview.batching import SummaryCollator, draw_validation
-from metareview.cards import model_card
 from metareview.checkpoints import (
     CheckpointKeeper,
     CheckpointPusher,
@@ -37,6 +36,7 @@ from metareview.examples import follow_data, load_examples, shared_folder
 from metareview.files import hold, remove
 from metareview.hub import open_repository
 from metareview.model import TRAINING_RECORD, prepare_model
+from metareview.model_card import model_card
 from metareview.plan import print_plan
 from metareview.report import describe_results, describe_training, push_model, save_result
 from metareview.resuming import (
@@ -108,7 +108,7 @@ class FineTuningArguments(SummaryTrainingArguments):
 
 @process_group()
 def main() -> None:
-    arguments: FineTuningArguments = parse_flags(FineTuningArguments, __file__, __doc__)
+    arguments: FineTuningArguments = parse_flags(FineTuningArguments, __file__)
     if arguments.asked_output_dir:
         check_output_folder(Path(arguments.asked_output_dir))
 

@@ -15,11 +15,11 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from metareview.cards import push_splits
 from metareview.cleaning import clean_splits, clean_text, drop_rows
 from metareview.cli import InputError, flag, format_table, parse_flags, run
 from metareview.columns import choose_columns, read_papers
 from metareview.data import check_output_folders, complete_splits, read_record, save_splits
+from metareview.dataset_card import push_splits
 from metareview.files import hold
 from metareview.hub import HubArguments, check_token, open_repository, public_name
 from metareview.papers import read_id
@@ -96,7 +96,7 @@ class ProcessingArguments(TokenizationArguments, HubArguments):
 
 
 def main() -> None:
-    arguments: ProcessingArguments = parse_flags(ProcessingArguments, __file__, __doc__)
+    arguments: ProcessingArguments = parse_flags(ProcessingArguments, __file__)
     check_output_folders(arguments.output_dir, arguments.tokenized_dir)
     _locks = [hold(folder) for folder in (arguments.output_dir, arguments.tokenized_dir)]  # until this process ends
 

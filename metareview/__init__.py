@@ -5,6 +5,8 @@ import signal
 import sys
 from pathlib import Path
 
+from metareview.help import format_help
+
 # Loading PyTorch takes seconds, and an interruption inside it would end in a traceback of its internals. So until
 # `cli.run` takes over, Ctrl-C just ends a script of ours (status 130 in a shell); whoever else imports is left alone.
 _script = Path(sys.argv[0]).absolute()
@@ -17,5 +19,10 @@ if _is_ours and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
 if _is_ours:
     for _package in ("torchvision", "torchaudio"):
         sys.modules.setdefault(_package, None)
+
+# PyTorch and transformers take seconds to load, and help does not need them.
+if _is_ours and {"-h", "--help"} & set(sys.argv[1:]):
+    print(format_help(_script))
+    sys.exit()
 
 logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # where it is installed, it warns whoever never asked for it

@@ -8,17 +8,17 @@ import time
 from argparse import SUPPRESS, Action, ArgumentError
 from collections.abc import Callable
 from contextlib import redirect_stdout
-from dataclasses import MISSING, Field, dataclass, field, fields
+from dataclasses import Field, field, fields
 from difflib import get_close_matches
 from io import StringIO
 from pathlib import Path
-from textwrap import shorten
 from typing import Any
 
 from transformers import HfArgumentParser
 from transformers.utils import logging as transformers_logging
 
-OTHER_TOPIC = "Other"
+from metareview.help import format_help
+
 SILENCE = 60  # seconds that a process waits for the first one of its machine to report a failure of both
 
 
@@ -26,81 +26,20 @@ class InputError(Exception):
     """A wrong argument or input: shown as it is, without a traceback, with exit status 2."""
 
 
-@dataclass
-class Constant:
-    """A constant at the top of a script: the topic it stands under and the comment beside it."""
-
-    topic: str
-    comment: str
-
-
-class Help(str):
-    """The help of a flag, with the topic that it stands under; a text, because HfArgumentParser takes nothing else."""
-
-    topic = ""
-
-
 def flag(default: Any, *aliases: str, help: str = "", topic: str = "", **more: Any) -> Any:
     """A field of a dataclass that is a flag; `more` goes to `add_argument`.
 
     A flag is described once. Where a constant of the script has the name of the flag or of one of its aliases, the
     comment beside the constant is its help; all others are described here. A flag without a constant and without a
-    topic is only shown by --help_all.
+    topic is only shown by --help_all. `metareview/help.py` reads these calls in the source.
     """
-    text = Help(help)
-    text.topic = topic
     names = [f"--{alias}" for alias in aliases]
-    return field(default=default, metadata={"help": text, "aliases": names, **more})
-
-
-def read_constants(script: str | Path) -> dict[str, Constant]:
-    """The constants at the top of a script, by name. A line of comment begins a topic; the first class ends them."""
-    constants: dict[str, Constant] = {}
-    topic = OTHER_TOPIC
-    for line in Path(script).read_text(encoding="utf-8").splitlines():
-        if re.match(r"@|class |def ", line):
-            break
-        if title := re.match(r"# (.+)", line):
-            topic = title[1]
-        elif constant := re.match(r"([A-Z][A-Z_]+) = .*  # (.+)", line):
-            constants[constant[1]] = Constant(topic, constant[2])
-    return constants
+    return field(default=default, metadata={"help": help, "aliases": names, **more})
 
 
 def flag_names(option: Field) -> list[str]:
     """The name of a flag and its aliases."""
     return [f"--{option.name}", *option.metadata.get("aliases", [])]
-
-
-def describe_flags(options: tuple[Field, ...], constants: dict[str, Constant]) -> dict[str, list[tuple[str, str]]]:
-    """Names and texts of the project's own flags by topic: those of constants in their order, then the others."""
-    by_name = {name: option for option in options for name in flag_names(option)}
-    described: list[tuple[str, str, str, Field]] = []
-    for name, constant in constants.items():
-        flag_name = f"--{name.lower()}"
-        if flag_name in by_name:
-            described.append((constant.topic, flag_name, constant.comment, by_name.pop(flag_name)))
-    shown = [option for *_, option in described]
-    for option in options:
-        topic = getattr(option.metadata.get("help"), "topic", "")
-        if topic and option not in shown:
-            described.append((topic, f"--{option.name}", option.metadata["help"], option))
-    topics: dict[str, list[tuple[str, str]]] = {}
-    for topic, name, text, option in described:
-        default = "" if option.default in (MISSING, None, False) else f" [{shorten(str(option.default), 40)}]"
-        topics.setdefault(topic, []).append((name, text + default))
-    return topics
-
-
-def format_help(dataclass_type: type, script: str | Path, description: str) -> str:
-    """The commands of a script and the project's own flags, a line each."""
-    topics = describe_flags(fields(dataclass_type), read_constants(script))
-    width = max(len(name) for lines in topics.values() for name, _ in lines)
-    parts = [description.strip()]
-    for topic, lines in topics.items():
-        parts.append("\n".join([f"{topic}:", *(f"  {name:{width}}  {text}" for name, text in lines)]))
-    parts.append(f"Other names of these flags, and the Trainer's: python {Path(script).name} --help_all")
-    return "\n\n".join(parts)
 
 
 class Parser(HfArgumentParser):
@@ -112,14 +51,14 @@ class Parser(HfArgumentParser):
         return super().add_argument(*names, **settings)
 
 
-def parse_flags(dataclass_type: type, script: str | Path, description: str) -> Any:
+def parse_flags(dataclass_type: type, script: str | Path) -> Any:
     """An instance of the dataclass from the command line; --help and --help_all print and exit.
 
     Raises `InputError` for a wrong flag or value.
     """
     parser = Parser(dataclass_type, add_help=False, allow_abbrev=False, exit_on_error=False)
     if {"-h", "--help", "--help_all"} & set(sys.argv[1:]):
-        print(format_help(dataclass_type, script, description))
+        print(format_help(script))
         if "--help_all" in sys.argv:
             print(f"\n{parser.format_help()}")
         sys.exit()

@@ -5,14 +5,17 @@ import os
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 from warnings import catch_warnings
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
-from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel, set_seed
+from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
 
 from metareview.cli import InputError
 from metareview.hub import find_revision, reading
+
+if TYPE_CHECKING:  # it is loaded where an adapter is: that takes a second or more
+    from peft import LoraConfig, PeftModel
 
 CONFIGS = ("config.json", "adapter_config.json")  # a finished model has one of them, put in its place last of all
 TRAINING_RECORD = "training_record.json"  # beside a finished model: its base, its data, its settings, its results
@@ -98,13 +101,13 @@ def find_model_revision(name: str) -> str | None:
 class Adapter:
     """An adapter to train (LoRA, Hu et al. 2021), and how the model beneath it, which is not trained, is kept."""
 
-    lora: LoraConfig
+    lora: "LoraConfig"
     dtype: torch.dtype  # of the model beneath; the adapter is in fp32
     load_in_4bit: bool = False
     seed: int = 0  # what a new adapter's weights are drawn with
 
 
-def prepare_model(base: str, adapter: Adapter | None, checkpoint: Path | None = None) -> PreTrainedModel | PeftModel:
+def prepare_model(base: str, adapter: Adapter | None, checkpoint: Path | None = None) -> "PreTrainedModel | PeftModel":
     """The model to train or to save, from a checkpoint or from the base; or the base with an adapter.
 
     A checkpoint is loaded here because the Trainer's own loading loses GPT-NeoX's output layer. Raises `InputError`
@@ -112,11 +115,13 @@ def prepare_model(base: str, adapter: Adapter | None, checkpoint: Path | None = 
     """
     if adapter is None:
         return load_model(str(checkpoint or base))
+    from peft import PeftModel, get_peft_model
+
     model = load_model(base, adapter.dtype, adapter.load_in_4bit)
     with catch_warnings(action="ignore", category=FutureWarning):  # peft 0.21 asks for what transformers renamed
         if checkpoint:
             return PeftModel.from_pretrained(model, checkpoint, is_trainable=True)
-        set_seed(adapter.seed)
+        torch.manual_seed(adapter.seed)
         try:
             return get_peft_model(model, adapter.lora)
         except ValueError as error:

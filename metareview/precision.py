@@ -1,14 +1,12 @@
 """fp16, which overflows above 65,504: whether a model computes in it what it computes in fp32."""
 
 import torch
-from peft import PeftModel
-from transformers import PreTrainedModel
 
 # Of the loss. Where nothing overflows, the two differ by some millionths of it; where something does, one is NaN.
 LARGEST_DIFFERENCE = 0.01
 
 
-def find_fp16_fault(model: PreTrainedModel | PeftModel, batch: dict[str, torch.Tensor], autocast: bool) -> str | None:
+def find_fp16_fault(model: torch.nn.Module, batch: dict[str, torch.Tensor], autocast: bool) -> str | None:
     """What goes wrong in fp16, in words; None where the loss of a batch is that of fp32. `autocast`: as in training.
 
     Where something goes wrong, all that was in fp16 is in fp32 afterwards. It is for the comparison too, and weights
@@ -37,9 +35,7 @@ def find_fp16_fault(model: PreTrainedModel | PeftModel, batch: dict[str, torch.T
     return f"the loss of a batch is {half:.4g} in fp16, {full:.4g} in fp32"
 
 
-def find_loss(
-    model: PreTrainedModel | PeftModel, batch: dict[str, torch.Tensor], autocast: torch.dtype | None
-) -> float:
+def find_loss(model: torch.nn.Module, batch: dict[str, torch.Tensor], autocast: torch.dtype | None) -> float:
     """The mean loss of a batch, without dropout; `autocast`: the number format of its matrix products."""
     was_training = model.training
     model.eval()

@@ -19,7 +19,7 @@ def test_precision_can_be_chosen_with_the_trainers_flags(
     flags: list[str], bf16: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.argv", ["fine_tune.py", "--use_cpu", *flags])
-    arguments = parse_flags(FineTuningArguments, "fine_tune.py", "")
+    arguments = parse_flags(FineTuningArguments, "fine_tune.py")
     assert (arguments.bf16, arguments.fp16, arguments.use_cpu) == (bf16, False, True)
 
 

@@ -20,9 +20,9 @@ from metareview.cli import (
     format_seconds,
     format_table,
     parse_flags,
-    read_constants,
     run,
 )
+from metareview.help import read_constants
 from processing_meta_review import ProcessingArguments
 
 DATACLASSES = {PROCESS: ProcessingArguments, TUNE: FineTuningArguments, EVALUATE: EvaluationArguments}
@@ -39,7 +39,7 @@ def test_every_constant_is_a_flag_of_its_name_with_its_value(script: str) -> Non
     constants = read_constants(ROOT / script)
     values = {name: value for name, value in runpy.run_path(str(ROOT / script)).items() if name in constants}
     text = (ROOT / script).read_text().partition("@dataclass")[0]
-    assert re.findall(r"^([A-Z_]+) =", text, re.MULTILINE) == list(constants)  # each one has its comment
+    assert re.findall(r"^([A-Z0-9_]+) =", text, re.MULTILINE) == list(constants)  # each one has its comment
     options = {name: option for option in fields(DATACLASSES[script]) for name in flag_names(option)}
     for name, constant in constants.items():
         assert constant.topic != "Other" and len(constant.comment) > 5, name
@@ -125,7 +125,7 @@ def test_an_unknown_flag_names_the_nearest(script: str, wrong: str, nearest: str
 def test_aliases(script: str, flags: list, names: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     cpu = ["--use_cpu"] if script == TUNE else []
     monkeypatch.setattr(sys, "argv", [script, *map(str, flags), *cpu])
-    arguments = parse_flags(DATACLASSES[script], ROOT / script, "")
+    arguments = parse_flags(DATACLASSES[script], ROOT / script)
     values = [getattr(arguments, name) for name in names]
     assert [value[0] if isinstance(value, list) else value for value in values] == flags[1::2]
 

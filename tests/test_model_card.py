@@ -8,7 +8,7 @@ from conftest import make_arguments, make_tokenizer
 from huggingface_hub import ModelCard
 from transformers import PreTrainedTokenizerFast
 
-from metareview.cards import find_license, model_card
+from metareview.model_card import find_license, model_card
 from metareview.prompts import PROMPTS, prompt_as_chat_template
 
 SETTINGS = ("learning_rate", "lr_scheduler_type", "optim", "seed")
