@@ -76,7 +76,7 @@ NO_REPEAT_NGRAM = 4  # tokens in a row that are not written twice in a text; 0: 
 REPETITION_PENALTY = 1.0  # above 1, tokens that a text already has become less likely
 TEMPERATURE = 0.0  # above 0, each token is drawn at random, the higher the freer; 0: always the likeliest one
 NUM_BEAMS = 1  # continuations that are followed at the same time, in as many times the memory; 1: greedy decoding
-BATCH_SIZE = 8  # meta-reviews written at the same time; changes memory and speed, not the texts in fp32
+BATCH_SIZE = 32  # meta-reviews written at once, fewer where memory is small; changes speed, not the texts in fp32
 
 
 @dataclass

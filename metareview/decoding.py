@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -38,16 +39,18 @@ class Decoding:
         drawing = {} if self.temperature else {"temperature", "seed"}
         return {name: value for name, value in asdict(self).items() if name not in drawing}
 
-    def make_processors(self, prompts: list[list[int]]) -> LogitsProcessorList:
-        """What changes the scores of the next token of each prompt; they are padded to the longest on the left."""
-        prompt_length = max(map(len, prompts))
+    def make_processors(self, prompt_length: int, prompts: Sequence[list[int]] = ()) -> LogitsProcessorList:
+        """What changes the scores of the next token, for prompts that are padded to this length on the left.
+
+        The `prompts` (token ids) are needed where tokens are drawn.
+        """
         processors = LogitsProcessorList()
         if self.repetition_penalty != 1:
             processors.append(RepetitionPenaltyLogitsProcessor(self.repetition_penalty, prompt_length))
         if self.no_repeat_ngram:
             processors.append(NoRepeatedNgram(self.no_repeat_ngram, prompt_length))
         if self.temperature:
-            processors.append(Drawing(self.temperature, self.seed, prompts))
+            processors.append(Drawing(self.temperature, self.seed, prompt_length, prompts))
         return processors
 
     def describe(self) -> list[str]:
@@ -87,16 +90,23 @@ class NoRepeatedNgram(LogitsProcessor):
 class Drawing(LogitsProcessor):
     """Lets greedy decoding draw from the softmax of the scores: it adds noise of a Gumbel distribution to them.
 
-    The largest of such sums is a token with the probability of the softmax (Maddison et al. 2014). Each prompt has its
-    own noise, from the seed and its tokens, so that its text does not depend on the others in its batch.
+    The largest of such sums is a token with the probability of the softmax (Maddison et al. 2014). The noise follows
+    from the seed, the prompt and the number of the token, so that a text does not depend on the others in its batch.
     """
 
-    def __init__(self, temperature: float, seed: int, prompts: list[list[int]]) -> None:
-        self.temperature = temperature
-        hashes = [hashlib.sha256(json.dumps([seed, prompt]).encode()).digest() for prompt in prompts]
-        self.generators = [torch.Generator().manual_seed(int.from_bytes(digest[:8], "big")) for digest in hashes]
+    def __init__(self, temperature: float, seed: int, prompt_length: int, prompts: Sequence[list[int]]) -> None:
+        self.temperature, self.prompt_length = temperature, prompt_length
+        self.seeds = [hashlib.sha256(json.dumps([seed, prompt]).encode()).hexdigest() for prompt in prompts]
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """`scores`: (batch, vocabulary)."""
-        exponential = [torch.empty(scores.shape[1]).exponential_(generator=one) for one in self.generators]
-        return scores / self.temperature - torch.stack(exponential).log().to(scores.device)
+        """`input_ids`: (batch, prompt and what is generated so far); `scores`: (batch, vocabulary)."""
+        number = input_ids.shape[1] - self.prompt_length
+        noise = torch.stack([draw_gumbel(f"{seed} {number}", scores.shape[1]) for seed in self.seeds])
+        return scores / self.temperature + noise.to(scores.device)
+
+
+def draw_gumbel(seed: str, number: int) -> torch.Tensor:
+    """So many numbers of the standard Gumbel distribution, always the same ones for a seed."""
+    digest = hashlib.sha256(seed.encode()).digest()
+    generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big", signed=True))
+    return -torch.empty(number).exponential_(generator=generator).log()

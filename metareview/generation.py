@@ -12,15 +12,17 @@ from typing import Any, TextIO
 
 import torch
 from tqdm import tqdm
-from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase, StoppingCriteria
 from transformers.utils.logging import disable_progress_bar
 
 from metareview.context import fit_prompts
 from metareview.decoding import Decoding
-from metareview.model import choose_device, find_model_revision, hash_weights, load_model
+from metareview.model import choose_device, find_model_revision, free_memory, hash_weights, load_model
 from metareview.precision import find_fp16_fault
 from metareview.tokenization import load_tokenizer
 from metareview.variants import Variant, find_base
+
+CACHE_SHARE = 0.5  # of the free memory, for the keys and values of a batch
 
 
 @dataclass
@@ -55,25 +57,84 @@ def generate(
     """
     end = tokenizer.eos_token_id
     padding = end if tokenizer.pad_token_id is None else tokenizer.pad_token_id
-    # Replaces what the model brings, so that base and fine-tuned model decode alike.
-    settings = {"eos_token_id": end, "pad_token_id": padding, "max_new_tokens": max_new_tokens}
-    model.generation_config = GenerationConfig(do_sample=False, num_beams=decoding.num_beams, **settings)
     order = sorted(range(len(prompts)), key=lambda index: -len(prompts[index]))
-    for start in range(0, len(order), batch_size):
-        batch = order[start : start + batch_size]
-        length = len(prompts[batch[0]])
-        input_ids = torch.tensor([[padding] * (length - len(prompts[i])) + prompts[i] for i in batch])
-        mask = torch.tensor([[0] * (length - len(prompts[i])) + [1] * len(prompts[i]) for i in batch])
-        with torch.inference_mode():
-            whole = model.generate(
-                input_ids.to(model.device),
-                attention_mask=mask.to(model.device),
-                logits_processor=decoding.make_processors([prompts[index] for index in batch]),
-            )
-        for index, tokens in zip(batch, whole[:, length:].tolist(), strict=True):
+    while order:
+        rows = fit_batch(model, len(prompts[order[0]]) + max_new_tokens, batch_size // decoding.num_beams)
+        batch, order = order[:rows], order[rows:]
+        for place, tokens in continue_batch(
+            model, [prompts[index] for index in batch], end, padding, max_new_tokens, decoding
+        ):
             stop = tokens.index(end) if end in tokens else None
             text = tokenizer.decode(tokens[:stop], skip_special_tokens=True).strip()
-            yield index, Output(text, stop is not None, len(tokens) if stop is None else stop + 1)
+            yield batch[place], Output(text, stop is not None, len(tokens) if stop is None else stop + 1)
+
+
+def fit_batch(model: PreTrainedModel, tokens: int, most: int) -> int:
+    """How many rows of so many tokens to write at once: at most `most`, fewer where keys and values would not fit."""
+    config = model.config.get_text_config()
+    if not hasattr(config, "num_attention_heads"):  # what such a model remembers does not grow with the tokens
+        return max(1, most)
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    width = heads * (getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
+    row = 2 * config.num_hidden_layers * width * tokens * model.dtype.itemsize
+    return max(1, min(most, int(CACHE_SHARE * free_memory() / row)))
+
+
+class HalfStopped(StoppingCriteria):
+    """Interrupts generation when at least half of the rows have their end token."""
+
+    def __init__(self, end: int) -> None:
+        self.end, self.stopped = end, False
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **_: Any) -> torch.Tensor:
+        self.stopped = (
+            input_ids[:, -1] == self.end
+        ) | self.stopped  # what follows in a row that has stopped is padding
+        return torch.full_like(self.stopped, bool(self.stopped.float().mean() >= 0.5))
+
+
+def continue_batch(
+    model: PreTrainedModel,
+    prompts: list[list[int]],
+    end: int,
+    padding: int,
+    max_new_tokens: int,
+    decoding: Decoding,
+) -> Iterator[tuple[int, list[int]]]:
+    """Continue prompts, the first of which is the longest; yields the place of each and its new tokens, when done.
+
+    Rows that have stopped go on costing time. So whenever half of them have, the others go on without them, from the
+    cache of what is computed already. With beams, all go on to the end.
+    """
+    length, places, cache = len(prompts[0]), list(range(len(prompts))), None
+    ids = torch.tensor([[padding] * (length - len(prompt)) + prompt for prompt in prompts], device=model.device)
+    mask = torch.tensor([[0] * (length - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=model.device)
+    # Replaces what the model brings, so that base and fine-tuned model decode alike.
+    settings = {"eos_token_id": end, "pad_token_id": padding, "max_length": length + max_new_tokens}
+    model.generation_config = GenerationConfig(do_sample=False, num_beams=decoding.num_beams, **settings)
+    while places:
+        with torch.inference_mode():
+            output = model.generate(
+                ids,
+                attention_mask=mask,
+                past_key_values=cache,
+                logits_processor=decoding.make_processors(length, [prompts[place] for place in places]),
+                stopping_criteria=[HalfStopped(end)] if decoding.num_beams == 1 else [],
+                return_dict_in_generate=True,
+            )
+        ids, cache = output.sequences, output.past_key_values
+        is_left = (ids[:, length:] != end).all(1)
+        if ids.shape[1] == length + max_new_tokens or decoding.num_beams > 1:
+            is_left[:] = False
+        for place, tokens, stays in zip(places, ids[:, length:].tolist(), is_left.tolist(), strict=True):
+            if not stays:
+                yield place, tokens
+        left = is_left.nonzero().flatten()
+        places = [places[index] for index in left.tolist()]
+        if places and cache is not None:
+            cache.batch_select_indices(left)
+        ids = ids[left]
+        mask = torch.nn.functional.pad(mask[left], (0, ids.shape[1] - mask.shape[1]), value=1)
 
 
 def identify(name: str) -> list[Any]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from warnings import catch_warnings
 
+import psutil
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
 
@@ -34,6 +35,11 @@ def choose_device(use_cpu: bool = False) -> tuple[str, torch.dtype]:
         return "mps", torch.float32
     cpu = torch.cpu.get_capabilities()
     return "cpu", torch.bfloat16 if cpu.get("amx_bf16") or cpu.get("avx512_bf16") else torch.float32
+
+
+def free_memory() -> int:
+    """Bytes that are free: on the GPU, if there is one."""
+    return torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else psutil.virtual_memory().available
 
 
 def load_model(name: str, dtype: torch.dtype = torch.float32, load_in_4bit: bool = False) -> PreTrainedModel:

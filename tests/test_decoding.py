@@ -92,11 +92,11 @@ def test_what_the_prompt_says_may_be_said_once() -> None:
 
 def test_the_penalty_does_not_look_at_the_prompt() -> None:
     scores, ids = torch.ones(1, 5), torch.tensor([[1, 2, 3, 2]])
-    assert Decoding(repetition_penalty=2.0).make_processors([[1, 2, 3]])(ids, scores).tolist() == [[1, 1, 0.5, 1, 1]]
+    assert Decoding(repetition_penalty=2.0).make_processors(3)(ids, scores).tolist() == [[1, 1, 0.5, 1, 1]]
 
 
 def test_decoding_in_words_and_wrong() -> None:
-    assert Decoding().describe() == ["greedy"] and not Decoding().make_processors([[1, 2, 3]])
+    assert Decoding().describe() == ["greedy"] and not Decoding().make_processors(3)
     assert Decoding(4, 1.2, 3).describe() == ["3 beams", "no 4-gram twice", "penalty 1.2"]
     assert Decoding(4, temperature=0.7, seed=1).describe() == [
         "drawn at temperature 0.7 with seed 1",
@@ -124,8 +124,8 @@ def test_tokens_are_drawn_with_the_probabilities_of_the_softmax(
     scores: list[float], temperature: float, seed: int
 ) -> None:
     number = 4000
-    given_scores, draw = torch.tensor([scores]), Drawing(temperature, seed, [[1, 2]])
-    drawn = torch.tensor([draw(torch.tensor([[1, 2]]), given_scores).argmax().item() for _ in range(number)])
+    given_scores, draw = torch.tensor([scores]), Drawing(temperature, seed, 2, [[1, 2]])
+    drawn = torch.tensor([draw(torch.zeros(1, 2 + step), given_scores).argmax().item() for step in range(number)])
     expected = (given_scores[0] / temperature).softmax(0)
     # Hoeffding: a share is further away than that in one of 10^9 cases.
     assert (drawn.bincount(minlength=len(scores)) / number - expected).abs().max() < math.sqrt(

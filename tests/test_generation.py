@@ -8,7 +8,8 @@ import torch
 from conftest import make_model
 from transformers import GenerationConfig
 
-from metareview.generation import Output, generate, identify, open_log, read_outputs
+from metareview.decoding import Decoding
+from metareview.generation import Output, fit_batch, generate, identify, open_log, read_outputs
 
 
 @pytest.mark.parametrize("architecture", ["gpt_neox", "llama", "gpt2"])
@@ -22,6 +23,49 @@ def test_batches_write_what_one_at_a_time_writes(architecture: str, tokenizer) -
         assert dict(generate(model, tokenizer, [prompt], 20, batch_size=1))[0] == batched[index]
         alone = model.generate(torch.tensor([prompt]), do_sample=False, max_new_tokens=20, pad_token_id=0)
         assert tokenizer.decode(alone[0, len(prompt) :], skip_special_tokens=True).strip() == batched[index].text
+
+
+class Ids:
+    """A tokenizer that shows the token ids; any of them can be its end token."""
+
+    pad_token_id = 399
+
+    def __init__(self, end: int) -> None:
+        self.eos_token_id = end
+
+    def decode(self, ids: list[int], **_: bool) -> str:
+        return " ".join(map(str, ids))
+
+
+@pytest.mark.parametrize(
+    "decoding", [Decoding(), Decoding(3), Decoding(temperature=1.0), Decoding(num_beams=2)], ids=str
+)
+@pytest.mark.parametrize("architecture", ["gpt_neox", "llama", "gpt2"])
+def test_rows_that_stop_early_leave_the_others_as_they_are(architecture: str, decoding: Decoding) -> None:
+    """Whatever token ends the texts, rows leave the batch at all kinds of steps, and each text is as if alone."""
+    model = make_model(architecture).eval()
+    generator = torch.Generator().manual_seed(1)
+    prompts = [torch.randint(1, 399, (length,), generator=generator).tolist() for length in (5, 60, 23, 11, 42, 8, 30)]
+    endless = dict(generate(model, Ids(400), prompts, 24, 7, decoding))
+    tokens = [output.text.split() for output in endless.values()]
+    ends = sorted({token for text in tokens for token in text}, key=lambda end: -sum(end in text for text in tokens))
+    for end in map(int, ends[:6]):
+        written = dict(generate(model, Ids(end), prompts, 24, 7, decoding))
+        for index, prompt in enumerate(prompts):
+            assert written[index] == dict(generate(model, Ids(end), [prompt], 24, 1, decoding))[0]
+            before, found, _ = f" {endless[index].text} ".partition(f" {end} ")
+            if decoding.num_beams == 1:
+                assert written[index].text == before.strip() and written[index].stopped == bool(found)
+
+
+@pytest.mark.parametrize(("architecture", "row"), [("gpt_neox", 2 * 2 * 32 * 100 * 4), ("llama", 2 * 2 * 32 * 100 * 4)])
+def test_a_batch_is_smaller_where_memory_is_small(architecture: str, row: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row has keys and values in two layers, each 32 numbers wide, in fp32."""
+    model = make_model(architecture)
+    assert sum(part.nbytes for layer in model(torch.ones(1, 100).long()).past_key_values for part in layer[:2]) == row
+    for free, rows in ((100 * row, 7), (10.5 * row, 5), (row, 1), (0, 1)):
+        monkeypatch.setattr("metareview.generation.free_memory", lambda free=free: free)
+        assert fit_batch(model, 100, 7) == rows
 
 
 def test_stopping_is_told_from_being_cut_off(tokenizer) -> None:
