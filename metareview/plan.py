@@ -30,10 +30,10 @@ from metareview.progress import Progress
 from metareview.tokenization import IGNORE_INDEX
 from metareview.trainer import SummaryTrainer
 
-# Which steps are tried, as places between the least and the most work. The first one warms up, those after the fourth
-# lie evenly, however many they are (multiples of the golden ratio).
-PLACES = (0, 0, 0.5, 1, *(number * 0.618034 % 1 for number in range(1, 57)))
-ENOUGH_SECONDS = 30  # after so long no further step is begun, if the first three are done
+# Which steps are tried, as places between the least and the most work. The first one warms up, the third shows the most
+# memory, those after the fourth lie evenly, however many they are (multiples of the golden ratio).
+PLACES = (0, 0, 1, 0.5, *(number * 0.618034 % 1 for number in range(1, 57)))
+ENOUGH_SECONDS = 25  # after so long no further step is begun, if the first three are done
 TRAINED_BYTES = 16  # of a parameter: fp32 with gradient and two moments
 FROZEN_BYTES = {False: 2, True: 0.5}  # of a parameter: 16 bits; 4 bits, if it is loaded so
 USABLE_MEMORY = 0.95  # the rest is needed by others
@@ -52,11 +52,10 @@ class Measurement:
 
 
 class StepTimer(TrainerCallback):
-    """Seconds and peak memory of each step; ends the training after ENOUGH_SECONDS, not before the third step."""
+    """Seconds of each step; ends the training after ENOUGH_SECONDS, not before the third step."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
-        self.memory: list[int] = []
 
     def on_step_begin(self, *_: Any, **__: Any) -> None:
         self.started = time.perf_counter()
@@ -65,7 +64,6 @@ class StepTimer(TrainerCallback):
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         self.seconds.append(time.perf_counter() - self.started)
-        self.memory.append(peak_memory())
         control.should_training_stop = len(self.seconds) >= 3 and sum(self.seconds) > ENOUGH_SECONDS
 
 
@@ -148,8 +146,7 @@ def build_probe(
 def measure_run(arguments: SummaryTrainingArguments, tokenizer: Tokenizer, examples: DatasetDict) -> Measurement:
     """Take a few real steps and work out the whole run from them.
 
-    The third step is the middle one by its work: where no further one is tried, it tells most about the time. To be
-    called in a process of its own: it changes `arguments`, and the peak of memory is the process's.
+    To be called in a process of its own: it changes `arguments`, and the peak of memory is the process's.
     """
     set_seed(arguments.seed)
     train, timer = examples["train"], StepTimer()
@@ -162,9 +159,6 @@ def measure_run(arguments: SummaryTrainingArguments, tokenizer: Tokenizer, examp
     trainer.train()
     taken = work[probes[: len(timer.seconds)]]
     evaluation = time_evaluation(trainer, 1 if len(taken) == 3 else arguments.per_device_eval_batch_size)
-    memory = float(peak_memory())
-    if len(taken) == 3:  # the largest was not among them
-        memory = max(memory, fit_line(taken[1:], np.array(timer.memory[1:]))(work.max()))
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     states = trainer.optimizer.state.values()
     moments = sum(value.nbytes for state in states for value in state.values() if torch.is_tensor(value))
@@ -174,7 +168,7 @@ def measure_run(arguments: SummaryTrainingArguments, tokenizer: Tokenizer, examp
         epoch=float(seconds.sum()),
         training=float(np.resize(seconds, all_steps).sum()),  # epoch after epoch, up to its last step
         evaluation=evaluation,
-        memory=memory,
+        memory=float(peak_memory()),
         checkpoint=4 * trained + moments,
     )
 
@@ -210,7 +204,7 @@ def describe_length(arguments: SummaryTrainingArguments, train: Dataset, evaluat
 
 
 def print_plan(arguments: SummaryTrainingArguments, tokenizer: Tokenizer, examples: DatasetDict) -> None:
-    """Print how long the run takes, the whole model and with an adapter, in how much memory, and what to change."""
+    """Print how long the run takes, in how much memory and disk, and what to change where it does not fit."""
     train = examples["train"]
     steps = arguments.count_steps(len(train))
     evaluations = count_evaluations(arguments, steps, steps / math.ceil(len(train) / arguments.step_size))
@@ -219,30 +213,24 @@ def print_plan(arguments: SummaryTrainingArguments, tokenizer: Tokenizer, exampl
     memory = torch.cuda.mem_get_info()[1] if cuda else psutil.virtual_memory().total
     output_dir = Path(arguments.asked_output_dir or ".").absolute()
     disk = shutil.disk_usage(next(path for path in (output_dir, *output_dir.parents) if path.exists())).free
-    parameters = count_parameters(arguments.model_name_or_path)
-    table: list[list[Any]] = [["", "parameters trained", "an epoch", "the run", "memory", "disk"]]
+    bytes_of_one = FROZEN_BYTES[arguments.load_in_4bit] if arguments.use_lora else TRAINED_BYTES
+    least = count_parameters(arguments.model_name_or_path) * bytes_of_one  # without the activations
+    run = measure_apart(copy.copy(arguments), tokenizer, examples) if least < memory else None
+    needed = run.memory if run else max(least, USABLE_MEMORY * memory)
     advice = []
-    lora = "LoRA on 4 bits" if arguments.load_in_4bit else "LoRA"
-    for title, use_lora in (("whole model", False), (lora, True)):
-        variant = copy.copy(arguments)
-        variant.use_lora = use_lora
-        chosen = use_lora == arguments.use_lora
-        # Without the activations:
-        least = parameters * (FROZEN_BYTES[arguments.load_in_4bit] if use_lora else TRAINED_BYTES)
-        run = measure_apart(variant, tokenizer, examples) if least < memory else None
-        if chosen and (run is None or run.memory > USABLE_MEMORY * memory):
-            advice.append(f"It does not fit: {advise_memory(arguments, least > memory)}.")
-        if run is None:
-            over = f"over {format_bytes(max(least, USABLE_MEMORY * memory))}"
-            table.append([title, "" if use_lora else parameters, "", "", over, ""])
-            continue
+    if needed >= USABLE_MEMORY * memory:
+        advice.append(f"It does not fit: {advise_memory(arguments, least > memory)}.")
+    if run:
         # The ones kept, the best one, and the one that is being written before the oldest one goes.
         space = run.checkpoint * ((arguments.checkpoints_kept or evaluations) + 2) + 4 * run.trained_parameters
-        if chosen and space > disk:
+        if space > disk:
             advice.append("The disk is too full for that: give an --output_dir on another.")
-        times = format_seconds(run.epoch), format_seconds(run.training + evaluations * run.evaluation)
-        table.append([title, run.trained_parameters, *times, format_bytes(run.memory), format_bytes(space)])
-    print(format_table(table))
+        whole = run.training + evaluations * run.evaluation
+        costs = [run.trained_parameters, format_seconds(run.epoch), format_seconds(whole)]
+        costs += [format_bytes(run.memory), format_bytes(space)]
+        print(format_table([["parameters trained", "an epoch", "the run", "memory", "disk"], costs]))
+    else:
+        print(f"It takes over {format_bytes(needed)} of memory.")
     place = " on the GPU" if cuda else ""
     print(f"Here are {format_bytes(memory)} of memory{place} and {format_bytes(disk)} of free disk.")
     for line in advice:
