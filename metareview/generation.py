@@ -61,9 +61,8 @@ def generate(
     while order:
         rows = fit_batch(model, len(prompts[order[0]]) + max_new_tokens, batch_size // decoding.num_beams)
         batch, order = order[:rows], order[rows:]
-        for place, tokens in continue_batch(
-            model, [prompts[index] for index in batch], end, padding, max_new_tokens, decoding
-        ):
+        given = [prompts[index] for index in batch]
+        for place, tokens in continue_batch(model, given, end, padding, max_new_tokens, decoding):
             stop = tokens.index(end) if end in tokens else None
             text = tokenizer.decode(tokens[:stop], skip_special_tokens=True).strip()
             yield batch[place], Output(text, stop is not None, len(tokens) if stop is None else stop + 1)
@@ -87,9 +86,7 @@ class HalfStopped(StoppingCriteria):
         self.end, self.stopped = end, False
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **_: Any) -> torch.Tensor:
-        self.stopped = (
-            input_ids[:, -1] == self.end
-        ) | self.stopped  # what follows in a row that has stopped is padding
+        self.stopped = self.stopped | (input_ids[:, -1] == self.end)  # in a row that has stopped, padding follows
         return torch.full_like(self.stopped, bool(self.stopped.float().mean() >= 0.5))
 
 
