@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 from transformers import TrainingArguments
 from transformers.trainer_callback import TrainerCallback, TrainerControl, TrainerState
@@ -22,7 +23,7 @@ class Progress(TrainerCallback):
 
     def __init__(self) -> None:
         self.bar: tqdm | None = None
-        self.evaluating = False
+        self.evaluated = 0  # batches
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         if state.is_world_process_zero:
@@ -35,15 +36,15 @@ class Progress(TrainerCallback):
         if self.bar is not None:
             self.bar.update(1)
 
-    def on_prediction_step(self, *_: Any, **__: Any) -> None:
-        if self.bar is not None and not self.evaluating:
-            self.bar.set_description("Evaluate")
-        self.evaluating = True
+    def on_prediction_step(self, *_: Any, eval_dataloader: DataLoader, **__: Any) -> None:
+        self.evaluated += 1
+        if self.bar is not None:
+            self.bar.set_description(f"Evaluate {self.evaluated}/{len(eval_dataloader)}")
 
     def on_evaluate(self, *_: Any, **__: Any) -> None:
         if self.bar is not None:
             self.bar.set_description("Train")
-        self.evaluating = False
+        self.evaluated = 0
 
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, float], **_: Any
