@@ -15,6 +15,7 @@ from tqdm import tqdm
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase, StoppingCriteria
 from transformers.utils.logging import disable_progress_bar
 
+from metareview.cache import read_prompts
 from metareview.context import fit_prompts
 from metareview.decoding import Decoding
 from metareview.model import choose_device, find_model_revision, free_memory, hash_weights, load_model
@@ -103,12 +104,14 @@ def continue_batch(
     Rows that have stopped go on costing time. So whenever half of them have, the others go on without them, from the
     cache of what is computed already. With beams, all go on to the end.
     """
-    length, places, cache = len(prompts[0]), list(range(len(prompts))), None
+    length, places = len(prompts[0]), list(range(len(prompts)))
     ids = torch.tensor([[padding] * (length - len(prompt)) + prompt for prompt in prompts], device=model.device)
     mask = torch.tensor([[0] * (length - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=model.device)
     # Replaces what the model brings, so that base and fine-tuned model decode alike.
     settings = {"eos_token_id": end, "pad_token_id": padding, "max_length": length + max_new_tokens}
     model.generation_config = GenerationConfig(do_sample=False, num_beams=decoding.num_beams, **settings)
+    with torch.inference_mode():
+        cache = read_prompts(model, prompts, length) if decoding.num_beams == 1 else None
     while places:
         with torch.inference_mode():
             output = model.generate(
