@@ -8,9 +8,8 @@
     python evaluation.py --reviews a.txt b.txt c.txt                    # the meta-review of your own reviews, printed
     python evaluation.py --forum "https://openreview.net/forum?id=ID"   # that of a paper on OpenReview
 
-A test case is a row with a `review` (several reviews of one paper with a line --- or <REVBREAK> between them) and, if
-there is one, a `reference`. Results go to eval_examples_results.xlsx, to the right of your own columns: rate the texts
-there. A text is written once: later runs take it from the .jsonl file beside that workbook.
+A test case is a row with a `review` (a line --- or <REVBREAK> between several of one paper) and perhaps a `reference`.
+Results go to eval_examples_results.xlsx, right of your own columns; the .jsonl file beside it keeps each text written.
 """
 
 from dataclasses import dataclass
@@ -168,7 +167,8 @@ def main() -> None:
         outputs[variant.name] = write_summaries(variant, reviews, arguments.batch_size, name_log(target))
     reviews = [clean_reviews(case.review, keep) for case in cases]
     references, decisions = [case.reference for case in cases], [case.decision for case in cases]
-    results = score_systems(outputs, reviews, references, keep, decisions)
+    ratings = [case.ratings for case in cases]
+    results = score_systems(outputs, reviews, references, keep, decisions, ratings)
     averages, groups = average_scores(results), {model.name: model.group for model in models}
     verdicts = {model.name: compare_with_base(results, model.name, model.base) for model in models}
     numbers = [case.row for case in cases]

@@ -12,7 +12,7 @@ from metareview.generation import describe_decoding
 from metareview.hub import check_token, explain_hub
 from metareview.rouge import ROUGE
 from metareview.score_table import format_scores
-from metareview.scoring import LEAD, METRICS, REFERENCE, Averages
+from metareview.scoring import LEAD, METRICS, RATINGS, REFERENCE, Averages
 from metareview.variants import Variant
 
 CARD = "README.md"
@@ -47,7 +47,7 @@ def add_scores(card: ModelCard, test: dict[str, Any], model: Variant, averages: 
 
     `test` has the name of the data, of its split (None for test cases) and the number of cases.
     """
-    data, split, systems = test["data"], test["split"], (model.base, model.name, LEAD, REFERENCE)
+    data, split, systems = test["data"], test["split"], (model.base, model.name, LEAD, REFERENCE, RATINGS)
     where = f"the split `{split}` of `{data}`" if split else f"`{data}`"
     begin, end = f"<!-- scores on {where} -->", "<!-- end of scores -->"
     before, _, earlier = card.text.partition(begin)

@@ -1,5 +1,6 @@
 """Scoring: what is measured of a text, means over cases with their intervals, and verdicts in words."""
 
+from collections.abc import Sequence
 from itertools import combinations
 from typing import Any
 
@@ -10,10 +11,11 @@ from metareview.context import share_budget
 from metareview.generation import Output
 from metareview.rouge import score_rouge
 from metareview.unsupported import find_unsupported
-from metareview.verdicts import find_verdict
+from metareview.verdicts import find_verdict, judge_ratings
 
 LEAD = "lead"  # the opening words of each review: what a summary must beat to be worth anything
 REFERENCE = "reference"  # what a person wrote: for what can be told of one text alone
+RATINGS = "ratings"  # the reviewers': the verdict that their mean alone would give
 METRICS = {  # of a text: title and format
     "rouge1": ("ROUGE-1", ".3f"),
     "rouge2": ("ROUGE-2", ".3f"),
@@ -75,13 +77,19 @@ def score(
 
 
 def score_systems(
-    outputs: dict[str, list[Output]], reviews: list[str], references: list[str], keep: str, decisions: list[str]
+    outputs: dict[str, list[Output]],
+    reviews: Sequence[str],
+    references: Sequence[str],
+    keep: str,
+    decisions: Sequence[str],
+    ratings: Sequence[str] = (),
 ) -> Results:
     """For each model, lead and reference: text and scores of each case; lead only writes where there is a reference.
 
     `reviews` are cleaned; references and what the models wrote are cleaned in the same way, for the scores only.
     Without any reference there is no lead. `decisions` are what became of the papers, in words, empty where that is not
-    known; where none is known, the verdict of the reference is held to be the right one.
+    known; where none is known, the verdict of the reference is held to be the right one. `ratings` are the reviewers',
+    in numbers, and a system of their own where there are some.
     """
     has_lead, references = any(references), [clean_text(reference, keep) for reference in references]
     known = [find_verdict(text) for text in (decisions if any(decisions) else references)]
@@ -100,6 +108,13 @@ def score_systems(
             results[LEAD].append({"text": text} | scores)
             own = score(reference, None, review, "", right if any(decisions) else None) if reference else nothing
             results[REFERENCE].append({"text": reference} | own)
+    verdicts = [judge_ratings(text) for text in ratings]
+    if any(verdicts):
+        results[RATINGS] = [
+            dict.fromkeys(METRICS)
+            | {"named": verdict is not None, "right": verdict == right if verdict and right else None}
+            for verdict, right in zip(verdicts, known, strict=True)
+        ]
     return results
 
 

@@ -22,7 +22,7 @@ from metareview.tokenization import DEFAULT_SUMMARY_TOKENS, TokenizationArgument
 
 MODELS_FOLDER = Path("models")  # where fine_tune.py puts them
 DEFAULT_NEW_TOKENS = 256  # for a model that does not record what it was saved with
-RESERVED = ("lead", "reference", "tie", "neither")  # names that mean something else in a workbook
+RESERVED = ("lead", "reference", "ratings", "tie", "neither")  # names that mean something else in a workbook
 FIRST = "First: python fine_tune.py"
 
 

@@ -16,6 +16,7 @@ from metareview.cleaning import clean_text
 
 ACCEPT, REJECT = "accept", "reject"
 RELIABILITY = "Verdicts are found by a rule: in 57% of human meta-reviews, 93% of them right."  # see above
+ACCEPTED_FROM = 6  # mean rating, of 10: what ICLR calls marginally above the threshold
 REACH = 9  # words before a verdict in which "not" turns it round
 FURTHER = 12  # words before a verdict in which it is said whose it is
 ACCEPTING = re.compile(r"accept(ed|ing|ance|able)?|publication")
@@ -44,6 +45,14 @@ CUES = {  # what tells a verdict without its name
         r"|in (its|the|this|their) (current|present) (form|state))\b"
     ),
 }
+
+
+def judge_ratings(ratings: str) -> str | None:
+    """The verdict that the mean of some reviewers' ratings would give, None where there are none: "6, 8, 3"."""
+    numbers = [float(number) for number in re.findall(r"\d+(?:\.\d+)?", ratings)]
+    if not numbers:
+        return None
+    return ACCEPT if sum(numbers) / len(numbers) >= ACCEPTED_FROM else REJECT
 
 
 def find_verdict(text: str) -> str | None:

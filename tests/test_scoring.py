@@ -228,6 +228,21 @@ def test_without_references_there_is_neither_lead_nor_a_right_verdict() -> None:
     assert [name for name in METRICS if name not in average_scores(results)["a"]] == [*ROUGE, "right"]
 
 
+def test_what_the_ratings_alone_would_say_is_a_system_where_there_are_some() -> None:
+    """Held against the decision, or else against what the reference says; a case without ratings does not count."""
+    outputs, texts = (
+        {"a": [Output("I recommend acceptance", True, 3)] * 3},
+        [["a review"] * 3, ["I recommend rejection"] * 3],
+    )
+    for decisions, right in ((["accept", "", "reject"], [True, None, None]), (["", "", ""], [False, True, None])):
+        results = score_systems(outputs, *texts, "a-zA-Z", decisions, ["6, 7, 5", "3 8", ""])
+        assert list(results)[-1] == "ratings" and [case["named"] for case in results["ratings"]] == [True, True, False]
+        assert [case["right"] for case in results["ratings"]] == right
+        averages = average_scores(results)["ratings"]
+        assert averages.keys() == {"named", "right"} and averages["named"][0] == pytest.approx(2 / 3)
+    assert "ratings" not in score_systems(outputs, *texts, "a-zA-Z", decisions, ["", "", ""])
+
+
 REVIEWS = ["The GAN reaches 95 on MNIST.", "It is new.", "No proof."]
 REFERENCES = [
     "I recommend acceptance of this GAN.",

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metareview.cleaning import clean_text
-from metareview.verdicts import find_verdict
+from metareview.verdicts import find_verdict, judge_ratings
 
 CASES = {
     # plain
@@ -64,3 +64,11 @@ def test_the_rule_is_right_on_the_demo() -> None:
     for line in (ROOT / "assets" / "demo" / "data" / "test.jsonl").read_text().splitlines():
         reference = json.loads(line)["Output"]
         assert find_verdict(reference) == ("accept" if "acceptance" in reference else "reject"), reference
+
+
+@pytest.mark.parametrize(
+    ("ratings", "verdict"),
+    [("6, 8, 4", "accept"), ("5 6 6", "reject"), ("[5.5, 6.5]", "accept"), ("3", "reject"), ("", None), ("n/a", None)],
+)
+def test_ratings_would_accept_from_a_mean_of_six(ratings: str, verdict: str | None) -> None:
+    assert judge_ratings(ratings) == verdict

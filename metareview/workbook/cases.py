@@ -38,6 +38,7 @@ class Case:
     review: str
     reference: str
     decision: str = ""  # what became of the paper, in words; empty where the sheet does not say
+    ratings: str = ""  # the reviewers', such as 6, 8, 3
 
 
 def find_case_sheet(workbook: Workbook, path: str) -> Worksheet:
@@ -76,8 +77,8 @@ def read_cases(sheet: Worksheet, path: str, rows: Dataset | None = None, keeps: 
             continue
         number = sheet.cell(row, columns["row"]).value if "row" in columns else None
         whole = restore_texts(texts, number, rows)
-        decision = read_text(sheet, row, columns.get("decision"), path)
-        case = Case(row, fingerprint(texts["review"]), **whole, decision=decision)
+        known = {name: read_text(sheet, row, columns.get(name), path) for name in ("decision", "ratings")}
+        case = Case(row, fingerprint(texts["review"]), **whole, **known)
         if lacking := [keep for keep in keeps if not clean_reviews(case.review, keep)]:
             unknown[row] = lacking[0]
         else:
@@ -95,11 +96,11 @@ def read_text(sheet: Worksheet, row: int, column: int | None, path: str) -> str:
         return ""
     cell = sheet.cell(row, column)
     if cell.data_type == "f":
-        where = f"row {row} of {path!r} has a formula as review, reference or decision"
+        where = f"row {row} of {path!r} has a formula as review, reference, decision or ratings"
         raise InputError(f"{where}; put the text itself there")
     text = str(cell.value or "").strip()
     if text in SPREADSHEET_ERRORS:
-        where = f"row {row} of {path!r} has the error {text} as review, reference or decision"
+        where = f"row {row} of {path!r} has the error {text} as review, reference, decision or ratings"
         raise InputError(f"{where}; put the text itself there")
     return text
 

@@ -12,7 +12,7 @@ from openpyxl.utils import get_column_letter
 from metareview.generation import describe_decoding, identify
 from metareview.hub import public_name
 from metareview.prompts import PROMPTS
-from metareview.scoring import LEAD, METRICS, REFERENCE, Averages
+from metareview.scoring import LEAD, METRICS, RATINGS, REFERENCE, Averages
 from metareview.variants import Variant
 from metareview.workbook.cells import emphasize, find_sheet, fit_rows, fit_to_page, has_width, write_value
 
@@ -66,7 +66,7 @@ def describe_runs(
         row = describe_training(variant) | test | {"decoding": describe_decoding(variant)}
         row |= name_scores(averages, variant.name) | judged.get(variant.name, {})
         rows.append(row | {"date": date, "weights": weights})
-    for system in (LEAD, REFERENCE):
+    for system in (LEAD, REFERENCE, RATINGS):
         if system in averages:
             rows.append({"model": system} | test | name_scores(averages, system) | {"date": date})
     return rows
