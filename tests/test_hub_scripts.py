@@ -206,7 +206,8 @@ def test_scores_replace_those_on_the_same_data_alone(published: Published) -> No
     card = ModelCard(published.hub.repos[MODEL].files()["README.md"].decode())
     for rouge in (0.1, 0.2):
         test = {"data": "me/data", "split": "test", "cases": 4}
-        model = SimpleNamespace(name="tuned", base="a base", max_new_tokens=20, decoding=Decoding())
+        ways = {"max_new_tokens": 20, "decoding": Decoding(), "load_in_4bit": False, "precision": "float32"}
+        model = SimpleNamespace(name="tuned", base="a base", **ways)
         add_scores(card, test, model, {"tuned": {"rougeL": (rouge, 0.0, 1.0)}}, "It is better.")
         card = ModelCard(str(card))
     assert re.findall("## Scores on .*", card.text) == [
