@@ -2,7 +2,7 @@
 
 import torch
 
-# Of the loss. Where nothing overflows, the two differ by some millionths of it; where something does, one is NaN.
+# Of the loss. Where nothing overflows, the two differ far less; where something does, one is usually NaN.
 LARGEST_DIFFERENCE = 0.01
 
 

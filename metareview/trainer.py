@@ -183,7 +183,7 @@ def explain_unsaved(args: TrainingArguments, state: TrainerState, error: Excepti
 
 def check_fp16(model: PreTrainedModel | PeftModel, args: TrainingArguments, batch: dict[str, Any]) -> None:
     """Let a run compute in fp32, and say so, where fp16 does not compute the same loss of a batch."""
-    if not args.fsdp and os.environ.get("ACCELERATE_USE_FSDP") != "true":  # else it may be too large for one GPU
+    if not asks_for_fsdp(args):  # else it may be too large for one GPU
         model.to(args.device)
     if fault := find_fp16_fault(model, batch, autocast=True):
         args.fp16, args.mixed_precision = False, "no"
@@ -191,9 +191,14 @@ def check_fp16(model: PreTrainedModel | PeftModel, args: TrainingArguments, batc
             print(f"This model cannot be trained in fp16: {fault}. Training is in fp32, which is slower.")
 
 
+def asks_for_fsdp(args: TrainingArguments) -> bool:
+    """Whether a flag or the launcher asks for FSDP."""
+    return bool(args.fsdp) or os.environ.get("ACCELERATE_USE_FSDP") == "true"
+
+
 def check_fsdp(trainer: SummaryTrainer) -> None:
     """Raise `InputError` where FSDP was asked for and is not there, or would save no whole model."""
-    asked = trainer.args.fsdp or os.environ.get("ACCELERATE_USE_FSDP") == "true"
+    asked = asks_for_fsdp(trainer.args)
     if asked and not trainer.is_fsdp_enabled:
         raise InputError("FSDP needs GPUs: accelerate would use DDP here, without a word. Choose configs/ddp.yaml")
     if asked and "FULL" not in str(trainer.accelerator.state.fsdp_plugin.state_dict_type):
