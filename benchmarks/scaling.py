@@ -28,7 +28,7 @@ from measuring import (
 )
 from torch.utils.flop_counter import FlopCounterMode
 
-from metareview.batching import SummaryCollator, summary_loss
+from metareview.batching import SummaryCollator, use_summary_loss
 from metareview.cli import run
 from metareview.memory import peak_memory
 from metareview.model import choose_device
@@ -49,13 +49,13 @@ def measure(arguments: argparse.Namespace) -> dict[str, float]:
     size, batch, length = arguments.contestant.split("-")
     device, dtype = choose_device()
     model = make_pythia(size).to(device)
-    model.loss_function = summary_loss
+    use_summary_loss(model)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, fused=True)
     ids = torch.randint(1, 50_000, (int(batch), int(length)), generator=torch.Generator().manual_seed(SEED))
     labels = ids.clone()
     labels[:, : -int(length) // SUMMARY_SHARE] = IGNORE_INDEX
     rows = [{"input_ids": row, "labels": label} for row, label in zip(ids.tolist(), labels.tolist(), strict=True)]
-    step = partial(train_step, model, optimizer, SummaryCollator(0, True)(rows))
+    step = partial(train_step, model, optimizer, SummaryCollator(0)(rows))
     with FlopCounterMode(display=False) as counter:  # the warm-up
         step()
     time = min(seconds(step) for _ in range(3))

@@ -41,7 +41,7 @@ from fine_tune import (
     VALIDATION_EXAMPLES,
     FineTuningArguments,
 )
-from metareview.batching import LengthGroupedOrder, SummaryCollator, draw_validation, summary_loss
+from metareview.batching import LengthGroupedOrder, SummaryCollator, draw_validation, use_summary_loss
 from metareview.cli import run
 from metareview.memory import peak_memory
 from metareview.model import choose_device
@@ -120,8 +120,8 @@ class Bare:
     """The model, the optimizer and the batches of fine_tune.py, without a Trainer: what its loop costs."""
 
     def __init__(self, model: torch.nn.Module, rows: DatasetDict, folder: str) -> None:
-        self.model, collate = model.to(choose_device()[0]), SummaryCollator(0, True)
-        model.loss_function = summary_loss
+        self.model, collate = model.to(choose_device()[0]), SummaryCollator(0)
+        use_summary_loss(model)
         order = list(LengthGroupedOrder(rows["train"]["length"][:], STEP, SEED))
         examples = rows["train"].remove_columns("length").to_list()
         self.batches = [collate([examples[i] for i in order[k : k + STEP]]) for k in range(0, len(order), STEP)]

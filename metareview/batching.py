@@ -4,7 +4,7 @@ import functools
 import inspect
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from datasets import Dataset
 from peft import PeftModel
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, pad
 from torch.utils.checkpoint import checkpoint as recompute_backward
 from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
@@ -25,10 +25,9 @@ CHUNK = 50  # steps whose examples are sorted by length together
 VALIDATION_SEED = 42  # not the run's seed: validation is the same in every run, so that runs can be compared
 
 
-def sum_of_losses(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """The losses of an example's summary tokens, added up: `logits` (length, vocabulary), `labels` (length,)."""
-    learned = labels[1:] != IGNORE_INDEX
-    return cross_entropy(logits[:-1][learned].float(), labels[1:][learned], reduction="sum")
+def sum_of_losses(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """The losses of an example's summary tokens, added up: `logits` (tokens, vocabulary), `targets` (tokens,)."""
+    return cross_entropy(logits.float(), targets, reduction="sum")
 
 
 def summary_loss(
@@ -36,35 +35,49 @@ def summary_loss(
 ) -> torch.Tensor:
     """The mean loss of the summary tokens, or their sum divided by `num_items_in_batch`: what the stock loss is.
 
+    `labels` is (batch, length), `logits` (labels learned, vocabulary), or (batch, length, vocabulary) for all tokens.
     Only the bf16 logits are kept for the backward pass; what it needs in fp32 it computes again, for one example at a
     time. For all at once that would be the most memory that training needs. Without gradients, in evaluation, it is the
     sum of each example, shape (batch,).
     """
-    pairs = zip(logits.unbind(), labels.unbind(), strict=True)
+    learned = labels[:, 1:] != IGNORE_INDEX
+    if logits.ndim == 3:
+        logits = logits[:, :-1][learned]
+    counts = learned.sum(1).tolist()
+    examples = zip(logits.split(counts), labels[:, 1:][learned].split(counts), strict=True)
     if not torch.is_grad_enabled():
-        return torch.stack([sum_of_losses(*pair) for pair in pairs])
-    total = torch.stack([recompute_backward(sum_of_losses, *pair, use_reentrant=False) for pair in pairs]).sum()
-    return total / ((labels[:, 1:] != IGNORE_INDEX).sum() if num_items_in_batch is None else num_items_in_batch)
-
-
-def without_logits(forward: Callable[..., ModelOutput]) -> Callable[..., ModelOutput]:
-    """A model's forward that returns its loss alone where it has labels.
-
-    The logits have done their work then, and `accelerate`, which runs forward in autocast, would copy them to fp32.
-    """
-
-    @functools.wraps(forward)
-    def loss_alone(*args: Any, **inputs: Any) -> ModelOutput:
-        output = forward(*args, **inputs)
-        return output if inputs.get("labels") is None else type(output)(loss=output.loss)
-
-    return loss_alone
+        return torch.stack([sum_of_losses(*example) for example in examples])
+    losses = [recompute_backward(sum_of_losses, *example, use_reentrant=False) for example in examples]
+    return torch.stack(losses).sum() / (learned.sum() if num_items_in_batch is None else num_items_in_batch)
 
 
 def use_summary_loss(model: PreTrainedModel | PeftModel) -> None:
-    """Let a model compute `summary_loss` where it gets labels, and return the loss alone."""
-    plain_model(model).loss_function = summary_loss
-    model.forward = without_logits(model.forward)
+    """Let a model that gets labels compute logits where they are, `summary_loss` of these, and return the loss alone.
+
+    The prompt has no labels, and the output layer over its tokens would cost a small model most of its time and memory.
+    Once the loss is there the logits have done their work, and `accelerate`, which runs forward in autocast, would copy
+    them to fp32. Prints it where a model computes all logits, whatever is asked for.
+    """
+    plain, forward = plain_model(model), model.forward
+    plain.loss_function = summary_loss
+    takes_mask = "logits_to_keep" in inspect.signature(plain.forward).parameters
+    if not takes_mask:
+        print(f"{type(plain).__name__} takes no logits_to_keep: so logits are computed for the reviews too (slow).")
+
+    @functools.wraps(forward)
+    def compute_loss(*args: Any, **inputs: Any) -> ModelOutput:
+        if inputs.get("labels") is None:
+            return forward(*args, **inputs)
+        if takes_mask:
+            inputs["logits_to_keep"] = predicts_label(inputs["labels"])
+        return type(output := forward(*args, **inputs))(loss=output.loss)
+
+    model.forward = compute_loss
+
+
+def predicts_label(labels: torch.Tensor) -> torch.Tensor:
+    """Whether the token after each one is learned: (batch, length)."""
+    return pad(labels[:, 1:] != IGNORE_INDEX, (0, 1), value=False)
 
 
 def plain_model(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
@@ -74,44 +87,31 @@ def plain_model(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
 
 @dataclass
 class SummaryCollator:
-    """Pads examples on the right and asks for logits only from the first label on.
+    """Pads examples on the right: `input_ids` and `labels`, both (batch, length).
 
-    The prompt has no labels, and the output layer over its tokens would cost a small model most of its time and memory.
     A causal model does not see what comes after a token: so padding on the right needs no attention mask, and attention
-    without a mask is faster. Examples of about one length have their summaries in about the same columns.
-    Lengths are rounded up to `multiple`: for each new shape a CPU's kernels are built anew, and all of them are kept.
-    `input_ids` has the shape (batch, length); `labels`, (batch, logits_to_keep), has only the last columns: those from
-    the one before the first label, which predicts it.
+    without a mask is faster. Lengths are rounded up to `multiple`: for each new shape a CPU's kernels are built anew,
+    and all of them are kept.
     """
 
     pad_token_id: int
-    keeps_logits: bool  # whether the model takes logits_to_keep; if not, it computes all logits
     context: int = sys.maxsize  # tokens that the model can read
     multiple: int = PADDED_TO
 
     @classmethod
     def for_model(cls, model: PreTrainedModel | PeftModel, tokenizer: Tokenizer) -> "SummaryCollator":
-        """The collator for a model; prints it where the model computes all logits, whatever is asked for."""
-        plain = plain_model(model)
-        context = getattr(plain.config, "max_position_embeddings", None) or sys.maxsize
-        keeps_logits = "logits_to_keep" in inspect.signature(plain.forward).parameters
-        if not keeps_logits:
-            print(f"{type(plain).__name__} takes no logits_to_keep: so logits are computed for the reviews too (slow).")
-        return cls(tokenizer.pad_token_id, keeps_logits, context)
+        """The collator for a model."""
+        context = getattr(plain_model(model).config, "max_position_embeddings", None) or sys.maxsize
+        return cls(tokenizer.pad_token_id, context)
 
-    def __call__(self, examples: list[dict[str, list[int]]]) -> dict[str, Any]:
+    def __call__(self, examples: list[dict[str, list[int]]]) -> dict[str, torch.Tensor]:
         longest = max(len(example["input_ids"]) for example in examples)
         length = max(longest, min(self.round_up(longest), self.context))
 
-        def pad(name: str, padding: int) -> torch.Tensor:
+        def fill(name: str, padding: int) -> torch.Tensor:
             return torch.tensor([[*example[name], *[padding] * (length - len(example[name]))] for example in examples])
 
-        batch = {"input_ids": pad("input_ids", self.pad_token_id), "labels": pad("labels", IGNORE_INDEX)}
-        if self.keeps_logits:
-            first = int((batch["labels"][:, 1:] != IGNORE_INDEX).any(0).nonzero()[0])
-            batch["logits_to_keep"] = min(length, self.round_up(length - first))
-            batch["labels"] = batch["labels"][:, -batch["logits_to_keep"] :]
-        return batch
+        return {"input_ids": fill("input_ids", self.pad_token_id), "labels": fill("labels", IGNORE_INDEX)}
 
     def round_up(self, number: int) -> int:
         """The next multiple."""

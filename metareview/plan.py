@@ -83,7 +83,7 @@ def count_work(model: PreTrainedModel | PeftModel, rows: Dataset, steps: list[li
     """Multiplications in the forward pass of each step, padding included: the time grows with them.
 
     For a token one per weight and those of the attention (Chowdhery et al. 2022, appendix B); the output layer counts
-    for the columns with labels only.
+    for the labels only.
     """
     output = model.get_output_embeddings().weight
     embeddings = {model.get_input_embeddings().weight, output}  # one and the same where they are tied
@@ -91,11 +91,11 @@ def count_work(model: PreTrainedModel | PeftModel, rows: Dataset, steps: list[li
     config = model.config.get_text_config()
     attention = 2 * config.num_hidden_layers * config.hidden_size
     lengths = np.array(rows["length"][:])
-    prompts = np.array([np.argmax(labels != IGNORE_INDEX) for labels in rows.with_format("numpy")["labels"]])
+    learned = np.array([np.sum(labels != IGNORE_INDEX) for labels in rows.with_format("numpy")["labels"]])
 
     def count(step: list[int]) -> int:
-        longest, kept = lengths[step].max(), lengths[step].max() - prompts[step].min()
-        return len(step) * (longest * (inner + longest * attention) + kept * output.numel())
+        longest = lengths[step].max()
+        return len(step) * longest * (inner + longest * attention) + learned[step].sum() * output.numel()
 
     return np.array([count(step) for step in steps], dtype=float)
 

@@ -1,6 +1,5 @@
 """Batches: the loss is the plain one, padding and order change memory and speed alone."""
 
-import inspect
 from pathlib import Path
 
 import pytest
@@ -10,8 +9,9 @@ from datasets import Dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers.loss.loss_utils import ForCausalLMLoss
+from transformers.utils import ModelOutput
 
-from metareview.batching import LengthGroupedOrder, SummaryCollator, draw_validation, summary_loss
+from metareview.batching import LengthGroupedOrder, SummaryCollator, draw_validation, summary_loss, use_summary_loss
 
 
 @pytest.fixture(scope="module")
@@ -19,14 +19,26 @@ def examples() -> list[dict[str, list[int]]]:
     return make_examples(LENGTHS)
 
 
+def take_no_mask(model: torch.nn.Module) -> None:
+    """Let a model compute all logits, as old architectures do."""
+    forward = model.forward
+
+    def plain_forward(
+        input_ids: torch.Tensor, labels: torch.Tensor | None = None, num_items_in_batch: int | None = None
+    ) -> ModelOutput:
+        return forward(input_ids=input_ids, labels=labels, num_items_in_batch=num_items_in_batch)
+
+    model.forward = plain_forward
+
+
 @pytest.mark.parametrize("architecture", ["gpt_neox", "llama", "gpt2"])
-@pytest.mark.parametrize("keeps_logits", [True, False])
+@pytest.mark.parametrize("takes_mask", [True, False])
 @settings(max_examples=15)
 @given(
     lengths=st.lists(st.tuples(st.integers(1, 60), st.integers(1, 25)), min_size=1, max_size=6), batch=st.integers(1, 6)
 )
 def test_loss_and_gradients_are_those_of_the_plain_model(
-    architecture: str, keeps_logits: bool, lengths: list[tuple[int, int]], batch: int
+    architecture: str, takes_mask: bool, lengths: list[tuple[int, int]], batch: int
 ) -> None:
     """Over lengths, batch sizes and accumulation: batches that are added up give what all examples alone give."""
     model, examples = make_model(architecture), make_examples(lengths)
@@ -34,16 +46,21 @@ def test_loss_and_gradients_are_those_of_the_plain_model(
     losses.mean().backward()
     expected = {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
     model.zero_grad()
-    model.loss_function = summary_loss
-    assert "logits_to_keep" in inspect.signature(model.forward).parameters
-    collate, loss = SummaryCollator(0, keeps_logits), 0.0
+    computed = []
+    model.get_output_embeddings().register_forward_hook(
+        lambda layer, inputs, logits: computed.append(logits.shape[:-1].numel())
+    )
+    if not takes_mask:
+        take_no_mask(model)
+    use_summary_loss(model)
+    collate, loss = SummaryCollator(0), 0.0
     for start in range(0, len(examples), batch):
         inputs = collate(examples[start : start + batch])
-        assert ("logits_to_keep" in inputs) == keeps_logits
         part = model(**inputs, num_items_in_batch=len(losses)).loss
         part.backward()
         loss += part.item()
     assert loss == pytest.approx(losses.mean().item(), rel=1e-5)
+    assert not takes_mask or sum(computed) == len(losses)  # of each token that is learned, and of no other
     for name, parameter in model.named_parameters():
         assert torch.allclose(parameter.grad, expected[name], atol=1e-6), name
 
@@ -54,7 +71,7 @@ def test_loss_and_gradients_are_those_of_the_plain_model(
 @settings(max_examples=25)
 def test_the_loss_is_the_stock_one(lengths: list[tuple[int, int]], count: int) -> None:
     """Divided by the number of tokens that the Trainer gives, or, without it, the mean."""
-    batch = SummaryCollator(0, True)(make_examples(lengths))
+    batch = SummaryCollator(0)(make_examples(lengths))
     logits = torch.randn(*batch["labels"].shape, 400, generator=torch.Generator().manual_seed(0)).bfloat16()
     for number in (None, count, torch.tensor(count)):
         ours, stock = (logits.clone().requires_grad_() for _ in range(2))
@@ -69,24 +86,22 @@ def test_the_loss_is_the_stock_one(lengths: list[tuple[int, int]], count: int) -
     assert sums.sum().item() == pytest.approx(expected.item() * count, rel=1e-5)
 
 
-def test_logits_are_asked_for_only_where_there_are_labels(examples: list) -> None:
-    longest = sorted(examples, key=lambda example: example["length"])[-2:]
-    batch = SummaryCollator(0, True, multiple=1)(longest)
-    assert batch["input_ids"].shape == (2, 85)
-    # Summaries in columns 41 to 52 and 60 to 84: from 41 on, and the one before.
-    assert batch["logits_to_keep"] == 45 and batch["labels"].shape == (2, 45)
-    assert batch["labels"][0, 0] == -100 and batch["labels"][0, 1] != -100
-
-
-@pytest.mark.parametrize(("context", "length", "kept"), [(10**9, 96, 64), (90, 90, 64), (85, 85, 64)])
-def test_lengths_are_rounded_up_within_the_context(context: int, length: int, kept: int, examples: list) -> None:
+@pytest.mark.parametrize(("context", "length"), [(10**9, 96), (90, 90), (85, 85)])
+def test_lengths_are_rounded_up_within_the_context(context: int, length: int, examples: list) -> None:
     """So that a CPU meets few shapes, and that positions beyond the context are never asked for."""
     longest = sorted(examples, key=lambda example: example["length"])[-2:]
-    batch = SummaryCollator(0, True, context, multiple=32)(longest)
-    assert batch["input_ids"].shape == (2, length) and batch["labels"].shape == (2, kept)
-    assert batch["logits_to_keep"] == kept
-    labels = SummaryCollator(0, False, context, multiple=32)(longest)["labels"]
-    assert torch.equal(labels[:, -kept:], batch["labels"]) and (labels[:, : -kept + 1] == -100).all()
+    batch = SummaryCollator(0, context, multiple=32)(longest)
+    assert batch["input_ids"].shape == batch["labels"].shape == (2, length)
+    assert (batch["labels"][:, 85:] == -100).all() and (batch["input_ids"][:, 85:] == 0).all()
+
+
+def test_a_model_that_computes_all_logits_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    model = make_model("gpt2")
+    use_summary_loss(model)
+    assert capsys.readouterr().out == ""
+    take_no_mask(model)
+    use_summary_loss(model)
+    assert "takes no logits_to_keep" in capsys.readouterr().out
 
 
 def test_validation_is_the_same_sample_in_every_run(examples: list, tmp_path: Path) -> None:
@@ -101,7 +116,7 @@ def test_validation_is_the_same_sample_in_every_run(examples: list, tmp_path: Pa
     assert lengths == sorted(lengths, reverse=True)
     assert trainer.get_eval_dataloader().dataset["input_ids"][0] == samples[0][0]["input_ids"]
     batches = [batch["input_ids"].shape[1] for batch in trainer.get_eval_dataloader()]
-    assert batches[0] == SummaryCollator(0, True).round_up(lengths[0])  # nothing shuffles them again
+    assert batches[0] == SummaryCollator(0).round_up(lengths[0])  # nothing shuffles them again
     assert len(draw_validation(Dataset.from_list(examples), 300)) == len(examples)
 
 

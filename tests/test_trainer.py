@@ -44,7 +44,7 @@ def test_bf16_is_really_used_and_weights_stay_fp32(examples: list, tmp_path: Pat
 
 def test_the_loss_comes_without_logits_and_logits_come_without_labels(examples: list, tmp_path: Path) -> None:
     trainer = make_trainer(make_model("gpt_neox"), make_arguments(tmp_path), examples)
-    inputs = SummaryCollator(0, True)(examples)
+    inputs = SummaryCollator(0)(examples)
     assert trainer.model(**inputs).logits is None
     labels = inputs.pop("labels")
     assert trainer.model(**inputs).logits.shape[:2] == labels.shape
