@@ -5,6 +5,7 @@ import signal
 import sys
 from pathlib import Path
 
+from metareview.early import find_missing
 from metareview.help import format_help
 
 # Loading PyTorch takes seconds, and an interruption inside it would end in a traceback of its internals. So until
@@ -20,9 +21,12 @@ if _is_ours:
     for _package in ("torchvision", "torchaudio"):
         sys.modules.setdefault(_package, None)
 
-# PyTorch and transformers take seconds to load, and help does not need them.
+# PyTorch and transformers take seconds to load, and neither help nor a wrong file name needs them.
 if _is_ours and {"-h", "--help"} & set(sys.argv[1:]):
     print(format_help(_script))
     sys.exit()
+if _is_ours and "--help_all" not in sys.argv and (_fault := find_missing(_script, sys.argv[1:])):
+    print(f"error: {_fault}", file=sys.stderr)
+    sys.exit(2)
 
 logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # where it is installed, it warns whoever never asked for it
