@@ -1,5 +1,6 @@
 # make demo: the three scripts on assets/demo/, no Hub needed.   make test: the tests.   make lint: style.
 # make test-slow: several processes, and a run killed 24 times; takes some minutes.
+# make benchmarks: speed and memory, in about 40 minutes; DATASET and MODEL are what processing_meta_review.py takes.
 PYTHON ?= python3
 # Of the demo and the tests; users keep the torch that their machine has.
 TORCH = torch==2.13.0
@@ -7,7 +8,12 @@ BIN = .venv/bin
 DEMO = demo_output
 DEMO_DATA = --processed_dir $(DEMO)/processed_meta_review --tokenized_dir $(DEMO)/tokenized_meta_review
 
-.PHONY: demo test test-slow lint clean
+DATASET = zqz979/meta-review
+MODEL = EleutherAI/pythia-70m
+MEASURED = benchmark_results
+ROWS = --tokenized_dir $(MEASURED)/tokenized
+
+.PHONY: demo test test-slow lint benchmarks clean
 
 demo: .venv/installed
 	rm -rf $(DEMO) && mkdir $(DEMO)
@@ -29,6 +35,17 @@ test-slow: .venv/installed-tests
 lint: .venv/installed-tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+benchmarks: .venv/installed-tests
+	$(BIN)/python -m pip install --quiet --requirement benchmarks/requirements.txt $(TORCH)
+	$(BIN)/python processing_meta_review.py --dataset $(DATASET) --model $(MODEL) \
+	    --processed_dir $(MEASURED)/processed --tokenized_dir $(MEASURED)/tokenized
+	$(BIN)/python benchmarks/training.py --rows 16 $(ROWS)
+	$(BIN)/python benchmarks/generation.py --rows 16 --rounds 2 $(ROWS)
+	$(BIN)/python benchmarks/processing.py --dataset_name $(DATASET) --tokenizer $(MODEL) --rounds 2
+	$(BIN)/python benchmarks/scaling.py
+	$(BIN)/python benchmarks/attention.py --rounds 2
+	$(BIN)/python benchmarks/picture.py
 
 .venv/installed: requirements.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv

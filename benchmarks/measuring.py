@@ -1,4 +1,4 @@
-"""What the benchmarks share: models of Pythia's shapes, rows, memory, the machine, and contestants that take turns.
+"""What the benchmarks share: models of known shapes, rows, memory, the machine, and contestants that take turns.
 
 Speed and memory depend on the shapes, not on the weights: so the models are random and nothing is downloaded.
 """
@@ -21,7 +21,7 @@ import torch
 from datasets import Dataset
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
-from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, PreTrainedTokenizerFast
+from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the scripts and their package
 
@@ -62,6 +62,23 @@ def make_pythia(size: str, context: int = 2048) -> GPTNeoXForCausalLM:
         rope_parameters={"rope_type": "default", "rope_theta": 10_000.0, "partial_rotary_factor": 0.25},
     )
     return GPTNeoXForCausalLM(config)
+
+
+def make_smollm2(context: int = 8192) -> LlamaForCausalLM:
+    """A model of the shape of SmolLM2-135M (its configuration on the Hub) with random fp32 weights, on the CPU."""
+    torch.manual_seed(SEED)
+    config = LlamaConfig(
+        vocab_size=49152,
+        hidden_size=576,
+        num_hidden_layers=30,
+        num_attention_heads=9,
+        num_key_value_heads=3,
+        intermediate_size=1536,
+        max_position_embeddings=context,
+        tie_word_embeddings=True,
+        rope_parameters={"rope_type": "default", "rope_theta": 100_000.0},
+    )
+    return LlamaForCausalLM(config)
 
 
 def make_tokenizer() -> PreTrainedTokenizerFast:

@@ -48,6 +48,24 @@ def test_processing_repeats_the_rows(source: Path, base: Path, tmp_path: Path) -
     assert "ours_x2 / old_x2: rows/s" in printed
 
 
+def test_attention_compares_kernels(tmp_path: Path) -> None:
+    printed, medians = run_benchmark("attention", tmp_path, "--lengths", "64", "--contestants", "no_mask", "math")
+    assert "no_mask_x64 / math_x64: layers/s" in printed and medians["math_x64"]["ms"] > 0
+
+
+def test_the_picture_shows_what_was_measured(tmp_path: Path) -> None:
+    command = [sys.executable, str(BENCHMARKS / "picture.py")]
+    refused = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert refused.returncode == 2 and "First: python benchmarks/training.py" in refused.stderr
+    folder = tmp_path / "benchmark_results"
+    folder.mkdir()
+    for name in ("training", "generation"):
+        medians = {"ours": {"examples/s": 2, "tokens/s": 20, "GB": 1}, "old": {"examples/s": 1, "tokens/s": 9, "GB": 2}}
+        (folder / f"{name}.json").write_text(json.dumps({"medians": medians}))
+    subprocess.run(command, cwd=tmp_path, check=True)
+    assert (folder / "speed.png").stat().st_size > 0
+
+
 def test_scaling_counts_more_work_for_longer_inputs(tmp_path: Path) -> None:
     _, medians = run_benchmark("scaling", tmp_path, "--contestants", "14m-1-256", "14m-1-512")
     assert medians["14m-1-512"]["TFLOP"] > 1.9 * medians["14m-1-256"]["TFLOP"]
