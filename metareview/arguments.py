@@ -79,7 +79,7 @@ class SummaryTrainingArguments(TokenizationArguments, HubArguments, TrainingArgu
         self.choose_precision()
         self.choose_intervals()
         self.asked_output_dir = self.output_dir  # None: a folder that is named by the settings, see resuming.py
-        with catch_warnings():  # the new name is not known to transformers 5.15
+        with catch_warnings():  # the new name is not known to transformers 5.21
             filterwarnings("ignore", "`gradient_checkpointing` is deprecated", FutureWarning)
             try:
                 TrainingArguments.__post_init__(self)
