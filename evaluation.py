@@ -74,6 +74,7 @@ MAX_NEW_TOKENS = None  # longest meta-review in tokens; None: what each model wa
 NO_REPEAT_NGRAM = 4  # tokens in a row that are not written twice in a text; 0: anything may be written twice
 REPETITION_PENALTY = 1.0  # above 1, tokens that a text already has become less likely
 TEMPERATURE = 0.0  # above 0, each token is drawn at random, the higher the freer; 0: always the likeliest one
+CANDIDATES = 1  # with TEMPERATURE: so many texts are drawn for each case, and the one most like the others is taken
 NUM_BEAMS = 1  # continuations that are followed at the same time, in as many times the memory; 1: greedy decoding
 BATCH_SIZE = 32  # meta-reviews written at once, fewer where memory is small; changes speed, not the texts in fp32
 
@@ -95,6 +96,7 @@ class EvaluationArguments(HubArguments):
     no_repeat_ngram: int | None = flag(NO_REPEAT_NGRAM)
     repetition_penalty: float = flag(REPETITION_PENALTY)
     temperature: float = flag(TEMPERATURE)
+    candidates: int = flag(CANDIDATES)
     num_beams: int = flag(NUM_BEAMS)
     batch_size: int = flag(BATCH_SIZE)
     prompt: str | None = flag(None, help="one in metareview/prompts.py; default: as in training", topic="The texts")
@@ -109,7 +111,7 @@ class EvaluationArguments(HubArguments):
         for name in ("max_new_tokens", "batch_size", "num_examples"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise ValueError(f"--{name} must be at least 1, got {value}")
-        drawing = self.temperature, self.seed
+        drawing = self.temperature, self.seed, self.candidates
         self.decoding = Decoding(self.no_repeat_ngram or 0, self.repetition_penalty, self.num_beams, *drawing)
         check_encoding(self.encoding)
         find_template("plain" if self.prompt is None else self.prompt)
@@ -167,19 +169,17 @@ def main() -> None:
         outputs[variant.name] = write_summaries(variant, reviews, arguments.batch_size, name_log(target))
     reviews = [clean_reviews(case.review, keep) for case in cases]
     references, decisions = [case.reference for case in cases], [case.decision for case in cases]
-    ratings = [case.ratings for case in cases]
-    results = score_systems(outputs, reviews, references, keep, decisions, ratings)
+    results = score_systems(outputs, reviews, references, keep, decisions, [case.ratings for case in cases])
     averages, groups = average_scores(results), {model.name: model.group for model in models}
     verdicts = {model.name: compare_with_base(results, model.name, model.base) for model in models}
     numbers = [case.row for case in cases]
     found = [*verdicts.values(), *compare_models(results, groups), *find_unread(results, references, numbers)]
-    weakest = find_weakest(results, averages, list(groups), numbers)
 
     # 4. Write the workbook and print what came out.
     test = {"data": data, "split": split, "cases": len(cases)}
     judged = write_results(sheet, columns, cases, results, store)
     losses = {model.name: model.record.get("validation_losses") for model in models}
-    sentences = [describe_test(test), *found, weakest, *uncounted]
+    sentences = [describe_test(test), *found, find_weakest(results, averages, list(groups), numbers), *uncounted]
     write_summary(sheet, sentences, averages, average_seeds(averages, groups), columns, losses)
     write_runs(workbook, describe_runs(variants, test, averages, judged))
     target = save_unless_changed(workbook, target, seen)

@@ -45,13 +45,15 @@ def make_room(there: torch.Tensor, states: torch.Tensor, length: int) -> torch.T
 def read_prompts(model: PreTrainedModel, prompts: list[list[int]], length: int) -> DynamicCache | None:
     """What a model keeps of prompts, each without its last token, as if they were padded to `length` on the left.
 
-    Each is read alone: no time goes into padding, and attention without a mask is faster. None for prompts of a single
+    Each is read alone, and those that are the same once: no time goes into padding, and attention without a mask is
+    faster. None for prompts of a single
     token and for models that keep something else than keys and values of all tokens: they are to be read in a batch.
     """
     if min(map(len, prompts)) < 2:
         return None
-    caches = []
-    for prompt in prompts:
+    different = list(dict.fromkeys(map(tuple, prompts)))
+    places, caches = [different.index(tuple(prompt)) for prompt in prompts], []
+    for prompt in different:
         output = model.base_model(torch.tensor([prompt[:-1]], device=model.device), use_cache=True)
         cache = getattr(output, "past_key_values", None)
         if not isinstance(cache, DynamicCache) or any(type(layer) is not DynamicLayer for layer in cache.layers):
@@ -60,7 +62,8 @@ def read_prompts(model: PreTrainedModel, prompts: list[list[int]], length: int) 
     together = DynamicCache()
     while caches[0].layers:
         layers, whole = [cache.layers.pop(0) for cache in caches], RoomyLayer()
-        whole.update(*(pad_left([getattr(layer, name) for layer in layers], length - 1) for name in ("keys", "values")))
+        rows = [layers[place] for place in places]
+        whole.update(*(pad_left([getattr(row, name) for row in rows], length - 1) for name in ("keys", "values")))
         together.layers.append(whole)
     return together
 

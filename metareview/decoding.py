@@ -24,25 +24,40 @@ class Decoding:
     num_beams: int = 1
     temperature: float = 0.0  # what the scores are divided by before a token is drawn; 0: none is drawn
     seed: int = 42  # of the drawing
+    candidates: int = 1  # texts that are drawn for each prompt; the one most like the others is taken
 
     def __post_init__(self) -> None:
-        for name, least in (("no_repeat_ngram", 0), ("repetition_penalty", 1), ("num_beams", 1), ("temperature", 0)):
+        limits = {"no_repeat_ngram": 0, "repetition_penalty": 1, "num_beams": 1, "temperature": 0, "candidates": 1}
+        for name, least in limits.items():
             if not least <= getattr(self, name) < math.inf:
                 raise ValueError(f"--{name} must be at least {least} and finite, got {getattr(self, name)}")
         if self.temperature and self.num_beams > 1:
             raise ValueError(
                 "--temperature draws tokens and --num_beams looks for the likeliest text: give one of them"
             )
+        if self.candidates > 1 and not self.temperature:
+            raise ValueError(
+                f"--candidates {self.candidates} would be the same text: give a --temperature, such as 0.5"
+            )
 
     def identify(self) -> dict[str, Any]:
         """What tells it from others; the seed only where something is drawn."""
-        drawing = {} if self.temperature else {"temperature", "seed"}
-        return {name: value for name, value in asdict(self).items() if name not in drawing}
+        settings = asdict(self)
+        for name in [] if self.temperature else ["temperature", "seed"]:
+            del settings[name]
+        if self.candidates == 1:
+            del settings["candidates"]
+        return settings
 
-    def make_processors(self, prompt_length: int, prompts: Sequence[list[int]] = ()) -> LogitsProcessorList:
+    def name_draws(self, prompt: list[int]) -> list[str]:
+        """What the drawing of each candidate for a prompt (token ids) follows from."""
+        names = [[self.seed, prompt], *([self.seed, prompt, number] for number in range(1, self.candidates))]
+        return [hashlib.sha256(json.dumps(name).encode()).hexdigest() for name in names]
+
+    def make_processors(self, prompt_length: int, draws: Sequence[str] = ()) -> LogitsProcessorList:
         """What changes the scores of the next token, for prompts that are padded to this length on the left.
 
-        The `prompts` (token ids) are needed where tokens are drawn.
+        The names of the `draws`, one for each prompt, are needed where tokens are drawn.
         """
         processors = LogitsProcessorList()
         if self.repetition_penalty != 1:
@@ -50,7 +65,7 @@ class Decoding:
         if self.no_repeat_ngram:
             processors.append(NoRepeatedNgram(self.no_repeat_ngram, prompt_length))
         if self.temperature:
-            processors.append(Drawing(self.temperature, self.seed, prompt_length, prompts))
+            processors.append(Drawing(self.temperature, prompt_length, draws))
         return processors
 
     def describe(self) -> list[str]:
@@ -58,6 +73,8 @@ class Decoding:
         words = ["greedy" if self.num_beams == 1 else f"{self.num_beams} beams"]
         if self.temperature:
             words = [f"drawn at temperature {self.temperature:g} with seed {self.seed}"]
+        if self.candidates > 1:
+            words = [f"the most typical of {self.candidates} {words[0]}"]
         if self.no_repeat_ngram:
             words.append(f"no {self.no_repeat_ngram}-gram twice")
         if self.repetition_penalty != 1:
@@ -91,17 +108,16 @@ class Drawing(LogitsProcessor):
     """Lets greedy decoding draw from the softmax of the scores: it adds noise of a Gumbel distribution to them.
 
     The largest of such sums is a token with the probability of the softmax (Maddison et al. 2014). The noise follows
-    from the seed, the prompt and the number of the token, so that a text does not depend on the others in its batch.
+    from the name of the draw and the number of the token, so that a text does not depend on the others in its batch.
     """
 
-    def __init__(self, temperature: float, seed: int, prompt_length: int, prompts: Sequence[list[int]]) -> None:
-        self.temperature, self.prompt_length = temperature, prompt_length
-        self.seeds = [hashlib.sha256(json.dumps([seed, prompt]).encode()).hexdigest() for prompt in prompts]
+    def __init__(self, temperature: float, prompt_length: int, draws: Sequence[str]) -> None:
+        self.temperature, self.prompt_length, self.draws = temperature, prompt_length, draws
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """`input_ids`: (batch, prompt and what is generated so far); `scores`: (batch, vocabulary)."""
         number = input_ids.shape[1] - self.prompt_length
-        noise = torch.stack([draw_gumbel(f"{seed} {number}", scores.shape[1]) for seed in self.seeds])
+        noise = torch.stack([draw_gumbel(f"{draw} {number}", scores.shape[1]) for draw in self.draws])
         return scores / self.temperature + noise.to(scores.device)
 
 

@@ -16,6 +16,7 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 from transformers.utils.logging import disable_progress_bar
 
 from metareview.cache import read_prompts
+from metareview.consensus import choose_typical
 from metareview.context import fit_prompts
 from metareview.decoding import Decoding
 from metareview.model import choose_device, find_model_revision, free_memory, hash_weights, load_model
@@ -54,19 +55,25 @@ def generate(
     """Continue the prompts (token ids) as `decoding` says; yields each prompt's index and output when written.
 
     Prompts of about the same length share a batch, padded on the left, the longest first: if memory is too small it
-    shows at once. In fp32 the texts are those of one prompt at a time.
+    shows at once. In fp32 the texts are those of one prompt at a time. Of several candidates for a prompt, the most
+    typical one is yielded.
     """
     end = tokenizer.eos_token_id
     padding = end if tokenizer.pad_token_id is None else tokenizer.pad_token_id
     order = sorted(range(len(prompts)), key=lambda index: -len(prompts[index]))
-    while order:
-        rows = fit_batch(model, len(prompts[order[0]]) + max_new_tokens, batch_size // decoding.num_beams)
-        batch, order = order[:rows], order[rows:]
-        given = [prompts[index] for index in batch]
-        for place, tokens in continue_batch(model, given, end, padding, max_new_tokens, decoding):
+    texts = [(index, draw) for index in order for draw in decoding.name_draws(prompts[index])]
+    candidates: dict[int, list[Output]] = {index: [] for index in order}
+    while texts:
+        rows = fit_batch(model, len(prompts[texts[0][0]]) + max_new_tokens, batch_size // decoding.num_beams)
+        batch, texts = texts[:rows], texts[rows:]
+        given, draws = [prompts[index] for index, _ in batch], [draw for _, draw in batch]
+        for place, tokens in continue_batch(model, given, draws, end, padding, max_new_tokens, decoding):
             stop = tokens.index(end) if end in tokens else None
             text = tokenizer.decode(tokens[:stop], skip_special_tokens=True).strip()
-            yield batch[place], Output(text, stop is not None, len(tokens) if stop is None else stop + 1)
+            index = batch[place][0]
+            candidates[index].append(Output(text, stop is not None, len(tokens) if stop is None else stop + 1))
+            if len(candidates[index]) == decoding.candidates:
+                yield index, candidates[index][choose_typical([output.text for output in candidates[index]])]
 
 
 def fit_batch(model: PreTrainedModel, tokens: int, most: int) -> int:
@@ -94,6 +101,7 @@ class HalfStopped(StoppingCriteria):
 def continue_batch(
     model: PreTrainedModel,
     prompts: list[list[int]],
+    draws: list[str],
     end: int,
     padding: int,
     max_new_tokens: int,
@@ -118,7 +126,7 @@ def continue_batch(
                 ids,
                 attention_mask=mask,
                 past_key_values=cache,
-                logits_processor=decoding.make_processors(length, [prompts[place] for place in places]),
+                logits_processor=decoding.make_processors(length, [draws[place] for place in places]),
                 stopping_criteria=[HalfStopped(end)] if decoding.num_beams == 1 else [],
                 return_dict_in_generate=True,
             )

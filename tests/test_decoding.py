@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import NoRepeatNGramLogitsProcessor
 
+from metareview.consensus import choose_typical
 from metareview.decoding import Decoding, Drawing, NoRepeatedNgram
-from metareview.generation import generate
+from metareview.generation import continue_batch, generate
 
 token_ids = st.lists(st.integers(0, 4), max_size=12)
 
@@ -102,9 +103,18 @@ def test_decoding_in_words_and_wrong() -> None:
         "drawn at temperature 0.7 with seed 1",
         "no 4-gram twice",
     ]
-    for wrong in ({"no_repeat_ngram": -1}, {"repetition_penalty": 0.9}, {"num_beams": 0}, {"temperature": math.nan}):
+    for wrong in (
+        {"no_repeat_ngram": -1},
+        {"repetition_penalty": 0.9},
+        {"num_beams": 0},
+        {"temperature": math.nan},
+        {"candidates": 0},
+    ):
         with pytest.raises(ValueError, match=f"--{next(iter(wrong))} must be at least"):
             Decoding(**wrong)
+    assert Decoding(0, 1.0, 1, 0.5, 7, 8).describe() == ["the most typical of 8 drawn at temperature 0.5 with seed 7"]
+    with pytest.raises(ValueError, match="--candidates 8 would be the same text: give a --temperature"):
+        Decoding(candidates=8)
     with pytest.raises(ValueError, match="give one of them"):
         Decoding(num_beams=2, temperature=1.0)
 
@@ -112,6 +122,7 @@ def test_decoding_in_words_and_wrong() -> None:
 def test_the_seed_tells_texts_apart_only_where_something_is_drawn() -> None:
     assert Decoding(4, seed=1).identify() == Decoding(4, seed=2).identify()
     assert Decoding(4, temperature=1.0, seed=1).identify() != Decoding(4, temperature=1.0, seed=2).identify()
+    assert Decoding(4, temperature=1.0).identify() != Decoding(4, temperature=1.0, candidates=2).identify()
 
 
 @given(
@@ -124,7 +135,7 @@ def test_tokens_are_drawn_with_the_probabilities_of_the_softmax(
     scores: list[float], temperature: float, seed: int
 ) -> None:
     number = 4000
-    given_scores, draw = torch.tensor([scores]), Drawing(temperature, seed, 2, [[1, 2]])
+    given_scores, draw = torch.tensor([scores]), Drawing(temperature, 2, [str(seed)])
     drawn = torch.tensor([draw(torch.zeros(1, 2 + step), given_scores).argmax().item() for step in range(number)])
     expected = (given_scores[0] / temperature).softmax(0)
     # Hoeffding: a share is further away than that in one of 10^9 cases.
@@ -144,3 +155,25 @@ def test_what_is_drawn_follows_from_the_seed_and_the_prompt_alone() -> None:
         for index, prompt in enumerate(prompts):
             assert dict(generate(model, Ids(), [prompt], 20, 1, decoding))[0] == texts[seed][index]
     assert all(texts[1][index] != texts[2][index] for index in range(3))
+
+
+def test_the_most_typical_of_several_drawn_texts_is_written() -> None:
+    """Whatever batches they are written in, and the one that a single drawing gives is among them."""
+    model = make_model("gpt_neox").eval()
+    prompts = [[1, 2, 3], [4, 5, 6, 7, 8], [9], [4, 5, 6, 7, 8]]
+    decoding = Decoding(temperature=1.0, seed=1, candidates=5)
+    written = dict(generate(model, Ids(), prompts, 20, 3, decoding))
+    assert sorted(written) == [0, 1, 2, 3] and written[1] == written[3]
+    for index, prompt in enumerate(prompts):
+        draws = decoding.name_draws(prompt)
+        assert len(set(draws)) == 5 and draws[:1] == Decoding(temperature=1.0, seed=1).name_draws(prompt)
+        each = [draw_alone(model, prompt, draw) for draw in draws]
+        assert len(set(each)) > 1 and written[index].text == each[choose_typical(each)]
+        assert dict(generate(model, Ids(), [prompt], 20, 32, decoding))[0] == written[index]
+
+
+def draw_alone(model: torch.nn.Module, prompt: list[int], draw: str) -> str:
+    """The text of one draw of the test above."""
+    decoding = Decoding(temperature=1.0)
+    [(_, tokens)] = continue_batch(model, [prompt], [draw], 399, 399, 20, decoding)
+    return Ids().decode(tokens[: tokens.index(399)] if 399 in tokens else tokens)
