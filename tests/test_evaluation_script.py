@@ -278,16 +278,22 @@ def test_texts_of_another_setting_are_not_taken(evaluated: Path, model: Path) ->
     folder = evaluated.parent
     flags = ["--num_examples", 2, "--output", "settings.xlsx", "--model", model]
     other = ["--max_new_tokens", 6, "--no_repeat_ngram", 0]
-    for more in (["--max_new_tokens", 5], other, ["--max_new_tokens", 5, "--prompt", "word_limit"]):
+    drawn = ["--max_new_tokens", 5, "--temperature", 1.5]
+    several = [*drawn, "--candidates", 3]
+    for more in (["--max_new_tokens", 5], other, ["--max_new_tokens", 5, "--prompt", "word_limit"], drawn, several):
         result = run_script(EVALUATE, *flags, *more, cwd=folder)
         assert result.returncode == 0 and "already" not in result.stdout, result.stderr
     lines = (folder / "settings_outputs.jsonl").read_text().splitlines()
-    assert len({json.loads(line)["key"] for line in lines}) == 12
+    assert len({json.loads(line)["key"] for line in lines}) == 20
     header, *runs = load_workbook(folder / "settings.xlsx")["runs"].iter_rows(values_only=True)
     prompts = [run[header.index("prompt")] for run in runs if run[0] == model.name]
-    assert prompts == ["plain", "plain", "word_limit"]
+    assert prompts == ["plain", "plain", "word_limit", "plain", "plain"]
     decodings = [run[header.index("decoding")] for run in runs if run[0] == model.name]
-    assert ["no 4-gram twice" in decoding for decoding in decodings] == [True, False, True]
+    assert ["no 4-gram twice" in decoding for decoding in decodings] == [True, False, True, True, True]
+    assert decodings[3].startswith("drawn at temperature 1.5 with seed 42")
+    assert decodings[4].startswith("the most typical of 3 drawn at temperature 1.5 with seed 42")
+    result = run_script(EVALUATE, *flags, "--candidates", 3, cwd=folder)
+    assert result.returncode == 2 and "give a --temperature" in result.stderr
 
 
 def test_the_prompt_is_what_the_models_read(evaluated: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
