@@ -27,7 +27,7 @@ VALIDATION_SEED = 42  # not the run's seed: validation is the same in every run,
 
 def sum_of_losses(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """The losses of an example's summary tokens, added up: `logits` (tokens, vocabulary), `targets` (tokens,)."""
-    return cross_entropy(logits.float(), targets, reduction="sum")
+    return cross_entropy(logits.float(), targets, ignore_index=IGNORE_INDEX, reduction="sum")
 
 
 def summary_loss(
@@ -35,20 +35,22 @@ def summary_loss(
 ) -> torch.Tensor:
     """The mean loss of the summary tokens, or their sum divided by `num_items_in_batch`: what the stock loss is.
 
-    `labels` is (batch, length), `logits` (labels learned, vocabulary), or (batch, length, vocabulary) for all tokens.
+    `labels` is (batch, length), `logits` (positions chosen, vocabulary), or (batch, length, vocabulary) for all tokens.
     Only the bf16 logits are kept for the backward pass; what it needs in fp32 it computes again, for one example at a
     time. For all at once that would be the most memory that training needs. Without gradients, in evaluation, it is the
     sum of each example, shape (batch,).
     """
-    learned = labels[:, 1:] != IGNORE_INDEX
+    chosen, next_labels = choose_positions(labels), shift(labels)
     if logits.ndim == 3:
-        logits = logits[:, :-1][learned]
-    counts = learned.sum(1).tolist()
-    examples = zip(logits.split(counts), labels[:, 1:][learned].split(counts), strict=True)
+        logits = logits[chosen]
+    counts = chosen.sum(1).tolist()
+    examples = zip(logits.split(counts), next_labels[chosen].split(counts), strict=True)
     if not torch.is_grad_enabled():
         return torch.stack([sum_of_losses(*example) for example in examples])
     losses = [recompute_backward(sum_of_losses, *example, use_reentrant=False) for example in examples]
-    return torch.stack(losses).sum() / (learned.sum() if num_items_in_batch is None else num_items_in_batch)
+    return torch.stack(losses).sum() / (
+        (next_labels != IGNORE_INDEX).sum() if num_items_in_batch is None else num_items_in_batch
+    )
 
 
 def use_summary_loss(model: PreTrainedModel | PeftModel) -> None:
@@ -69,15 +71,27 @@ def use_summary_loss(model: PreTrainedModel | PeftModel) -> None:
         if inputs.get("labels") is None:
             return forward(*args, **inputs)
         if takes_mask:
-            inputs["logits_to_keep"] = predicts_label(inputs["labels"])
+            inputs["logits_to_keep"] = choose_positions(inputs["labels"])
         return type(output := forward(*args, **inputs))(loss=output.loss)
 
     model.forward = compute_loss
 
 
-def predicts_label(labels: torch.Tensor) -> torch.Tensor:
-    """Whether the token after each one is learned: (batch, length)."""
-    return pad(labels[:, 1:] != IGNORE_INDEX, (0, 1), value=False)
+def shift(labels: torch.Tensor) -> torch.Tensor:
+    """At each position the label of the next one, which it predicts: (batch, length)."""
+    return pad(labels[:, 1:], (0, 1), value=IGNORE_INDEX)
+
+
+def choose_positions(labels: torch.Tensor) -> torch.Tensor:
+    """The positions that logits are computed for: those that predict a label; bool, (batch, length).
+
+    Some of the others are added, as many as make the number a multiple of PADDED_TO: their labels are ignored, and a
+    CPU meets few shapes and sizes of memory.
+    """
+    chosen = shift(labels) != IGNORE_INDEX
+    others = (~chosen).flatten().nonzero()[: -int(chosen.sum()) % PADDED_TO]
+    chosen.view(-1)[others] = True
+    return chosen
 
 
 def plain_model(model: PreTrainedModel | PeftModel) -> PreTrainedModel:

@@ -60,7 +60,8 @@ def test_loss_and_gradients_are_those_of_the_plain_model(
         part.backward()
         loss += part.item()
     assert loss == pytest.approx(losses.mean().item(), rel=1e-5)
-    assert not takes_mask or sum(computed) == len(losses)  # of each token that is learned, and of no other
+    # Of each token that is learned, and of so many others that there are few shapes.
+    assert not takes_mask or sum(computed) < len(losses) + 64 * len(computed)
     for name, parameter in model.named_parameters():
         assert torch.allclose(parameter.grad, expected[name], atol=1e-6), name
 
