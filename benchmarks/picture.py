@@ -11,7 +11,7 @@ from measuring import RESULTS
 
 from metareview.cli import InputError, run
 
-NAMES = {"old": "recipe before", "trl": "TRL", "ours": "this toolkit"}
+NAMES = {"old": "former recipe", "trl": "TRL", "ours": "this toolkit"}
 COLORS = {"old": "tab:gray", "trl": "tab:orange", "ours": "tab:blue"}
 PANELS = (
     ("training", "examples/s", "training: examples per second\n(higher is better)"),
