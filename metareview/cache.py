@@ -46,8 +46,8 @@ def read_prompts(model: PreTrainedModel, prompts: list[list[int]], length: int) 
     """What a model keeps of prompts, each without its last token, as if they were padded to `length` on the left.
 
     Each is read alone, and those that are the same once: no time goes into padding, and attention without a mask is
-    faster. None for prompts of a single
-    token and for models that keep something else than keys and values of all tokens: they are to be read in a batch.
+    faster. None for prompts of a single token and for models that keep something else than keys and values of all
+    tokens: they are to be read in a batch.
     """
     if min(map(len, prompts)) < 2:
         return None
