@@ -1,6 +1,6 @@
 # make demo: the three scripts on assets/demo/, no Hub needed.   make test: the tests.   make lint: style.
 # make test-slow: several processes, and a run killed 24 times; takes some minutes.
-# make benchmarks: speed and memory, in about 40 minutes; DATASET and MODEL are what processing_meta_review.py takes.
+# make benchmarks: speed and memory, in about 45 minutes; DATASET and MODEL are what processing_meta_review.py takes.
 PYTHON ?= python3
 # Of the demo and the tests; users keep the torch that their machine has.
 TORCH = torch==2.13.0
