@@ -37,6 +37,7 @@ ENOUGH_SECONDS = 25  # after so long no further step is begun, if the first thre
 TRAINED_BYTES = 16  # of a parameter: fp32 with gradient and two moments
 FROZEN_BYTES = {False: 2, True: 0.5}  # of a parameter: 16 bits; 4 bits, if it is loaded so
 USABLE_MEMORY = 0.95  # the rest is needed by others
+HEAP_GROWTH = 1.5  # on a CPU: what a whole run takes beside the model, against a few steps; see docs/bigger-models.md
 
 
 @dataclass
@@ -148,9 +149,11 @@ def measure_run(arguments: SummaryTrainingArguments, tokenizer: Tokenizer, examp
 
     To be called in a process of its own: it changes `arguments`, and the peak of memory is the process's.
     """
+    transformers.utils.logging.disable_progress_bar()
     set_seed(arguments.seed)
     train, timer = examples["train"], StepTimer()
     model = prepare_model(arguments.model_name_or_path, arguments.adapter)
+    loaded, growth = peak_memory(), HEAP_GROWTH if arguments.use_cpu else 1
     steps = LengthGroupedOrder(train["length"][:], arguments.step_size, arguments.order_seed).steps()
     work, all_steps = count_work(model, train, steps), arguments.count_steps(len(train))
     probes = choose_steps(work, steps)
@@ -168,7 +171,7 @@ def measure_run(arguments: SummaryTrainingArguments, tokenizer: Tokenizer, examp
         epoch=float(seconds.sum()),
         training=float(np.resize(seconds, all_steps).sum()),  # epoch after epoch, up to its last step
         evaluation=evaluation,
-        memory=float(peak_memory()),
+        memory=float(loaded + growth * (peak_memory() - loaded)),
         checkpoint=4 * trained + moments,
     )
 

@@ -8,7 +8,6 @@ from shlex import quote
 from typing import Any
 
 import huggingface_hub
-from matplotlib.figure import Figure
 from peft import PeftModel
 from transformers import GenerationConfig, PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
@@ -88,6 +87,8 @@ def describe_results(results: dict[str, float | None], speed: float | None) -> s
 
 def draw_loss_curve(history: list[dict[str, float]], path: Path) -> None:
     """Draw training and validation loss against the epoch, from the Trainer's `log_history`."""
+    from matplotlib.figure import Figure  # here: it takes most of a second, and is needed in the end only
+
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
     for key, label, style in (("loss", "training", "-"), ("eval_loss", "validation", "o-")):

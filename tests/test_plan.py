@@ -34,6 +34,7 @@ def planned(processed: Path, base: Path) -> str:
     before = sorted(processed.rglob("*"))
     result = run_script(TUNE, "--model_name_or_path", base, *FINE_TUNING, "--plan", cwd=processed)
     assert result.returncode == 0, result.stderr
+    assert "Loading" not in result.stderr
     assert sorted(processed.rglob("*")) == before
     return result.stdout
 
@@ -182,6 +183,15 @@ def test_slow_steps_are_few_and_the_largest_one_is_among_them(
     expected = [4 * max(lengths[row] for row in step) for step in LengthGroupedOrder(lengths, 4, SEED).steps()]
     assert run.epoch == pytest.approx(sum(expected), rel=0.1)
     assert run.training == pytest.approx(sum(expected) + sum(expected[:5]), rel=0.1)
+
+
+def test_beside_the_model_the_heap_of_a_cpu_grows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for on_cpu, expected in ((True, 100 + 1.5 * 200), (False, 300)):
+        arguments, data = measured_steps(tmp_path, rows(8))
+        peaks = iter([100, 300])
+        monkeypatch.setattr("metareview.plan.peak_memory", lambda peaks=peaks: next(peaks))
+        monkeypatch.setattr(arguments, "use_cpu", on_cpu)
+        assert measure_run(arguments, *data).memory == expected
 
 
 def test_a_model_too_large_for_the_memory_is_not_tried(
