@@ -33,7 +33,7 @@ from metareview.trainer import SummaryTrainer
 # Which steps are tried, as places between the least and the most work. The first one warms up, the third shows the most
 # memory, those after the fourth lie evenly, however many they are (multiples of the golden ratio).
 PLACES = (0, 0, 1, 0.5, *(number * 0.618034 % 1 for number in range(1, 57)))
-ENOUGH_SECONDS = 25  # after so long no further step is begun, if the first three are done
+ENOUGH_SECONDS = 15  # after so long no further step is begun, if the first three are done
 TRAINED_BYTES = 16  # of a parameter: fp32 with gradient and two moments
 FROZEN_BYTES = {False: 2, True: 0.5}  # of a parameter: 16 bits; 4 bits, if it is loaded so
 USABLE_MEMORY = 0.95  # the rest is needed by others
