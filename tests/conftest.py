@@ -220,7 +220,7 @@ def run_script(
 
 
 def run_process(script: str, *flags: object, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a script as a person does, in a process of its own: where signals, limits or the Hub's variables matter."""
+    """Run a script as a person does, in a process of its own: for signals, limits and what its own processes print."""
     return subprocess.run(
         [sys.executable, ROOT / script, *map(str, flags)],
         cwd=cwd,

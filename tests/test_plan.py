@@ -16,6 +16,7 @@ from conftest import (
     make_model,
     make_tokenizer,
     make_trainer,
+    run_process,
     run_script,
 )
 from datasets import Dataset, DatasetDict
@@ -32,7 +33,7 @@ from metareview.plan import PLACES, count_evaluations, count_work, fit_line, mea
 @pytest.fixture(scope="module")
 def planned(processed: Path, base: Path) -> str:
     before = sorted(processed.rglob("*"))
-    result = run_script(TUNE, "--model_name_or_path", base, *FINE_TUNING, "--plan", cwd=processed)
+    result = run_process(TUNE, "--model_name_or_path", base, *FINE_TUNING, "--plan", cwd=processed)
     assert result.returncode == 0, result.stderr
     assert "Loading" not in result.stderr
     assert sorted(processed.rglob("*")) == before
