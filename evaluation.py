@@ -83,7 +83,7 @@ BATCH_SIZE = 32  # meta-reviews written at once, fewer where memory is small; ch
 class EvaluationArguments(HubArguments):
     """Every constant as a flag, and what else can be done with a model."""
 
-    models: list[str] | None = flag(MODELS, "model_name_or_path", "model")
+    models: list[str] | None = flag(MODELS, "model_name_or_path", "model", several=True)
     base_model: str | None = flag(BASE_MODEL)
     test_cases: str = flag(TEST_CASES)
     encoding: str = flag(ENCODING)

@@ -55,13 +55,13 @@ class ProcessingArguments(TokenizationArguments, HubArguments):
     """Every constant as a flag, and what is pushed."""
 
     dataset_name: str = flag(DATASET, "dataset")
-    review_column: list[str] | None = flag(REVIEW_COLUMN)
+    review_column: list[str] | None = flag(REVIEW_COLUMN, several=True)
     summary_column: str | None = flag(SUMMARY_COLUMN)
     group_column: str | None = flag(GROUP_COLUMN)
     review_separator: str = flag(REVIEW_SEPARATOR)
     encoding: str = flag(ENCODING)
     split_seed: int = flag(SPLIT_SEED)
-    venue: list[str] | None = flag(VENUE)
+    venue: list[str] | None = flag(VENUE, several=True)
     test_year: int | None = flag(TEST_YEAR)
     keep: str = flag(KEEP)
     output_dir: str = flag(PROCESSED_DIR, "processed_dir")
@@ -87,8 +87,6 @@ class ProcessingArguments(TokenizationArguments, HubArguments):
         except (re.error, ValueError) as error:
             raise ValueError(f"--keep {self.keep!r}: {error}") from error
         check_encoding(self.encoding)
-        if isinstance(self.review_column, str):  # the constant, edited
-            self.review_column = [self.review_column]
         if not self.review_separator:
             raise ValueError("--review_separator must not be empty")
         if self.hub_dataset_id == self.hub_tokenized_id:

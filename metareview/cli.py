@@ -26,15 +26,20 @@ class InputError(Exception):
     """A wrong argument or input: shown as it is, without a traceback, with exit status 2."""
 
 
-def flag(default: Any, *aliases: str, help: str = "", topic: str = "", **more: Any) -> Any:
+def flag(default: Any, *aliases: str, help: str = "", topic: str = "", several: bool = False, **more: Any) -> Any:
     """A field of a dataclass that is a flag; `more` goes to `add_argument`.
 
     A flag is described once. Where a constant of the script has the name of the flag or of one of its aliases, the
     comment beside the constant is its help; all others are described here. A flag without a constant and without a
     topic is only shown by --help_all. `metareview/help.py` reads these calls in the source.
+
+    With `several` it takes one value or more, and is a list of them; the constant may be edited to one or to a list.
     """
-    names = [f"--{alias}" for alias in aliases]
-    return field(default=default, metadata={"help": help, "aliases": names, **more})
+    metadata = {"help": help, "aliases": [f"--{alias}" for alias in aliases], **more}
+    if several and default is not None:  # by a factory: of any other default of a list the parser knows nothing
+        values = [default] if isinstance(default, str) else list(default)
+        return field(default_factory=values.copy, metadata=metadata)
+    return field(default=default, metadata=metadata)
 
 
 def flag_names(option: Field) -> list[str]:
@@ -48,6 +53,7 @@ class Parser(HfArgumentParser):
     def add_argument(self, *names: str, **settings: Any) -> Action:
         if settings.get("action") == "store_false":
             settings |= {"help": f"the same as --{settings['dest']} False", "default": SUPPRESS}
+            settings = {name: value for name, value in settings.items() if name not in ("nargs", "const")}
         return super().add_argument(*names, **settings)
 
 

@@ -6,6 +6,7 @@ import signal
 import sys
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import EVALUATE, PROCESS, ROOT, SCRIPTS, TUNE, run_process, run_script
@@ -45,6 +46,38 @@ def test_every_constant_is_a_flag_of_its_name_with_its_value(script: str) -> Non
         assert constant.topic != "Other" and len(constant.comment) > 5, name
         option = options[f"--{name.lower()}"]
         assert option.default == (values[name] or option.default), name
+
+
+@pytest.mark.parametrize(
+    ("script", "constant", "value", "parsed"),
+    [
+        (PROCESS, "REVIEW_COLUMN", "one", ["one"]),
+        (PROCESS, "REVIEW_COLUMN", ["one", "two"], ["one", "two"]),
+        (PROCESS, "VENUE", "one", ["one"]),
+        (PROCESS, "VENUE", ("one", "two"), ["one", "two"]),
+        (PROCESS, "SUMMARY_COLUMN", "one", "one"),
+        (PROCESS, "MAX_LENGTH", 512, 512),
+        (TUNE, "MODEL", "one", "one"),
+        (TUNE, "EPOCHS", 0.5, 0.5),
+        (TUNE, "USE_LORA", True, True),
+        (TUNE, "GRADIENT_CHECKPOINTING", True, True),
+        (EVALUATE, "MODELS", "models/*", ["models/*"]),
+        (EVALUATE, "MODELS", ["models/*"], ["models/*"]),
+        (EVALUATE, "NUM_EXAMPLES", 100, 100),
+        (EVALUATE, "MAX_NEW_TOKENS", 99, 99),
+    ],
+)
+def test_an_edited_constant_takes_effect(
+    script: str, constant: str, value: Any, parsed: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text, edits = re.subn(f"^{constant} = \\w+", f"{constant} = {value!r}", (ROOT / script).read_text(), flags=re.M)
+    assert edits == 1
+    edited = tmp_path / script
+    edited.write_text(text)
+    dataclass_type = runpy.run_path(str(edited))[DATACLASSES[script].__name__]
+    (option,) = [option for option in fields(dataclass_type) if f"--{constant.lower()}" in flag_names(option)]
+    monkeypatch.setattr(sys, "argv", [script])
+    assert getattr(parse_flags(dataclass_type, edited), option.name) == parsed
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
