@@ -15,30 +15,30 @@ Results go to eval_examples_results.xlsx, right of your own columns; the .jsonl 
 from dataclasses import dataclass
 from pathlib import Path
 
-from metareview.cleaning import DEFAULT_KEEP, clean_reviews
-from metareview.cli import flag, parse_flags, run
-from metareview.decoding import Decoding
-from metareview.drafting import print_drafts
-from metareview.files import hold
-from metareview.generation import write_summaries
-from metareview.hub import HubArguments
-from metareview.openreview import fetch_forum
-from metareview.papers import Paper, read_id, read_review_files
-from metareview.prompts import find_template
-from metareview.score_card import choose_cards, push_scores, save_scores
-from metareview.score_table import format_scores
-from metareview.scoring import (
+from metareview.common.cli import flag, parse_flags, run
+from metareview.common.files import hold
+from metareview.common.hub import HubArguments
+from metareview.data.cleaning import DEFAULT_KEEP, clean_reviews
+from metareview.data.prompts import find_template
+from metareview.generation.decoding import Decoding
+from metareview.generation.variants import find_variants, share
+from metareview.generation.writing import write_summaries
+from metareview.scoring.comparison import (
     average_scores,
     average_seeds,
     compare_models,
     compare_with_base,
     find_unread,
     find_weakest,
-    score_systems,
 )
-from metareview.tables import check_encoding
-from metareview.variants import find_variants, share
+from metareview.scoring.metrics import score_systems
+from metareview.scoring.score_card import choose_cards, push_scores, save_scores
+from metareview.scoring.score_table import format_scores
+from metareview.sources.forms import Paper, read_id
+from metareview.sources.openreview import fetch_forum
+from metareview.sources.table_files import check_encoding
 from metareview.workbook.adding import continue_workbook
+from metareview.workbook.blind import check_blind, unblind, write_blind
 from metareview.workbook.cases import (
     draw_examples,
     find_case_sheet,
@@ -48,12 +48,12 @@ from metareview.workbook.cases import (
     open_cases,
     read_cases,
 )
-from metareview.workbook.judgements import describe_judgements
-from metareview.workbook.judging import check_blind, unblind, write_blind
+from metareview.workbook.drafting import print_drafts, read_review_files
+from metareview.workbook.judgments import describe_judgements
 from metareview.workbook.layout import lay_out
-from metareview.workbook.opening import check_target, modified, save_unless_changed
 from metareview.workbook.results import read_judgements, write_results
 from metareview.workbook.runs import describe_runs, write_runs
+from metareview.workbook.saving import check_target, modified, save_unless_changed
 from metareview.workbook.summary import describe_test, write_summary
 
 # The models

@@ -22,24 +22,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 
-from metareview.arguments import SummaryTrainingArguments
-from metareview.batching import SummaryCollator, draw_validation
-from metareview.checkpoints import (
+from metareview.common.cli import flag, format_count, parse_flags, run
+from metareview.common.files import hold, remove
+from metareview.common.hub import open_repository
+from metareview.common.model import TRAINING_RECORD, prepare_model
+from metareview.data.tokenization import load_tokenizer
+from metareview.training.arguments import SummaryTrainingArguments
+from metareview.training.batching import SummaryCollator, draw_validation
+from metareview.training.callbacks import Stop
+from metareview.training.checkpoints import (
     CheckpointKeeper,
     CheckpointPusher,
     checkpoint_folder,
     choose_result,
     load_state,
 )
-from metareview.cli import flag, format_count, parse_flags, run
-from metareview.examples import follow_data, load_examples, shared_folder
-from metareview.files import hold, remove
-from metareview.hub import open_repository
-from metareview.model import TRAINING_RECORD, prepare_model
-from metareview.model_card import model_card
-from metareview.plan import print_plan
-from metareview.report import describe_results, describe_training, push_model, save_result
-from metareview.resuming import (
+from metareview.training.dataset import follow_data, load_examples, shared_folder
+from metareview.training.model_card import model_card
+from metareview.training.plan import print_plan
+from metareview.training.results import describe_results, describe_training, push_model, save_result
+from metareview.training.resuming import (
     begin,
     check_output_folder,
     choose_folder,
@@ -50,8 +52,7 @@ from metareview.resuming import (
     read_settings,
     run_settings,
 )
-from metareview.tokenization import load_tokenizer
-from metareview.trainer import Stop, SummaryTrainer, process_group
+from metareview.training.trainer import SummaryTrainer, process_group
 
 # What is trained, on what
 MODEL = None  # Hub id or folder of any causal language model; None: the one that the data was tokenized for

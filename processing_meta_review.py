@@ -15,17 +15,17 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from metareview.cleaning import clean_splits, clean_text, drop_rows
-from metareview.cli import InputError, flag, format_table, parse_flags, run
-from metareview.columns import choose_columns, read_papers
-from metareview.data import check_output_folders, complete_splits, read_record, save_splits
-from metareview.dataset_card import push_splits
-from metareview.files import hold
-from metareview.hub import HubArguments, check_token, open_repository, public_name
-from metareview.papers import read_id
-from metareview.sources import load_venues, read_source
-from metareview.tables import check_encoding
-from metareview.tokenization import TokenizationArguments, load_tokenizer, tokenization_record, tokenize_splits
+from metareview.common.cli import InputError, flag, format_table, parse_flags, run
+from metareview.common.files import hold
+from metareview.common.hub import HubArguments, check_token, open_repository, public_name
+from metareview.data.cleaning import clean_splits, clean_text, drop_rows
+from metareview.data.dataset_card import push_splits
+from metareview.data.splits import check_output_folders, complete_splits, read_record, save_splits
+from metareview.data.tokenization import TokenizationArguments, load_tokenizer, tokenization_record, tokenize_splits
+from metareview.sources.columns import choose_columns, read_papers
+from metareview.sources.forms import read_id
+from metareview.sources.reading import load_venues, read_source
+from metareview.sources.table_files import check_encoding
 
 # The reviews
 DATASET = "zqz979/meta-review"  # Hub id, folder or file with the reviews and meta-reviews

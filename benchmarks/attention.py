@@ -14,9 +14,8 @@ from measuring import medians, parse, print_ratios, save_results, seconds, take_
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 
-from metareview.cli import run
-from metareview.memory import peak_memory
-from metareview.model import choose_device
+from metareview.common.cli import run
+from metareview.common.device import choose_device, peak_memory
 
 BATCH, HEADS, SIZE = 4, 9, 64
 FUSED = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION]

@@ -25,11 +25,10 @@ from measuring import (
 
 from evaluation import BATCH_SIZE
 from fine_tune import MAX_NEW_TOKENS, TOKENIZED_DIR
-from metareview.cli import run
-from metareview.generation import generate
-from metareview.memory import peak_memory
-from metareview.model import choose_device
-from metareview.tokenization import IGNORE_INDEX
+from metareview.common.cli import run
+from metareview.common.device import choose_device, peak_memory
+from metareview.data.tokenization import IGNORE_INDEX
+from metareview.generation.batches import generate
 
 NEW_TOKENS = MAX_NEW_TOKENS
 

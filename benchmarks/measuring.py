@@ -25,10 +25,10 @@ from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, LlamaConfig, LlamaFo
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the scripts and their package
 
-from metareview.batching import LengthGroupedOrder
-from metareview.cli import InputError, format_table
-from metareview.model import choose_device
-from metareview.sources import load_source
+from metareview.common.cli import InputError, format_table
+from metareview.common.device import choose_device
+from metareview.data.splits import load_source
+from metareview.training.batching import LengthGroupedOrder
 
 SEED = 42
 RESULTS = Path("benchmark_results")  # in the current folder: a JSON file and pictures for each benchmark

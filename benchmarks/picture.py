@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from measuring import RESULTS
 
-from metareview.cli import InputError, run
+from metareview.common.cli import InputError, run
 
 NAMES = {"old": "former recipe", "trl": "TRL", "ours": "this toolkit"}
 COLORS = {"old": "tab:gray", "trl": "tab:orange", "ours": "tab:blue"}

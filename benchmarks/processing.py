@@ -18,13 +18,13 @@ from datasets import Dataset, DatasetDict
 from measuring import medians, parse, print_ratios, save_results, seconds, take_turns
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from metareview.cleaning import clean_splits, drop_rows
-from metareview.cli import run
-from metareview.columns import Columns, choose_columns, read_papers
-from metareview.data import complete_splits, save_splits
-from metareview.memory import peak_memory
-from metareview.sources import read_source
-from metareview.tokenization import TokenizationArguments, load_tokenizer, tokenization_record, tokenize_splits
+from metareview.common.cli import run
+from metareview.common.device import peak_memory
+from metareview.data.cleaning import clean_splits, drop_rows
+from metareview.data.splits import complete_splits, save_splits
+from metareview.data.tokenization import TokenizationArguments, load_tokenizer, tokenization_record, tokenize_splits
+from metareview.sources.columns import Columns, choose_columns, read_papers
+from metareview.sources.reading import read_source
 from processing_meta_review import DATASET, KEEP, MAX_SUMMARY_TOKENS, MODEL, PROMPT, REVIEW_SEPARATOR, SPLIT_SEED
 
 

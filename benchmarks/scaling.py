@@ -29,11 +29,10 @@ from measuring import (
 )
 from torch.utils.flop_counter import FlopCounterMode
 
-from metareview.batching import SummaryCollator, use_summary_loss
-from metareview.cli import run
-from metareview.memory import peak_memory
-from metareview.model import choose_device
-from metareview.tokenization import IGNORE_INDEX
+from metareview.common.cli import run
+from metareview.common.device import choose_device, peak_memory
+from metareview.data.tokenization import IGNORE_INDEX
+from metareview.training.batching import SummaryCollator, use_summary_loss
 
 SUMMARY_SHARE = 7
 GRIDS = {

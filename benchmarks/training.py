@@ -41,11 +41,10 @@ from fine_tune import (
     VALIDATION_EXAMPLES,
     FineTuningArguments,
 )
-from metareview.batching import LengthGroupedOrder, SummaryCollator, draw_validation, use_summary_loss
-from metareview.cli import run
-from metareview.memory import peak_memory
-from metareview.model import choose_device
-from metareview.trainer import SummaryTrainer
+from metareview.common.cli import run
+from metareview.common.device import choose_device, peak_memory
+from metareview.training.batching import LengthGroupedOrder, SummaryCollator, draw_validation, use_summary_loss
+from metareview.training.trainer import SummaryTrainer
 
 TRAIN_EXAMPLES, VALIDATION_ALL = 7_692, 1_649  # zqz979/meta-review
 STEP = 4  # examples per optimizer step

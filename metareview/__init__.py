@@ -5,8 +5,8 @@ import signal
 import sys
 from pathlib import Path
 
-from metareview.early import find_missing
-from metareview.help import format_help
+from metareview.common.early import find_missing
+from metareview.common.help import format_help
 
 # Loading PyTorch takes seconds, and an interruption inside it would end in a traceback of its internals. So until
 # `cli.run` takes over, Ctrl-C just ends a script of ours (status 130 in a shell); whoever else imports is left alone.

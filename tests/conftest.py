@@ -40,8 +40,8 @@ from transformers import (
 )
 
 from fine_tune import FineTuningArguments
-from metareview.batching import SummaryCollator, draw_validation
-from metareview.trainer import SummaryTrainer
+from metareview.training.batching import SummaryCollator, draw_validation
+from metareview.training.trainer import SummaryTrainer
 
 settings.register_profile("repeatable", deadline=None, derandomize=True)  # the same examples in every run
 settings.load_profile("repeatable")

@@ -20,9 +20,10 @@ from servers.openreview import OpenReview, make_reply
 from workbooks import make_workbook
 
 import evaluation
-from metareview import generation
-from metareview.generation import Output, generate, read_outputs
-from metareview.prompts import PROMPTS
+from metareview.data.prompts import PROMPTS
+from metareview.generation import writing
+from metareview.generation.batches import generate
+from metareview.generation.outputs import Output, read_outputs
 from metareview.workbook.cells import read_header
 
 PROCESS, TUNE, EVALUATE = "processing_meta_review.py", "fine_tune.py", "evaluation.py"
@@ -150,7 +151,7 @@ def test_running_again_writes_no_text_anew_and_loads_no_model(
 ) -> None:
     before = cells(evaluated)
     monkeypatch.chdir(evaluated.parent)
-    monkeypatch.setattr(generation, "load_model", None)  # calling it would fail
+    monkeypatch.setattr(writing, "load_model", None)  # calling it would fail
     monkeypatch.setattr("sys.argv", ["evaluation.py", "--models", str(model), "--max_new_tokens", "20"])
     evaluation.main()
     assert f"{base.name}: 2 of 2 texts are in eval_examples_results_outputs.jsonl already." in capsys.readouterr().out
@@ -236,7 +237,7 @@ def test_an_interrupted_run_writes_only_what_is_missing(
                 raise KeyboardInterrupt
 
     monkeypatch.chdir(folder)
-    monkeypatch.setattr(generation, "generate", counted)
+    monkeypatch.setattr(writing, "generate", counted)
     flags = ["--num_examples", "5", "--max_new_tokens", "12", "--batch_size", "2", "--model", str(model)]
     monkeypatch.setattr("sys.argv", ["evaluation.py", *flags, "--output", "broken.xlsx"])
     stop_after = 3
@@ -263,7 +264,7 @@ def test_verdicts_are_held_against_the_decisions_of_the_sheet(
     rows = [["review", "reference", "Decision"], ["good", "It is a paper.", "Accept (Poster)"]]
     make_workbook(folder / "decided.xlsx", *rows, ["bad", "I recommend acceptance.", "Reject"])
     monkeypatch.chdir(folder)
-    monkeypatch.setattr(generation, "generate", lambda model, tokenizer, ids, *_: ((i, said) for i in range(len(ids))))
+    monkeypatch.setattr(writing, "generate", lambda model, tokenizer, ids, *_: ((i, said) for i in range(len(ids))))
     monkeypatch.setattr("sys.argv", ["evaluation.py", "--test_cases", "decided.xlsx", "--models", str(model)])
     evaluation.main()
     for row in cells(folder / "decided_results.xlsx"):
@@ -304,7 +305,7 @@ def test_the_prompt_is_what_the_models_read(evaluated: Path, model: Path, monkey
         yield from ((index, Output("text", True, 1)) for index in range(len(ids)))
 
     monkeypatch.chdir(evaluated.parent)
-    monkeypatch.setattr(generation, "generate", read)
+    monkeypatch.setattr(writing, "generate", read)
     for number, (name, template) in enumerate(PROMPTS.items()):
         flags = ["--num_examples", "1", "--output", f"prompt{number}.xlsx", "--prompt", name, "--model", str(model)]
         monkeypatch.setattr("sys.argv", ["evaluation.py", *flags])

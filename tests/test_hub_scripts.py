@@ -37,8 +37,8 @@ from openpyxl import load_workbook
 from safetensors.torch import load_file
 from servers.hub import Fault, Hub
 
-from metareview.decoding import Decoding
-from metareview.score_card import add_scores
+from metareview.generation.decoding import Decoding
+from metareview.scoring.score_card import add_scores
 
 TOKEN = "hf_SecretOfTheWriter"
 PROCESSED, TOKENIZED = ("dataset", "reader/processed_meta_review"), ("dataset", "reader/tokenized_meta_review")

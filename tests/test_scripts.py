@@ -42,11 +42,11 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 import fine_tune
-from metareview.batching import LengthGroupedOrder
-from metareview.checkpoints import find_checkpoint, find_fault, list_checkpoints, write_manifest
-from metareview.files import hold
-from metareview.model import load_model
-from metareview.prompts import encode_prompts
+from metareview.common.files import hold
+from metareview.common.model import load_model
+from metareview.data.prompts import encode_prompts
+from metareview.training.batching import LengthGroupedOrder
+from metareview.training.checkpoints import find_checkpoint, find_fault, list_checkpoints, write_manifest
 
 SMALL = ["--max_summary_tokens", 100]  # what the tiny context of the tests' model has room for
 LORA = [*FINE_TUNING, "--use_lora", "--lora_r", 4, "--lora_alpha", 8]
@@ -376,7 +376,7 @@ def test_another_process_in_the_same_folders_is_refused(
         "eval_examples_results.xlsx": (EVALUATE, "--test_cases", ROOT / "eval_examples.xlsx", "--output",
                                        "eval_examples_results.xlsx", "--models", fine_tuned / "pythia_finetuned"),
     }  # fmt: skip
-    holder = "import sys, time; from metareview.files import hold; "
+    holder = "import sys, time; from metareview.common.files import hold; "
     holder += "locks = list(map(hold, sys.argv[1:])); print(1, flush=True); time.sleep(99)"
     with subprocess.Popen(
         [sys.executable, "-c", holder, *(tmp_path / name for name in commands)],
@@ -562,7 +562,7 @@ def test_a_model_that_overflows_in_fp16_is_trained_and_writes_in_fp32(
     assert "This model cannot be trained in fp16: the loss of a batch is nan in fp16" in result.stdout
     assert "weights in fp32, matrix products in fp32" in (tmp_path / "pythia_finetuned" / "README.md").read_text()
 
-    monkeypatch.setattr("metareview.generation.choose_device", lambda: ("cpu", torch.float16))
+    monkeypatch.setattr("metareview.generation.writing.choose_device", lambda: ("cpu", torch.float16))
     flags = ["--models", "pythia_finetuned", "--dataset_name", processed / "processed_meta_review"]
     flags += ["--num_examples", 2, "--max_new_tokens", 8]
     for is_said in (True, False):  # the second time, all texts are there

@@ -9,7 +9,7 @@ from conftest import ROOT
 from openpyxl import load_workbook
 from safetensors import safe_open
 
-from metareview.prompts import PROMPTS
+from metareview.data.prompts import PROMPTS
 
 DEMO = ROOT / "assets" / "demo"
 

@@ -35,8 +35,8 @@ from conftest import (
 )
 from safetensors.torch import load_file
 
-from metareview.checkpoints import MANIFEST, find_checkpoint, find_fault, list_checkpoints
-from metareview.resuming import UNDER_WAY
+from metareview.training.checkpoints import MANIFEST, find_checkpoint, find_fault, list_checkpoints
+from metareview.training.resuming import UNDER_WAY
 
 pytestmark = pytest.mark.slow
 
@@ -64,7 +64,8 @@ from matplotlib.figure import Figure
 did, rank, script = collections.Counter(), os.environ.get("RANK", "0"), sys.argv[1]
 about = {"did": did}
 sys.path.insert(0, os.path.dirname(script))
-from metareview import cli, examples
+from metareview.common import cli
+from metareview.training import dataset as examples
 
 cli.SILENCE = 600  # however slow the machine is: the launcher ends who waits
 

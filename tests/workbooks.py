@@ -6,7 +6,7 @@ from typing import Any
 from openpyxl import Workbook
 from openpyxl.worksheet.worksheet import Worksheet
 
-from metareview.scoring import Averages
+from metareview.scoring.comparison import Averages
 from metareview.workbook.cases import read_cases
 from metareview.workbook.layout import Column, find_columns, lay_out
 from metareview.workbook.results import read_judgements, write_results

@@ -392,7 +392,7 @@ def read_columns(workbook: Path) -> dict[str, list[str]]:
 
 def print_scores(workbook: Path) -> None:
     sys.path.insert(0, str(HERE.parent.parent))  # where metareview is
-    from metareview.verdicts import find_verdict
+    from metareview.scoring.verdicts import find_verdict
 
     outputs = read_columns(workbook)
     references = outputs.pop("reference")

@@ -8,10 +8,10 @@ from openpyxl.formula.translate import Translator
 from openpyxl.styles import Alignment
 from openpyxl.worksheet.worksheet import Worksheet
 
-from metareview.cli import InputError
+from metareview.common.cli import InputError
 from metareview.workbook.cases import find_case_sheet, read_cases
 from metareview.workbook.cells import CELL_LIMIT, emphasize, read_header, write_text, write_value
-from metareview.workbook.opening import check_target, open_workbook, save_workbook
+from metareview.workbook.saving import check_target, open_workbook, save_workbook
 
 
 def add_case(path: str, values: dict[str, str]) -> int:

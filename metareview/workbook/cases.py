@@ -10,23 +10,15 @@ from datasets import Dataset
 from openpyxl import Workbook
 from openpyxl.worksheet.worksheet import Worksheet
 
-from metareview.cleaning import DEFAULT_SEPARATOR, REVIEW_JOINER, clean_reviews, split_reviews
-from metareview.cli import InputError
-from metareview.columns import SPREADSHEET_ERRORS
-from metareview.data import read_record
-from metareview.hub import public_name
-from metareview.sources import load_source
-from metareview.tables import read_table
-from metareview.workbook.cells import (
-    CASE_WIDTHS,
-    CELL_LIMIT,
-    NARROW,
-    fit_text,
-    new_workbook,
-    read_header,
-)
-from metareview.workbook.judgements import fingerprint
-from metareview.workbook.opening import FIRST_CELLS, open_copy, open_workbook
+from metareview.common.cli import InputError
+from metareview.common.hub import public_name
+from metareview.data.cleaning import DEFAULT_SEPARATOR, REVIEW_JOINER, clean_reviews, split_reviews
+from metareview.data.splits import load_source, read_record
+from metareview.sources.columns import SPREADSHEET_ERRORS
+from metareview.sources.table_files import read_table
+from metareview.workbook.cells import CASE_WIDTHS, CELL_LIMIT, NARROW, fit_text, new_workbook, read_header
+from metareview.workbook.judgments import fingerprint
+from metareview.workbook.saving import FIRST_CELLS, open_copy, open_workbook
 
 
 @dataclass

@@ -25,6 +25,7 @@ CENTERED_BELOW = 20  # characters: numbers and choices
 CASE_WIDTHS = {"row": 7, "case": 24, "review": 60, "reference": 40}  # characters
 MARGIN = 0.4  # inches; by which we know that nobody has set the page up otherwise
 A4, A3, WIDEST_ON_A4 = 9, 8, 220  # numbers of paper sizes; characters, more of which are too small to read there
+NUMBER_FORMATS = {".3f": "0.000", ".1f": "0.0", ".0f": "0", ".0%": "0%"}  # Python's, Excel's
 CHOICE_TITLE = "Not one of the choices"  # by which we know our own drop-downs
 
 

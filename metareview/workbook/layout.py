@@ -9,17 +9,16 @@ from copy import copy
 from openpyxl.utils import get_column_letter, range_boundaries
 from openpyxl.worksheet.worksheet import Worksheet
 
-from metareview.cli import InputError
-from metareview.rouge import ROUGE
-from metareview.scoring import METRICS
+from metareview.common.cli import InputError
+from metareview.scoring.metrics import METRICS, ROUGE
 from metareview.workbook.cases import Case
-from metareview.workbook.cells import write_text
-from metareview.workbook.judgements import read_layout
+from metareview.workbook.cells import NUMBER_FORMATS, write_text
+from metareview.workbook.judgments import read_layout
 
 Column = tuple[str, str]  # what is in it: text, preferred, rating, comment or one of SCORES; of which model, if of one
-SCORES = {"rougeL": "0.000", "words": "0", "repetition": "0%", "stopped": "General"}  # number formats
+SCORES = {name: NUMBER_FORMATS[metric.format] for name, metric in METRICS.items() if metric.in_sheet}
 SCORES |= {"verdict": "General", "terms": "General"}  # found by rules, for a person to check
-TITLES = {name: title for name, (title, _) in METRICS.items()}
+TITLES = {name: metric.title for name, metric in METRICS.items()}
 TITLES |= {"verdict": "verdict", "terms": "terms in no review"}
 
 

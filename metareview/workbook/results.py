@@ -6,7 +6,7 @@ from openpyxl.formatting.rule import ColorScaleRule
 from openpyxl.utils import get_column_letter
 from openpyxl.worksheet.worksheet import Worksheet
 
-from metareview.scoring import Results
+from metareview.scoring.metrics import Results
 from metareview.workbook.cases import Case
 from metareview.workbook.cells import (
     CHOICE_TITLE,
@@ -19,7 +19,7 @@ from metareview.workbook.cells import (
     write_text,
     write_value,
 )
-from metareview.workbook.judgements import (
+from metareview.workbook.judgments import (
     NEITHER,
     TIE,
     ShownCase,

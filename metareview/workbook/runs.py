@@ -9,17 +9,25 @@ from openpyxl import Workbook
 from openpyxl.styles import Alignment
 from openpyxl.utils import get_column_letter
 
-from metareview.generation import describe_decoding, identify
-from metareview.hub import public_name
-from metareview.prompts import PROMPTS
-from metareview.scoring import LEAD, METRICS, RATINGS, REFERENCE, Averages
-from metareview.variants import Variant
-from metareview.workbook.cells import emphasize, find_sheet, fit_rows, fit_to_page, has_width, write_value
+from metareview.common.hub import public_name
+from metareview.data.prompts import PROMPTS
+from metareview.generation.outputs import describe_decoding, identify
+from metareview.generation.variants import Variant
+from metareview.scoring.comparison import Averages
+from metareview.scoring.metrics import LEAD, METRICS, RATINGS, REFERENCE
+from metareview.workbook.cells import (
+    NUMBER_FORMATS,
+    emphasize,
+    find_sheet,
+    fit_rows,
+    fit_to_page,
+    has_width,
+    write_value,
+)
 
 SHEET = "runs"
 SAME = ("model", "weights", "prompt", "data", "split", "cases", "decoding")  # a row that has these is replaced
-NUMBER_FORMATS = {".3f": "0.000", ".1f": "0.0", ".0f": "0", ".0%": "0%"}  # Python's, Excel's
-FORMATS = {METRICS[name][0]: NUMBER_FORMATS[METRICS[name][1]] for name in METRICS} | {
+FORMATS = {metric.title: NUMBER_FORMATS[metric.format] for metric in METRICS.values()} | {
     "learning rate": "0.0E+00",
     "training loss": "0.000",
     "validation loss": "0.000",
@@ -74,7 +82,7 @@ def describe_runs(
 
 def name_scores(averages: Averages, system: str) -> dict[str, float | None]:
     """The means of a system, by the titles of METRICS."""
-    return {title: averages[system].get(name, (None,))[0] for name, (title, _) in METRICS.items()}
+    return {metric.title: averages[system].get(name, (None,))[0] for name, metric in METRICS.items()}
 
 
 def align(name: str) -> Alignment:

@@ -7,12 +7,14 @@ from openpyxl.styles import Alignment
 from openpyxl.utils import get_column_letter, quote_sheetname
 from openpyxl.worksheet.worksheet import Worksheet
 
-from metareview.score_table import GROUPS, KEPT_INTERVALS, find_metrics
-from metareview.scoring import METRICS, Averages
-from metareview.verdicts import RELIABILITY
+from metareview.scoring.comparison import Averages
+from metareview.scoring.metrics import METRICS
+from metareview.scoring.score_table import find_metrics
+from metareview.scoring.verdicts import RELIABILITY
 from metareview.workbook.cells import (
     LINE_HEIGHT,
     NARROW,
+    NUMBER_FORMATS,
     emphasize,
     find_sheet,
     fit_to_page,
@@ -20,10 +22,9 @@ from metareview.workbook.cells import (
     write_value,
 )
 from metareview.workbook.charts import draw_losses, draw_rouge
-from metareview.workbook.judgements import HIGHEST, LOWEST, NEITHER, TIE
+from metareview.workbook.judgments import HIGHEST, LOWEST, NEITHER, TIE
 from metareview.workbook.layout import Column
-from metareview.workbook.opening import FIRST_CELLS
-from metareview.workbook.runs import NUMBER_FORMATS
+from metareview.workbook.saving import FIRST_CELLS
 
 NOTES = (
     "from, to: the 95% interval of the mean over the cases. Training again with another seed would differ too, which "
@@ -70,12 +71,12 @@ def write_summary(
         write_value(sheet.cell(row, 1), line)
     emphasize(sheet["A1"])
     top = len(lines) + 2
-    write_averages(sheet, top, averages, spread, GROUPS[0])
+    write_averages(sheet, top, averages, spread, 0)
     below = top + 1 + len(averages) + len(spread)
     write_ratings(sheet, top, below, list(averages), cases, columns)
     below += 3
-    if find_metrics(averages, GROUPS[1]):
-        write_averages(sheet, below, averages, spread, GROUPS[1])
+    if find_metrics(averages, 1):
+        write_averages(sheet, below, averages, spread, 1)
         below += len(averages) + len(spread) + 2
     for row, note in enumerate(NOTES, start=below):
         write_value(sheet.cell(row, 1), note)
@@ -88,20 +89,20 @@ def write_summary(
     fit_to_page(sheet, pages_high=1)
 
 
-def write_averages(sheet: Worksheet, top: int, averages: Averages, spread: Averages, group: tuple[str, ...]) -> None:
+def write_averages(sheet: Worksheet, top: int, averages: Averages, spread: Averages, table: int) -> None:
     """A table of means of these METRICS: its header in row `top`; some with from and to."""
     header, formats = ["model"], ["General"]
-    for name in find_metrics(averages, group):
-        title, form = METRICS[name]
-        more = ["from", "to"] if name in KEPT_INTERVALS else []
+    for name in find_metrics(averages, table):
+        title, form = METRICS[name].title, METRICS[name].format
+        more = ["from", "to"] if METRICS[name].interval else []
         header += [title, *more]
         formats += [NUMBER_FORMATS[form]] * (1 + len(more))
     write_line(sheet, top, header, formats)
     for row, (system, estimates) in enumerate({**averages, **spread}.items(), start=top + 1):
         values: list[Any] = [system]
-        for name in find_metrics(averages, group):
+        for name in find_metrics(averages, table):
             estimate = estimates.get(name, (None, None, None))
-            values += estimate if name in KEPT_INTERVALS else estimate[:1]
+            values += estimate if METRICS[name].interval else estimate[:1]
         write_line(sheet, row, values, formats)
     for cell in sheet[top][: len(header)]:
         emphasize(cell, fill=True)

@@ -1,0 +1,1 @@
+"""From cleaned texts to token ids: cleaning, prompts, context, tokenization, splits."""

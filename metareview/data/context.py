@@ -1,0 +1,88 @@
+"""Fitting the reviews of a paper into the context: the reviews are cut, never the prompt and never the summary."""
+
+import re
+from itertools import accumulate
+from textwrap import shorten
+
+from transformers import PreTrainedTokenizerBase as Tokenizer
+
+from metareview.common.cli import InputError
+from metareview.data.cleaning import REVIEW_JOINER
+from metareview.data.prompts import PROMPTS, drop_headings, encode_prompts, encode_texts
+
+FEWEST = 4  # tokens that are left of each review at least; of too many reviews, the last ones are left out
+
+
+def share_budget(lengths: list[int], budget: int) -> list[int]:
+    """Share `budget` tokens among reviews of these lengths: short ones stay whole, long ones get one equal allowance.
+
+    Water-filling: the allowance is the largest number c for which the sum of min(length, c) is at most `budget`.
+    """
+    remaining = budget
+    for served, length in enumerate(sorted(lengths)):
+        allowance = remaining // (len(lengths) - served)
+        if length > allowance:
+            return [min(length, allowance) for length in lengths]
+        remaining -= length
+    return list(lengths)
+
+
+def cut_at_word(text: str, offsets: list[tuple[int, int]], allowance: int) -> str:
+    """The first words of `text` that take at most `allowance` tokens; `offsets` are its tokens' (start, end).
+
+    A first word that alone takes more is cut inside: a review without a blank should not vanish.
+    """
+    if len(offsets) <= allowance:
+        return text
+    end = offsets[allowance - 1][1] if allowance else 0
+    if not text[end : end + 1].isspace():
+        end = max((blank.start() for blank in re.finditer(r"\s", text[:end])), default=end)
+    return text[:end].rstrip()
+
+
+def count_readable(lengths: list[int], joint: int, room: int) -> int:
+    """How many of the first reviews of a paper, one at least, find FEWEST tokens, or all of theirs, in `room` tokens.
+
+    `joint` are the tokens between two reviews.
+    """
+    needed = accumulate(min(length, FEWEST) + joint for length in lengths)
+    return max(1, sum(total <= room for total in needed))
+
+
+def fit_prompts(
+    reviews: list[str], tokenizer: Tokenizer, limit: int, prompt: str = PROMPTS["plain"]
+) -> tuple[list[list[int]], list[int]]:
+    """Token ids of the prompt around the reviews of each paper, and how many tokens it cost to fit it into `limit`.
+
+    Only the reviews are cut, never the prompt around them. The same rule serves training and generation. Raises
+    `InputError` where not even the beginning of one review would fit.
+    """
+    reviews = [drop_headings(review, prompt) for review in reviews]
+    whole = encode_prompts(reviews, tokenizer, prompt)
+    fitted = [
+        cut_prompt(review, input_ids, tokenizer, limit, prompt) if len(input_ids) > limit else input_ids
+        for review, input_ids in zip(reviews, whole, strict=True)
+    ]
+    return fitted, [len(before) - len(after) for before, after in zip(whole, fitted, strict=True)]
+
+
+def cut_prompt(review: str, whole: list[int], tokenizer: Tokenizer, limit: int, prompt: str) -> list[int]:
+    """`whole`, the prompt around the reviews of one paper, with the reviews cut so that at most `limit` tokens stay."""
+    reviews, input_ids = review.split(REVIEW_JOINER), whole
+    options = {"add_special_tokens": False, "split_special_tokens": True, "verbose": False}
+    offsets = tokenizer(reviews, return_offsets_mapping=True, **options).offset_mapping
+    lengths = [len(tokens) for tokens in offsets]
+    [frame], [joint] = encode_prompts([""], tokenizer, prompt), encode_texts([REVIEW_JOINER], tokenizer)
+    readable = count_readable(lengths, len(joint), limit - len(frame))
+    if readable < len(reviews):
+        reviews, offsets, lengths = reviews[:readable], offsets[:readable], lengths[:readable]
+        [input_ids] = encode_prompts([REVIEW_JOINER.join(reviews)], tokenizer, prompt)
+    budget = limit - (len(input_ids) - sum(lengths))
+    while len(input_ids) > limit:  # once, as a rule: after a cut the tokens at a seam may merge in another way
+        if budget < 1:
+            begins = f"the reviews that begin {shorten(review, 40, placeholder=' ...')!r}"
+            raise InputError(f"{begins} and the prompt do not fit into {limit} tokens; see --max_length")
+        parts = map(cut_at_word, reviews, offsets, share_budget(lengths, budget))
+        [input_ids] = encode_prompts([REVIEW_JOINER.join(filter(None, parts))], tokenizer, prompt)
+        budget -= max(1, len(input_ids) - limit)
+    return input_ids

@@ -1,0 +1,104 @@
+"""Data sets: divided into splits, and in folders with a record of what they were made with."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from itertools import permutations
+from pathlib import Path
+from typing import Any
+
+import datasets
+import huggingface_hub
+import numpy as np
+from datasets import Dataset, DatasetDict
+from huggingface_hub.errors import EntryNotFoundError, HFValidationError, RepositoryNotFoundError
+
+from metareview.common.cli import InputError
+from metareview.common.files import read_json, replacing, write_json
+from metareview.common.hub import reading
+
+SPLITS = ("train", "validation", "test")
+
+
+SPLIT_ALIASES = {"training": "train", "val": "validation", "valid": "validation", "dev": "validation"}
+RECORD = "processing_record.json"  # in a folder of data: what it was made with
+OURS = re.compile(  # what a folder of data consists of
+    rf"{RECORD}|dataset_dict\.json|({'|'.join(SPLITS)})/(data-\d+-of-\d+\.arrow|state\.json|dataset_info\.json)"
+)
+
+
+def complete_splits(cleaned: DatasetDict, seed: int) -> DatasetDict:
+    """Splits train, validation, test of cleaned papers; a missing one is a twentieth of the meta-reviews of train.
+
+    The same rows are taken every time, and rows with one meta-review stay together: else a model could be tested on
+    what it has learned.
+    """
+    train = cleaned["train"]
+    _, first, group = np.unique(train.with_format("numpy")["summary_key"][:], return_index=True, return_inverse=True)
+    group = first.argsort().argsort()[group]  # numbered as they appear: the keys themselves differ from run to run
+    held_out = max(1, round(len(first) / 20))
+    order = np.random.default_rng(seed).permutation(len(first))
+    splits = dict(cleaned)
+    for name in SPLITS:
+        if name not in splits and len(order) > held_out:
+            splits[name] = train.select(np.flatnonzero(np.isin(group, order[:held_out])))
+            order = order[held_out:]
+        if name not in splits or len(splits[name]) == 0:
+            raise InputError(f"the split {name!r} is empty, or the source has too few rows to make one")
+    if len(order) < len(first):
+        splits["train"] = train.select(np.flatnonzero(np.isin(group, order)))
+    return DatasetDict({name: splits[name] for name in SPLITS})
+
+
+def read_record(source: str, name: str = RECORD) -> dict[str, Any]:
+    """What a folder, or a data set on the Hub, was made with by these scripts; empty where it holds no record."""
+    path = Path(source, name)
+    a_hub_id = source.count("/") == 1 and not path.parent.parent.exists()  # else a folder that is yet to be written
+    if a_hub_id:
+        absent = (EntryNotFoundError, RepositoryNotFoundError, HFValidationError)
+        with reading("data set", source), suppress(*absent):
+            path = Path(huggingface_hub.hf_hub_download(source, name, repo_type="dataset"))
+    return read_json(path) if path.is_file() else {}
+
+
+def check_output_folders(*folders: str) -> None:
+    """Raise `InputError` where a folder holds something that processing did not write, or one lies in another."""
+    paths = [Path(folder).resolve() for folder in folders]
+    if any(path == other or path in other.parents for path, other in permutations(paths, 2)):
+        raise InputError(f"{' and '.join(folders)} must not lie in one another; nothing was written")
+    for folder, path in zip(folders, paths, strict=True):
+        names = {entry.relative_to(path).as_posix() for entry in path.rglob("*") if not entry.is_dir()}
+        others = sorted(name for name in names if not OURS.fullmatch(name))
+        if path.is_file() or others or (names and RECORD not in names):
+            found = f" ({others[0]})" if others else ""
+            advice = "nothing was written. Choose another folder"
+            raise InputError(f"{folder!r} exists and holds something else{found}; {advice}")
+
+
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """No progress bars of `datasets` for what is done at once."""
+    shown = not datasets.are_progress_bars_disabled()
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if shown:
+            datasets.enable_progress_bars()
+
+
+def save_splits(splits: DatasetDict, record: dict[str, Any], folder: str) -> None:
+    """Write splits and record beside `folder` and put them in its place when they are whole."""
+    with replacing(folder) as new, without_bars():
+        splits.save_to_disk(new)
+        write_json(new / RECORD, record)
+
+
+def load_source(name: str) -> DatasetDict:
+    """Load a data set from a folder that `save_to_disk` has written, or from the Hub."""
+    with reading("data set", name):
+        if Path(name, "dataset_dict.json").is_file():
+            return DatasetDict.load_from_disk(name)
+        if Path(name, "state.json").is_file():
+            return DatasetDict(train=Dataset.load_from_disk(name))
+        return datasets.load_dataset(name)

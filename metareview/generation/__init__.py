@@ -1,0 +1,1 @@
+"""The models that are compared, and the texts that they write."""

@@ -1,0 +1,176 @@
+"""Metrics: what is measured of one text, and of the texts of each system."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from rouge_score.rouge_scorer import RougeScorer
+
+from metareview.data.cleaning import REVIEW_JOINER, clean_text
+from metareview.data.context import share_budget
+from metareview.generation.outputs import Output
+from metareview.scoring.unsupported import find_unsupported
+from metareview.scoring.verdicts import find_verdict, judge_ratings
+
+ROUGE = ("rouge1", "rouge2", "rougeL")
+NGRAM = 4  # words: of a repetition, and the shortest fragment that counts as copied
+LEAD = "lead"  # the opening words of each review: what a summary must beat to be worth anything
+REFERENCE = "reference"  # the meta-review written by a person: for what can be told of one text alone
+RATINGS = "ratings"  # the verdict that the mean of the reviewers' ratings alone would give
+Results = dict[str, list[dict[str, Any]]]  # each text of each system (models, lead, reference), scored
+
+
+@dataclass
+class Text:
+    """A text to be scored, and what it is scored against, all cleaned alike."""
+
+    text: str
+    review: str  # of one paper, REVIEW_JOINER between two
+    reference: str = ""  # empty where there is none
+    ended: bool | None = None  # whether the model reached its end token; None where no model wrote it
+    decision: str | None = None  # the right verdict; None where it is unknown
+
+    @cached_property
+    def words(self) -> list[str]:
+        return self.text.lower().split()
+
+    @cached_property
+    def reviews(self) -> list[list[str]]:
+        return [one.lower().split() for one in self.review.split(REVIEW_JOINER)]
+
+    @cached_property
+    def rouge(self) -> dict[str, float | None]:
+        return score_rouge(self.text, self.reference)
+
+    @cached_property
+    def verdict(self) -> str | None:
+        return find_verdict(self.text)
+
+    @cached_property
+    def terms(self) -> list[str]:
+        return find_unsupported(self.text, self.review)
+
+    @cached_property
+    def is_right(self) -> bool | None:
+        return self.verdict == self.decision if self.verdict and self.decision else None
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One thing that is measured of a text. To add one, add a line to METRICS: it then appears everywhere."""
+
+    title: str
+    format: str  # of its mean, in Python's notation
+    measure: Callable[[Text], float | bool | None]  # None where it cannot be measured
+    table: int  # 0: closeness to the reference; 1: what can be told of the text alone
+    interval: bool = False  # whether its interval is shown beside its mean
+    in_sheet: bool = False  # whether each text has its value beside it in the workbook
+
+
+METRICS = {
+    "rouge1": Metric("ROUGE-1", ".3f", lambda text: text.rouge["rouge1"], 0, interval=True),
+    "rouge2": Metric("ROUGE-2", ".3f", lambda text: text.rouge["rouge2"], 0, interval=True),
+    "rougeL": Metric("ROUGE-L", ".3f", lambda text: text.rouge["rougeL"], 0, interval=True, in_sheet=True),
+    "words": Metric("words", ".0f", lambda text: len(text.words), 0, in_sheet=True),
+    "stopped": Metric("stopped", ".0%", lambda text: text.ended, 0, in_sheet=True),
+    "repetition": Metric("repetition", ".0%", lambda text: repetition(text.words), 1, in_sheet=True),
+    "copied": Metric("copied", ".0%", lambda text: copied(text.words, text.reviews), 1),
+    "named": Metric("names a verdict", ".0%", lambda text: text.verdict is not None, 1, interval=True),
+    "right": Metric("right verdict", ".0%", lambda text: text.is_right, 1, interval=True),
+    "unsupported": Metric("terms in no review", ".1f", lambda text: len(text.terms), 1, interval=True),
+}
+
+
+def is_readable(reference: str) -> bool:
+    """Whether ROUGE finds words in a reference: the tokenizer of rouge-score drops all letters but a to z.
+
+    At least half of the letters and digits must be such, else a few names and numbers would stand for a whole text.
+    """
+    letters = [character for character in reference if character.isalnum()]
+    return 0 < len(letters) <= 2 * sum(map(str.isascii, letters))
+
+
+def score_rouge(text: str, reference: str) -> dict[str, float | None]:
+    """ROUGE-1/2/L as F1 with stemming (Lin 2004, the rouge-score package); None where the reference is not readable."""
+    if not is_readable(reference):
+        return dict.fromkeys(ROUGE)
+    scores = RougeScorer(ROUGE, use_stemmer=True).score(reference, text)
+    return {metric: scores[metric].fmeasure for metric in ROUGE}
+
+
+def lead(review: str, words: int) -> str:
+    """The baseline: the opening words of each of the cleaned reviews in equal parts, `words` words in all."""
+    reviews = [text.split() for text in review.split(REVIEW_JOINER)]
+    shares = share_budget([len(text) for text in reviews], words)
+    return "\n".join(" ".join(text[:share]) for text, share in zip(reviews, shares, strict=True) if share)
+
+
+def repetition(words: list[str]) -> float:
+    """Share of the 4-grams that repeat an earlier one of the same text (seq-rep-4, Welleck et al. 2020)."""
+    ngrams = [tuple(words[start : start + NGRAM]) for start in range(len(words) - NGRAM + 1)]
+    return 1 - len(set(ngrams)) / len(ngrams) if ngrams else 0.0
+
+
+def copied(words: list[str], reviews: list[list[str]]) -> float:
+    """Share of the words that are in fragments of 4 or more words from one of the reviews.
+
+    The coverage by extractive fragments of Grusky et al. 2018 without the shorter ones, which any two texts share.
+    Every fragment counts, where their greedy search would step over one that begins inside a shorter match.
+    """
+    there = {tuple(review[i : i + NGRAM]) for review in reviews for i in range(len(review) - NGRAM + 1)}
+    starts = [i for i in range(len(words) - NGRAM + 1) if tuple(words[i : i + NGRAM]) in there]
+    return len({start + offset for start in starts for offset in range(NGRAM)}) / max(1, len(words))
+
+
+def score(text: Text) -> dict[str, Any]:
+    """A text with all METRICS of it, None for those that cannot be measured; its verdict and unsupported terms."""
+    scores = {name: metric.measure(text) for name, metric in METRICS.items()}
+    return {"text": text.text, **scores, "verdict": text.verdict, "terms": ", ".join(text.terms)}
+
+
+def score_systems(
+    outputs: dict[str, list[Output]],
+    reviews: Sequence[str],
+    references: Sequence[str],
+    keep: str,
+    decisions: Sequence[str],
+    ratings: Sequence[str] = (),
+) -> Results:
+    """For each model, lead and reference: text and scores of each case; lead only writes where there is a reference.
+
+    `reviews` are cleaned; references and what the models wrote are cleaned in the same way, for the scores only.
+    Without any reference there is no lead. `decisions` are what became of the papers, in words, empty where that is not
+    known; where none is known, the verdict of the reference is held to be the right one. `ratings` are the reviewers',
+    in numbers, and a system of their own where there are some.
+    """
+    has_lead, references = any(references), [clean_text(reference, keep) for reference in references]
+    decisions_known = any(decisions)
+    verdicts = [find_verdict(text) for text in (decisions if decisions_known else references)]
+    cases = list(zip(reviews, references, verdicts, strict=True))
+    results: Results = {}
+    for name, written in outputs.items():
+        results[name] = [
+            score(Text(clean_text(output.text, keep), *case[:2], output.stopped, case[2])) | {"text": output.text}
+            for output, case in zip(written, cases, strict=True)
+        ]
+    if has_lead:
+        results[LEAD], results[REFERENCE] = [], []
+        for review, reference, verdict in cases:
+            opening = lead(review, len(reference.split()))
+            known = verdict if decisions_known else None  # else the reference would be compared with itself
+            texts = Text(opening, review, reference, decision=verdict), Text(reference, review, decision=known)
+            for name, text in zip((LEAD, REFERENCE), texts, strict=True):
+                results[name].append(score(text) if reference else no_score(text.text))
+    rated = [judge_ratings(text) for text in ratings]
+    if any(rated):
+        results[RATINGS] = [
+            no_score("") | {"named": found is not None, "right": found == verdict if found and verdict else None}
+            for found, verdict in zip(rated, verdicts, strict=True)
+        ]
+    return results
+
+
+def no_score(text: str) -> dict[str, Any]:
+    """What `score` returns, for a text of which nothing can be measured."""
+    return {"text": text, **dict.fromkeys(METRICS), "verdict": None, "terms": ""}

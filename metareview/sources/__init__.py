@@ -1,0 +1,1 @@
+"""Raw reviews: from files, tables, forms, the Hub and OpenReview."""

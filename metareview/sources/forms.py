@@ -1,0 +1,223 @@
+"""What was written about a paper: its reviews and meta-review, from a note of OpenReview or from files."""
+
+import re
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from metareview.common.cli import InputError
+from metareview.data.cleaning import DEFAULT_SEPARATOR, join_reviews
+
+# Names of the fields of a form, in lower case and with _ for everything else, in the order in which they are read. Only
+# these are read: a form also has fields that are meant for the chairs alone. Add those of your venue.
+REVIEW_FIELDS = (
+    "summary",
+    "summary_of_the_paper",
+    "paper_summary",
+    "summary_of_contributions",
+    "paper_topic_and_main_contributions",
+    "review",
+    "main_review",
+    "comments",
+    "comments_to_authors",
+    "strengths_and_weaknesses",
+    "strength_and_weaknesses",
+    "strengths",
+    "summary_of_strengths",
+    "reasons_to_accept",
+    "weaknesses",
+    "summary_of_weaknesses",
+    "reasons_to_reject",
+    "claims_and_evidence",
+    "experimental_designs_or_analyses",
+    "other_strengths_and_weaknesses",
+    "clarity_quality_novelty_and_reproducibility",
+    "questions",
+    "questions_for_authors",
+    "questions_for_the_authors",
+    "requested_changes",
+    "comments_suggestions_and_typos",
+    "other_comments_or_suggestions",
+    "limitations",
+    "limitations_and_societal_impact",
+    "summary_of_the_review",
+)
+META_REVIEW_FIELDS = (
+    "metareview",
+    "meta_review",
+    "metareview_summary_strengths_and_weaknesses",
+    "comment",
+    "comments",
+    "summary",
+    "recommendation",
+)
+RATING_FIELDS = (
+    "rating",
+    "recommendation",
+    "overall_recommendation",
+    "overall_assessment",
+    "overall_rating",
+    "overall_score",
+    "final_rating",
+    "score",
+)
+CONFIDENCE_FIELDS = ("confidence", "reviewer_confidence")
+VERDICT_WORDS = 10  # a `recommendation` of fewer words is a verdict ("Accept (poster)"), not a meta-review
+KINDS = {  # of a reply, by the end of its invitation: Submission12/-/Official_Review, once -/Paper12/Official_Review
+    "review": r"(paper_?\d+_)?(official_|anon_|blind_)?review",
+    "meta-review": r"(paper_?\d+_)?(official_)?meta_?review",
+    "decision": r"(paper_?\d+_)?(acceptance_)?(decision|acceptance)",
+}
+
+
+@dataclass
+class Paper:
+    """What was written about a paper. Ratings and confidences are in the order of the reviews, None where missing."""
+
+    reviews: list[str]
+    meta_review: str = ""
+    forum: str = ""
+    title: str = ""
+    venue: str = ""
+    year: int | None = None
+    ratings: list[float | None] = field(default_factory=list)
+    confidences: list[float | None] = field(default_factory=list)
+    left_out: Counter[str] = field(default_factory=Counter)  # replies that might have been a review: why not, how many
+    skipped: str = ""  # why the paper is of no use
+
+    def to_row(self) -> dict[str, Any]:
+        """The columns of zqz979/meta-review, and everything else that is known."""
+        joined = join_reviews(self.reviews, f" {DEFAULT_SEPARATOR} ")
+        row = {"Input": joined, "Output": self.meta_review} | vars(self)
+        return {name: value for name, value in row.items() if name not in ("reviews", "meta_review")}
+
+
+def read_id(given: str) -> str:
+    """The id in an address of openreview.net, or the id itself. Raises `InputError` for anything else."""
+    found = parse_qs(urlsplit(given).query).get("id", [given])[0].strip().strip("/")
+    if not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)*", found):
+        raise InputError(f"{given!r} is neither an id of OpenReview nor an address with one (.../forum?id=ID)")
+    return found
+
+
+def unify_name(name: str) -> str:
+    """A name in lower case and with _ for everything else: `meta_review` for "Meta-Review"."""
+    return re.sub(r"[\W_]+", "_", name.lower()).strip("_")
+
+
+def name_fields(content: Any) -> dict[str, Any]:
+    """The fields of a note under uniform names; version 2 of the API wraps each value."""
+    pairs = content.items() if isinstance(content, dict) else ()
+    values = {name: value.get("value") if isinstance(value, dict) else value for name, value in pairs}
+    return {unify_name(name): value for name, value in values.items()}
+
+
+def find_texts(fields: dict[str, Any], names: tuple[str, ...]) -> dict[str, str]:
+    """Those of the named fields that hold a text, in the order of the names."""
+    texts = {}
+    for name in names:
+        text = fields.get(name)
+        if not isinstance(text, str) or not re.search(r"\w", text):
+            continue
+        if name == "recommendation" and len(text.split()) < VERDICT_WORDS:
+            continue
+        texts[name] = text.strip()
+    return texts
+
+
+def find_number(fields: dict[str, Any], names: tuple[str, ...]) -> float | None:
+    """The number that the first of the named fields begins with: 8.0 for 8 and for "8: accept, good paper"."""
+    given = next((fields[name] for name in names if fields.get(name) is not None), "")
+    number = re.match(r"\s*(-?\d+(?:\.\d+)?)", str(given))
+    return float(number[1]) if number else None
+
+
+def find_kind(reply: dict[str, Any]) -> str | None:
+    """One of KINDS; None for anything else, such as comments, and for whatever the authors write."""
+    if any(str(signature).endswith("/Authors") for signature in reply.get("signatures") or ()):
+        return None
+    for invitation in reply.get("invitations") or [reply.get("invitation") or ""]:
+        name = re.sub(r"[\W_]+", "_", invitation.rpartition("/-/")[2].lower())
+        for kind, pattern in KINDS.items():
+            if re.fullmatch(pattern, name):
+                return kind
+    return None
+
+
+def find_year(venue: str, created: int | None) -> int | None:
+    """The year in the name of a venue; for a journal, which has none there, that of `created` (milliseconds)."""
+    if named := re.search(r"(?<!\d)20\d\d(?!\d)", venue):
+        return int(named[0])
+    return time.gmtime(created / 1000).tm_year if created else None
+
+
+def title_texts(texts: dict[str, str]) -> str:
+    """The texts of a review under the titles of their fields, a single one without."""
+    titled = [f"{name.replace('_', ' ').capitalize()}: {text}" for name, text in texts.items()]
+    return "\n".join(titled if len(titled) > 1 else texts.values())
+
+
+def add_review(paper: Paper, answers: dict[str, Any], texts: dict[str, str]) -> None:
+    """Add a review with its rating and confidence."""
+    paper.reviews.append(title_texts(texts))
+    paper.ratings.append(find_number(answers, RATING_FIELDS))
+    paper.confidences.append(find_number(answers, CONFIDENCE_FIELDS))
+
+
+def read_paper(note: Any) -> Paper:
+    """What was written about a paper: `note` is its submission, as the client returns it with all replies."""
+    fields = name_fields(note.content)
+    invitations = getattr(note, "invitations", None) or [getattr(note, "invitation", None) or ""]
+    paper = Paper([], forum=note.id, title=str(fields.get("title") or ""), venue=invitations[0].partition("/-/")[0])
+    paper.year = find_year(paper.venue, note.cdate or note.tcdate)
+    meta_reviews: dict[str, str] = {}  # by kind: a decision counts only where there is no meta-review
+    replies = (note.details or {}).get("replies") or []
+    for reply in sorted(replies, key=lambda reply: reply.get("tcdate") or 0):
+        kind, answers = find_kind(reply), name_fields(reply.get("content"))
+        if kind is None:
+            continue
+        texts = find_texts(answers, REVIEW_FIELDS if kind == "review" else META_REVIEW_FIELDS)
+        if reply.get("ddate"):
+            paper.left_out[f"{kind}s deleted"] += 1
+        elif kind == "review" and texts:
+            add_review(paper, answers, texts)
+        elif texts:
+            meta_reviews.setdefault(kind, next(iter(texts.values())))
+        elif kind != "decision":  # which need not give reasons
+            paper.left_out[f"{kind}s without a text in a known field"] += 1
+    paper.meta_review = meta_reviews.get("meta-review") or meta_reviews.get("decision", "")
+    marks = " ".join([*invitations, str(fields.get("venueid"))])
+    if note.ddate:
+        paper.skipped = "deleted"
+    elif fields.get("withdrawal") or re.search(r"withdrawn|desk_?reject", marks, re.IGNORECASE):
+        paper.skipped = "withdrawn or desk-rejected"
+    elif not paper.reviews:
+        paper.skipped = "without a review"
+    return paper
+
+
+def describe_counts(counts: Counter[str]) -> str:
+    """What was left out, the most frequent first."""
+    return ", ".join(f"{number:,} {what}" for what, number in counts.most_common())
+
+
+def describe_numbers(numbers: list[float | None]) -> str:
+    """Ratings or confidences in their order, - for a missing one, and their mean."""
+    there = [number for number in numbers if number is not None]
+    mean = f" (mean {sum(there) / len(there):.1f})" if there else ""
+    return " ".join("-" if number is None else f"{number:g}" for number in numbers) + mean
+
+
+def describe_paper(paper: Paper) -> str:
+    """Title, number of reviews, ratings and confidences, in lines for a person."""
+    lines = [
+        f"{paper.title or paper.forum} ({paper.venue})",
+        f"Reviews: {len(paper.reviews)}",
+        f"Ratings: {describe_numbers(paper.ratings)}",
+        f"Confidences: {describe_numbers(paper.confidences)}",
+    ]
+    if paper.left_out:
+        lines.append(f"Left out: {describe_counts(paper.left_out)}")
+    return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""Everything that fine_tune.py stands on."""

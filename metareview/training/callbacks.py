@@ -1,0 +1,104 @@
+"""What one sees of a training: one bar, and a short line for each loss."""
+
+import signal
+from typing import Any
+
+import torch
+from accelerate.utils import reduce
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+from transformers import TrainingArguments
+from transformers.trainer_callback import TrainerCallback, TrainerControl, TrainerState
+
+from metareview.training.batching import LengthGroupedOrder
+
+
+def describe_log(logs: dict[str, float], state: TrainerState) -> str | None:
+    """A line for the losses that the Trainer logs; None for what it logs besides them."""
+    where = f"step {state.global_step} of {state.max_steps}, epoch {state.epoch:.2f}"
+    if "eval_loss" in logs:
+        return f"{where}: validation loss {logs['eval_loss']:.4f}"
+    if "loss" in logs:
+        return f"{where}: loss {logs['loss']:.4f}"
+    return None
+
+
+class Progress(TrainerCallback):
+    """Takes the place of the Trainer's own bars, one for the run and one for each evaluation, and of its raw logs."""
+
+    def __init__(self) -> None:
+        self.bar: tqdm | None = None
+        self.evaluated = 0  # batches
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        if state.is_world_process_zero:
+            disable = args.disable_tqdm
+            self.bar = tqdm(
+                desc="Train", total=state.max_steps, initial=state.global_step, unit=" steps", disable=disable
+            )
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        if self.bar is not None:
+            self.bar.update(1)
+
+    def on_prediction_step(self, *_: Any, eval_dataloader: DataLoader, **__: Any) -> None:
+        self.evaluated += 1
+        if self.bar is not None:
+            self.bar.set_description(f"Evaluate {self.evaluated}/{len(eval_dataloader)}")
+
+    def on_evaluate(self, *_: Any, **__: Any) -> None:
+        if self.bar is not None:
+            self.bar.set_description("Train")
+        self.evaluated = 0
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, float], **_: Any
+    ) -> None:
+        if state.is_world_process_zero and (line := describe_log(logs, state)):
+            tqdm.write(line)
+
+    def on_train_end(self, *_: Any, **__: Any) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+
+class EpochOfOrder(TrainerCallback):
+    """Tells the order of the examples which epoch begins.
+
+    accelerate tells it to none of several processes that go on from a checkpoint inside an epoch.
+    """
+
+    def __init__(self, order: LengthGroupedOrder) -> None:
+        self.order = order
+
+    def on_epoch_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self.order.set_epoch(int(state.epoch))
+
+
+class Stop(TrainerCallback):
+    """On SIGTERM or Ctrl-C: saves after the step that is under way and ends the training. The second: at once."""
+
+    def __init__(self) -> None:
+        self.asked, self.stopped, self.handlers = False, False, {}
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        state.compute_steps(args, state.max_steps)  # a checkpoint brings along how often its run logged and saved
+        self.handlers = {number: signal.signal(number, self.ask) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    def ask(self, *_: Any) -> None:
+        print("\nStopping after this step, with a checkpoint. Once more: at once.", flush=True)
+        self.asked = True
+        self.on_train_end()
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        asked = reduce(torch.tensor(float(self.asked), device=args.device), "sum")  # all processes stop, or none
+        if asked > 0 and state.global_step < state.max_steps:
+            self.stopped = control.should_log = control.should_save = control.should_training_stop = True
+
+    def on_epoch_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        if self.stopped and state.epoch % 1:  # it has not ended: no evaluation that the unbroken run does not have
+            control.should_evaluate = control.should_save = False
+
+    def on_train_end(self, *_: Any, **__: Any) -> None:
+        for number, handler in self.handlers.items():
+            signal.signal(number, handler)

@@ -1,0 +1,152 @@
+"""What came out of a run: its losses, in words and as a curve, and the folder of the fine-tuned model."""
+
+import math
+from datetime import UTC, datetime
+from itertools import pairwise
+from pathlib import Path
+from shlex import quote
+from typing import Any
+
+import huggingface_hub
+from peft import PeftModel
+from transformers import GenerationConfig, PreTrainedModel
+from transformers import PreTrainedTokenizerBase as Tokenizer
+from transformers.trainer_callback import TrainerState
+
+from metareview.common.cli import format_bytes, format_count
+from metareview.common.device import peak_memory
+from metareview.common.files import remove
+from metareview.common.hub import explain_hub
+from metareview.common.model import CONFIGS, find_model_revision
+from metareview.training.arguments import SummaryTrainingArguments
+from metareview.training.run_name import name_group
+
+LARGEST_LOSS = 700  # nats; the exponential of more is infinite
+
+
+def summarize_training(state: TrainerState, saved_step: int) -> dict[str, float | None]:
+    """Epochs, steps, losses; `eval_loss` is that of `saved_step`, None where it was not evaluated.
+
+    `train_loss` is the mean over all logged steps, those before an interruption too.
+    """
+    losses = {entry["step"]: entry["eval_loss"] for entry in state.log_history if "eval_loss" in entry}
+    logged = [(0, 0.0)] + [(entry["step"], entry["loss"]) for entry in state.log_history if "loss" in entry]
+    weighted = sum((step - before) * loss for (before, _), (step, loss) in pairwise(logged))
+    return {
+        "epochs": state.epoch,
+        "steps": state.global_step,
+        "train_loss": weighted / logged[-1][0] if logged[-1][0] else None,
+        "eval_loss_before": losses.get(0),
+        "eval_loss": losses.get(saved_step),
+    }
+
+
+def describe_training(
+    arguments: SummaryTrainingArguments,
+    asked_max_length: int | None,
+    state: TrainerState,
+    settings: dict[str, Any],
+    saved_step: int,
+) -> dict[str, Any]:
+    """What is recorded of a training beside its model, which is that of `saved_step`."""
+    base = arguments.model_name_or_path
+    losses = [(entry["epoch"], entry["eval_loss"]) for entry in state.log_history if "eval_loss" in entry]
+    return {
+        "base_model": base,
+        "base_revision": find_model_revision(base),
+        "group": name_group(base, settings | {"max_length": asked_max_length}),
+        "settings": settings,
+        "max_new_tokens": arguments.max_new_tokens,
+        "results": summarize_training(state, saved_step),
+        "validation_losses": losses,
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def find_perplexity(loss: float | None) -> float | None:
+    """The exponential of a loss in nats per token; None where there is no loss, or one too large for a number."""
+    return math.exp(loss) if loss is not None and loss < LARGEST_LOSS else None
+
+
+def describe_loss(loss: float | None) -> str:
+    """A loss in words, with the perplexity."""
+    if loss is None:
+        return "not evaluated"
+    return f"{loss:.4f} (perplexity {find_perplexity(loss) or math.inf:.2f})"
+
+
+def describe_results(results: dict[str, float | None], speed: float | None) -> str:
+    """What a run came to: its length, its `speed` in examples per second, its losses."""
+    fast = ""
+    if speed:
+        fast = f", {speed:.2f} examples/s with evaluation, at most {format_bytes(peak_memory())} of memory"
+    before, after = describe_loss(results["eval_loss_before"]), describe_loss(results["eval_loss"])
+    losses = f"Training loss {describe_loss(results['train_loss'])}; validation loss {before} before, {after} after"
+    return f"{format_count(results['epochs'], 'epoch')}, {format_count(results['steps'], 'step')}{fast}\n{losses}"
+
+
+def draw_loss_curve(history: list[dict[str, float]], path: Path) -> None:
+    """Draw training and validation loss against the epoch, from the Trainer's `log_history`."""
+    from matplotlib.figure import Figure  # here: it takes most of a second, and is needed in the end only
+
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    for key, label, style in (("loss", "training", "-"), ("eval_loss", "validation", "o-")):
+        points = [(entry["epoch"], entry[key]) for entry in history if key in entry]
+        if points:
+            axes.plot(*zip(*points, strict=True), style, label=label, markersize=4)
+    axes.set(xlabel="epoch", ylabel="loss (nats per summary token)", title="Loss while fine-tuning")
+    low, high = axes.dataLim.intervaly
+    if high > 10 * low > 0:  # else the first values would press all others to the ground
+        axes.set_yscale("log")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(path, dpi=150)
+
+
+def save_result(
+    model: PreTrainedModel | PeftModel,
+    tokenizer: Tokenizer,
+    texts: dict[str, str],
+    history: list[dict[str, float]],
+    max_new_tokens: int,
+    folder: Path,
+) -> list[str]:
+    """Write the model, further `texts` by file name and the loss curve beside, then put them in their place; names.
+
+    The checkpoints in the folder stay where they are, so files are replaced one by one; the configuration, which marks
+    a finished model, is the last.
+    """
+    new = folder / ".new"
+    remove(new)
+    model.config.use_cache = True  # the Trainer turned it off, in the checkpoint too
+    # Said outright that it does not sample: where a model leaves that open, pipelines do.
+    ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+    model.generation_config = GenerationConfig(**ends, max_new_tokens=max_new_tokens, do_sample=False)
+    model.save_pretrained(new)
+    model.generation_config.save_pretrained(new)
+    tokenizer.save_pretrained(new)
+    draw_loss_curve(history, new / "loss_curve.png")
+    for name, text in texts.items():
+        (new / name).write_text(text, encoding="utf-8")
+    names = sorted(file.name for file in new.iterdir())
+    names.sort(key=lambda name: name in CONFIGS)
+    for pattern in (*CONFIGS, "model*.safetensors*", "adapter_model*"):
+        for file in folder.glob(pattern):
+            if file.name not in names:  # a whole model would be loaded in the place of an adapter
+                file.unlink()
+    for name in names:
+        (new / name).replace(folder / name)
+    new.rmdir()
+    return names
+
+
+def push_model(names: list[str], folder: Path, repo_id: str, private: bool | None) -> None:
+    """Put these files of a folder on the Hub in one commit. Raises `OSError` with the command that does it later."""
+    later = f'hf upload {repo_id} {quote(str(folder))} . --exclude "checkpoint-*" --exclude "*-checkpoint/*"'
+    later += " --private" if private else ""
+    others = ["model*.safetensors*", "adapter_*"]  # weights of an earlier model, in other shards
+    files: dict[str, Any] = {"folder_path": folder, "allow_patterns": names, "delete_patterns": others}
+    advice = f". The model is safe in {folder}; to push it later: {later}"
+    with explain_hub(f"the model was not pushed to {repo_id}", OSError, advice):
+        huggingface_hub.upload_folder(repo_id=repo_id, **files, commit_message="Add the fine-tuned model")

@@ -1,0 +1,177 @@
+"""The user's cleaning rule: a-zA-Z0-9 and whitespace stay, everything else goes; and which rows stay."""
+
+import re
+
+import pytest
+from datasets import Dataset, DatasetDict
+from hypothesis import given
+from hypothesis import strategies as st
+
+from metareview.common.cli import InputError
+from metareview.data.cleaning import (
+    DEFAULT_KEEP,
+    Table,
+    clean_reviews,
+    clean_splits,
+    clean_text,
+    drop_rows,
+    join_reviews,
+    split_reviews,
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "cleaned"),
+    [
+        ("cross-entropy", "crossentropy"),
+        ("naïve Erdős", "naive Erdos"),
+        ("a ﬁgure, a proof.", "a figure a proof"),
+        ("Case STAYS 42", "Case STAYS 42"),
+        ("  many \t blanks  ", "many blanks"),
+        ("one\n\n\ntwo \n three", "one\ntwo\nthree"),
+        ("$\\epsilon$-net: O(n²) ≤ √n", "epsilonnet On2 n"),
+        ("“quoted”\u00a0text", "quoted text"),
+        ("!?…", ""),
+        (None, ""),
+    ],
+)
+def test_examples(text: str | None, cleaned: str) -> None:
+    assert clean_text(text) == cleaned
+
+
+@given(st.text())
+def test_only_what_is_kept_remains_and_cleaning_twice_changes_nothing(text: str) -> None:
+    cleaned = clean_text(text)
+    assert re.fullmatch(r"([a-zA-Z0-9]+([ \n][a-zA-Z0-9]+)*)?", cleaned)
+    assert clean_text(cleaned) == cleaned
+
+
+@given(st.text(alphabet="abc XYZ019 \n-.,;:()é"))
+def test_no_letter_or_digit_is_lost(text: str) -> None:
+    expected = [character for character in text.replace("é", "e") if character.isalnum()]
+    assert [character for character in clean_text(text) if not character.isspace()] == expected
+
+
+def test_keep_can_be_edited_to_keep_punctuation() -> None:
+    assert clean_text("well-written, isn't it?", "a-zA-Z0-9.,?'-") == "well-written, isn't it?"
+
+
+def test_reviews_stay_apart() -> None:
+    text = "First.\n\nStill the first. <REVBREAK>Second! <REVBREAK>  <REVBREAK> ... "
+    assert clean_reviews(text) == "First\nStill the first\n\nSecond"
+    assert clean_reviews(["a <REVBREAK> b", "c"]) == "a REVBREAK b\n\nc"  # a list is divided already
+    assert clean_reviews(None) == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "reviews"),
+    [
+        ("a <REVBREAK> b", ["a ", " b"]),
+        ("a\n---\nb\n --- \nc", ["a\n", "\nb\n", "\nc"]),
+        ("a\r\n---\r\nb", ["a\r\n", "\nb"]),
+        ("a\n---\nstill a<REVBREAK>b", ["a\n---\nstill a", "b"]),  # there it is a rule of Markdown
+        ("a -- b --- c\n----\nd", ["a -- b --- c\n----\nd"]),
+    ],
+)
+def test_both_separators_are_understood(text: str, reviews: list[str]) -> None:
+    assert split_reviews(text) == reviews
+    assert split_reviews(text, "||") == reviews  # where the one that was given is not there
+
+
+def test_a_separator_that_is_given_comes_first() -> None:
+    assert split_reviews("a || b\n---\nstill b <REVBREAK>", "||") == ["a ", " b\n---\nstill b <REVBREAK>"]
+
+
+@given(st.lists(st.text(alphabet="ab- \n\r", min_size=1), min_size=1, max_size=4))
+def test_what_is_joined_is_split_into_the_same_reviews(reviews: list[str]) -> None:
+    parts = split_reviews(join_reviews(reviews))
+    assert [clean_text(part) for part in parts] == [clean_text(review) for review in reviews]
+
+
+@given(st.lists(st.text(), max_size=5))
+def test_one_blank_line_between_reviews_and_none_inside(reviews: list[str]) -> None:
+    cleaned = clean_reviews("<REVBREAK>".join(["", *reviews]))
+    kept = [text for text in map(clean_text, "<REVBREAK>".join(reviews).split("<REVBREAK>")) if text]
+    assert cleaned.split("\n\n") == (kept or [""])
+
+
+Pairs = list[tuple[str | None, str | None]]
+
+
+def clean(keep: str = DEFAULT_KEEP, **splits: Pairs) -> tuple[dict[str, list[tuple[str, str]]], Table, list[str]]:
+    """What is kept of pairs of reviews and summary, in each split; the rows of the table by their columns; notes."""
+    papers = DatasetDict()
+    for name, pairs in splits.items():
+        rows = [
+            {"reviews": split_reviews(review or ""), "summary": summary or "", "paper": ""} for review, summary in pairs
+        ]
+        papers[name] = Dataset.from_list(rows)
+    cleaned, (header, *table), notes = drop_rows(clean_splits(papers, keep))
+    kept = {name: [(row["review"], row["summary"]) for row in split] for name, split in cleaned.items()}
+    return kept, [dict(zip(header, row, strict=True)) for row in table], notes
+
+
+def test_rows_are_dropped_for_the_stated_reasons() -> None:
+    train: Pairs = [
+        ("a.", "s"),
+        ("a", "s!"),
+        ("a", "t"),
+        (None, "s"),
+        ("b", None),
+        ("...", "s"),
+        ("v", "s"),
+        ("t", "s"),
+    ]
+    kept, table, notes = clean(
+        train=train,
+        validation=[("v", "x"), ("t", "x"), ("w", "z")],
+        test=[("t", "y"), ("t", "y"), ("u", "y2")],
+    )
+    assert kept["train"] == [("a", "s"), ("a", "t")]  # "a." is "a" after cleaning; another summary is no duplicate
+    assert kept["validation"] == [("v", "x"), ("w", "z")]  # "t" stands in test
+    assert kept["test"] == [("t", "y"), ("u", "y2")]
+    assert table[0] == {
+        "split": "train", "rows read": 8, "kept": 2, "empty": 3, "duplicate": 1, "in a later split": 2,
+        "reviews per paper": "1.0", "meta-reviews in several rows": 0,
+        "characters removed": "27.8%",  # of 18 characters 5 go: one ".", one "!", three "..."
+    }  # fmt: skip
+    assert [row["in a later split"] for row in table] == [2, 1, 0] and table[2]["duplicate"] == 1
+    assert notes == []
+
+
+def test_a_meta_review_never_stands_in_two_splits() -> None:
+    """Not even where the rows differ in case, line breaks, punctuation or the order of the reviews."""
+    kept, table, _ = clean(
+        train=[("a <REVBREAK> b", "one"), ("c", "The Same."), ("d\nd <REVBREAK> e", "two"), ("f", "three")],
+        validation=[("x", "the\nsame"), ("E<REVBREAK>D d", "six"), ("z", "four")],
+        test=[("B <REVBREAK> A!", "five"), ("y", "FOUR")],
+    )
+    assert kept["train"] == [("f", "three")] and [row[0] for row in kept["validation"]] == ["x", "E\n\nD d"]
+    assert [row["in a later split"] for row in table] == [3, 1, 0]
+
+
+def test_a_paper_in_a_later_split_goes_by_its_name() -> None:
+    def paper(review: str, name: str) -> dict[str, object]:
+        return {"reviews": [review], "summary": f"of {review}", "paper": name}
+
+    papers = {"train": [paper("a", "p1"), paper("b", "p2")], "test": [paper("c", "p1")]}
+    splits = DatasetDict({name: Dataset.from_list(rows) for name, rows in papers.items()})
+    assert drop_rows(clean_splits(splits, DEFAULT_KEEP))[0]["train"]["review"][:] == ["b"]
+
+
+def test_meta_reviews_in_several_rows_are_counted_and_named() -> None:
+    _, [row], [note] = clean(
+        train=[("a", "Good work."), ("b", "good work"), ("c", "good  work"), ("d", "x"), ("e", "y"), ("f", "y")]
+    )
+    assert row["meta-reviews in several rows"] == 2 and row["kept"] == 6
+    assert note.startswith("2 meta-reviews stand in several rows ('Good work' in 3).") and "--group_column" in note
+
+
+def test_reviews_per_paper() -> None:
+    _, [row], _ = clean(train=[("a <REVBREAK> b <REVBREAK> !", "s"), ("c", "t"), ("<REVBREAK>", "u")])
+    assert (row["reviews per paper"], row["empty"]) == ("1.5", 1)
+
+
+def test_nothing_left_of_a_split_is_an_error() -> None:
+    with pytest.raises(InputError, match="'validation'"):
+        clean(train=[("a", "s")], validation=[("!", "s")], test=[("b", "t")])

@@ -1,0 +1,130 @@
+"""Variants: which models are meant, what they are called, and how each reads and writes."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from metareview.common.cli import InputError
+from metareview.data.prompts import PROMPTS
+from metareview.generation.variants import choose_max_new_tokens, choose_models, find_variants, name_models, share
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def make_folder(name: str, **record: object) -> str:
+    """A folder that looks like a finished model."""
+    Path(name).mkdir(parents=True)
+    Path(name, "config.json").write_text("{}")
+    Path(name, "training_record.json").write_text(json.dumps(record))
+    return name
+
+
+def test_patterns_give_finished_models_alone(capsys: pytest.CaptureFixture) -> None:
+    for name in ("models/b", "models/a", "models/ab"):
+        make_folder(name)
+    Path("models/ac/checkpoint-3").mkdir(parents=True)
+    Path("models/a.txt").touch()
+    assert choose_models(["models/a*"]) == ["models/a", "models/ab"]
+    assert capsys.readouterr().out == "Passed over, without a finished model: models/ac\n"
+    assert choose_models(["models/b", "models/*", "./models/b", "me/on-the-hub"]) == [
+        "models/b", "models/a", "models/ab", "me/on-the-hub"]  # fmt: skip
+    assert choose_models([str(Path("models").absolute() / "a?")]) == [str(Path("models/ab").absolute())]
+
+
+def test_the_newest_model_is_the_default() -> None:
+    make_folder("models/early", finished="2026-01-01T10:00:00")
+    make_folder("models/late", finished="2026-01-02T09:00:00")
+    os.utime("models/early")
+    make_folder("models/old")  # its record does not say when
+    assert choose_models(None) == ["models/late"]
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (None, "no finished model in 'models'"),
+        (["models/*"], "no folder 'models/*'"),
+        (["models/a"], "the folder 'models/a' holds no finished model"),
+        (["models/b"], "no model 'models/b' here"),
+        (["./b"], "no model './b' here"),
+    ],
+)
+def test_where_there_is_no_model(given: list[str] | None, words: str) -> None:
+    Path("models/a").mkdir(parents=True)
+    with pytest.raises(InputError, match=r"First: python fine_tune\.py") as error:
+        choose_models(given)
+    assert words in str(error.value)
+
+
+def test_names_are_short_and_tell_models_apart() -> None:
+    assert name_models(["models/a", "me/b"]) == ["a", "b"]
+    assert name_models(["me/a", "you/a", "b"]) == ["me/a", "you/a", "b"]
+    assert name_models(["x/1/a", "x/2/a", "y/2/a"]) == ["1/a", "x/2/a", "y/2/a"]
+    assert name_models(["me/lead", "me/Tie", "x/b"]) == ["me/lead", "me/Tie", "b"]
+    assert name_models(["me/reference"]) == ["me/reference"]
+    Path("here").mkdir()
+    os.chdir("here")
+    assert name_models(["."]) == ["here"]
+
+
+def describe(variants: list) -> list[tuple]:
+    return [(variant.name, variant.base, variant.fine_tuned) for variant in variants]
+
+
+def test_each_base_once_and_first(capsys: pytest.CaptureFixture) -> None:
+    for name, base in (("m/a", "hub/one"), ("m/b", "hub/two"), ("m/c", "hub/one"), ("m/on-a", "m/a")):
+        make_folder(name, base_model=base, prompt_template=PROMPTS["plain"])
+    assert describe(find_variants(["m/*"], None, None, None)) == [
+        ("one", None, False), ("two", None, False), ("a", "one", True), ("b", "two", True), ("c", "one", True),
+        ("on-a", "a", True)]  # fmt: skip
+    assert describe(find_variants(["m/c"], "hub/other", None, None)) == [("other", None, False), ("c", "other", True)]
+    assert capsys.readouterr().out == ""
+    make_folder("alone")
+    assert describe(find_variants(["alone"], None, None, None)) == [("alone", None, True)]
+    assert "alone does not record its base; --base_model names one" in capsys.readouterr().out
+    make_folder("base")
+    make_folder("tuned", base_model="base")
+    assert describe(find_variants(["tuned", "base"], None, None, None)) == [
+        ("base", None, False), ("tuned", "base", True)]  # fmt: skip
+
+
+def test_an_adapter_says_what_its_base_is() -> None:
+    Path("adapter").mkdir()
+    Path("adapter/adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "hub/one"}))
+    assert describe(find_variants(["adapter"], None, None, None)) == [("one", None, False), ("adapter", "one", True)]
+
+
+def test_each_reads_and_writes_as_in_its_training(capsys: pytest.CaptureFixture) -> None:
+    make_folder("a", base_model="hub/one", prompt_template=PROMPTS["word_limit"], keep="a-z", max_summary_tokens=99,
+                max_new_tokens=50, max_length=300, group="g")  # fmt: skip
+    make_folder("b", base_model="hub/one")
+    base, first, second = find_variants(["a", "b"], None, None, None)
+    assert base.settings.prompt == first.settings.prompt == PROMPTS["word_limit"]
+    assert (base.keep, base.max_new_tokens, base.settings.max_length) == ("a-z", 50, 300) and base.record == {}
+    assert (second.keep, second.max_new_tokens) == ("a-zA-Z0-9", 256)
+    assert (first.group, second.group) == ("g", "b")
+    assert (
+        "one has the prompt, the cleaning, the length and the precision of a; those of b are others."
+        in capsys.readouterr().out
+    )
+    assert all(one.settings.prompt == "plain" for one in find_variants(["a", "b"], None, "plain", None))
+
+
+def test_texts_may_be_as_long_as_the_model_was_saved_with() -> None:
+    record = {"max_summary_tokens": 300, "max_new_tokens": 40}
+    assert choose_max_new_tokens(None, record) == 40
+    assert choose_max_new_tokens(300, record) == 300
+    assert choose_max_new_tokens(None, {}) == 256
+    assert choose_max_new_tokens(None, {"max_summary_tokens": 100}) == 100  # no more than there is room for
+    with pytest.raises(InputError, match="--max_new_tokens must be at most 300"):
+        choose_max_new_tokens(301, record)
+
+
+def test_what_is_compared_is_cleaned_alike() -> None:
+    assert share(["a-z", "a-z"], "a-zA-Z0-9") == "a-z"
+    assert share(["a-z", "a-zA-Z"], "a-zA-Z0-9") == "a-zA-Z0-9"

@@ -1,0 +1,52 @@
+"""The card of a model: scores in it, those on the same data once, and nothing lost where it cannot be read."""
+
+from pathlib import Path
+
+import pytest
+from huggingface_hub import ModelCard
+
+from metareview.common.cli import InputError
+from metareview.data.tokenization import TokenizationArguments
+from metareview.generation.variants import Variant
+from metareview.scoring.score_card import choose_cards, save_scores
+
+TEST = {"data": "eval_examples.xlsx", "split": None, "cases": 20}
+SCORES = {name: {"rougeL": (0.5, 0.4, 0.6)} for name in ("base", "a", "b", "lead")}
+
+
+def make_variant(name: str, model: Path | str, **record: object) -> Variant:
+    settings = TokenizationArguments(str(model), "plain")
+    return Variant(name, str(model), record, "base", True, settings, "a-z", 20)
+
+
+def test_a_card_has_its_own_model_its_base_and_lead(tmp_path: Path) -> None:
+    model, card = make_variant("a", tmp_path), tmp_path / "README.md"
+    card.write_text("---\nlicense: mit\n---\n# A\n\nText.\n")
+    for score in (0.5, 0.25):
+        save_scores(model, TEST, SCORES | {"a": {"rougeL": (score, None, None)}}, "a is better.")
+    save_scores(model, TEST | {"data": "other.xlsx"}, SCORES, "a is better.")
+    text, data = ModelCard(card.read_text()).text, ModelCard(card.read_text()).data
+    assert text.count("## Scores on 20 cases of `eval_examples.xlsx`") == 1 and text.count("## Scores") == 2
+    first = text.split("<!-- end of scores -->")[0]
+    assert "| a    |   " in first and "| base |" in first and "| lead |" in first and "| b " not in first
+    assert "0.250" in first and "Text." in first and data.license == "mit"
+    assert sorted(result.metric_value for result in data.eval_results) == [0.25, 0.5]
+    assert [file.name for file in tmp_path.iterdir()] == ["README.md"]
+
+
+def test_a_card_that_cannot_be_read_stays_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    model, card = make_variant("a", tmp_path), tmp_path / "README.md"
+    save_scores(model, TEST, SCORES, "a is better.")
+    assert not card.exists()  # a model of another origin has none
+    card.write_text("---\nmodel-index: [\n---\n# A\n")
+    save_scores(model, TEST, SCORES, "a is better.")
+    assert card.read_text() == "---\nmodel-index: [\n---\n# A\n"
+    assert f"The scores are not in {card}: " in capsys.readouterr().out
+
+
+def test_there_must_be_a_card_to_push_to(tmp_path: Path) -> None:
+    here = make_variant("a", tmp_path)
+    with pytest.raises(InputError, match="a was not pushed"):
+        choose_cards([here], None)
+    with pytest.raises(InputError, match="--hub_model_id names the card of one model, and there are 2"):
+        choose_cards([here, make_variant("b", "me/b")], "me/a")

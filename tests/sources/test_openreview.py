@@ -1,0 +1,284 @@
+"""OpenReview through its real client, against a server on loopback: papers, venues, failures."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from servers.hub import Fault
+from servers.openreview import PASSWORD, TOKEN, USER, OpenReview, make_reply
+
+from metareview.common.cli import InputError
+from metareview.sources import openreview
+from metareview.sources.forms import find_number
+from metareview.sources.openreview import fetch_forum, fetch_venue
+from metareview.sources.reading import choose_split
+
+NEW, OLD = "Shells.org/2024/Conference", "Shells.org/2021/Conference"
+STRUCTURED = {
+    "summary": "Sorts shells by their pitch.",
+    "strengths": "The recordings are public.",
+    "weaknesses": "Only two beaches.",
+    "questions": "Why not a third?",
+    "rating": "8: accept, good paper",
+    "confidence": 4,
+}
+META = {"metareview": "All agree that sorting shells by pitch works. Accept."}
+
+
+def make_replies(version: int, **rating: object) -> list[dict]:
+    """Two reviews, a meta-review, and what is neither."""
+    return [
+        make_reply(version, "Official_Review", STRUCTURED | rating, tcdate=2),
+        make_reply(version, "Official_Review", {"review": "One field for all of it.", "rating": 6}, tcdate=3),
+        make_reply(version, "Official_Review", {"review": "I took this back."}, ddate=5),
+        make_reply(version, "Official_Review", {"review": "  "}),
+        make_reply(version, "Official_Review", {"verdict_in_verse": "A form that nobody knows."}),
+        make_reply(version, "Official_Review", {"review": "Written by the authors."}, by="Authors"),
+        make_reply(version, "Official_Comment", {"comment": "We thank the reviewers."}, by="Authors"),
+        make_reply(version, "Public_Comment", {"comment": "I hear the sea."}, by="~Passer_By1"),
+        make_reply(version, "Meta_Review", META, by="Area_Chair_1"),
+        make_reply(version, "Decision", {"decision": "Accept (poster)", "comment": ""}, by="Program_Chairs"),
+    ]
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenReview]:
+    """A server that the client in this process talks to, as a guest and without pauses."""
+    with OpenReview() as server:
+        for name, value in server.environment().items():
+            monkeypatch.setenv(name, value)
+        for name, value in {"PAUSE": 0.0, "BACKOFF": 0.01, "RETRIES": 3}.items():
+            monkeypatch.setattr(openreview, name, value)
+        yield server
+
+
+def log_in(monkeypatch: pytest.MonkeyPatch, password: str = PASSWORD) -> None:
+    monkeypatch.setenv("OPENREVIEW_USERNAME", USER)
+    monkeypatch.setenv("OPENREVIEW_PASSWORD", password)
+
+
+@pytest.mark.parametrize(("version", "venue", "year"), [(2, NEW, 2024), (1, OLD, 2021)])
+def test_a_forum_in_both_versions(server: OpenReview, version: int, venue: str, year: int) -> None:
+    server.add_paper(version, venue, "abc-_1", make_replies(version), title="Pitch of shells")
+    paper = fetch_forum("abc-_1")
+    assert (paper.title, paper.venue, paper.year) == ("Pitch of shells", venue, year)
+    assert paper.reviews == [
+        "Summary: Sorts shells by their pitch.\nStrengths: The recordings are public.\n"
+        "Weaknesses: Only two beaches.\nQuestions: Why not a third?",
+        "One field for all of it.",
+    ]
+    assert paper.ratings == [8.0, 6.0] and paper.confidences == [4.0, None]
+    assert paper.meta_review == META["metareview"]
+    assert paper.left_out == {"reviews deleted": 1, "reviews without a text in a known field": 2}
+    assert not paper.skipped
+
+
+@pytest.mark.parametrize(
+    ("invitation", "content", "words"),
+    [
+        ("Meta_Review", {"meta_review": "Clear accept."}, "Clear accept."),
+        ("Meta_Review", {"recommendation": "Accept (Poster)", "metareview": "Sound."}, "Sound."),
+        ("Meta_Review", {"recommendation": "Accept (Poster)"}, ""),
+        ("Meta_Review", {"recommendation": "The reviewers like it and so do I, take it for the oral session."}, "oral"),
+        ("Decision", {"decision": "Reject", "comment": "Too few beaches."}, "Too few beaches."),
+        ("Decision", {"decision": "Accept", "metareview:_summary,_strengths_and_weaknesses": "Fine."}, "Fine."),
+        ("Acceptance_Decision", {"decision": "Accept", "comment": "Of old."}, "Of old."),
+        ("Paper12/Meta_Review", {"metareview": "Of 2019."}, "Of 2019."),
+        ("Ethics_Meta_Review", {"metareview": "Ethics only."}, ""),
+    ],
+)
+def test_names_of_meta_reviews(server: OpenReview, invitation: str, content: dict, words: str) -> None:
+    replies = [make_reply(1, "Official_Review", {"main_review": "Good."})]
+    server.add_paper(1, OLD, "old", [*replies, make_reply(1, invitation, content, by="Area_Chair1")])
+    meta_review = fetch_forum("old").meta_review
+    assert words in meta_review and bool(words) == bool(meta_review)
+
+
+def test_names_of_reviews_and_of_numbers(server: OpenReview) -> None:
+    forms = [
+        ("Official_Review", {"main_review": "x1", "recommendation": "5: borderline"}),
+        ("Paper7/Official_Review", {"summary_of_the_paper": "x2", "strength_and_weaknesses": "y2"}),
+        ("paper7/official/review", {"review": "x3", "confidence": "3: fairly"}),
+        ("Review", {"Summary": "x4", "Overall_Assessment": "3.5 = Good"}),
+    ]
+    others = [("Ethics_Review", {"review": "no"}), ("Paper7/Public_Review", {"review": "no"})]
+    server.add_paper(1, OLD, "old", [make_reply(1, *form) for form in forms + others])
+    paper = fetch_forum("old")
+    expected = ["x1", "Summary of the paper: x2\nStrength and weaknesses: y2", "x3", "x4"]
+    assert paper.reviews == expected and paper.meta_review == ""
+    assert paper.ratings == [5.0, None, None, 3.5] and paper.confidences == [None, None, 3.0, None]
+    assert find_number({"rating": "Accept"}, ("rating",)) is None
+
+
+def test_a_login_opens_what_is_private_and_is_never_shown(
+    server: OpenReview, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    server.add_paper(2, NEW, "hidden", make_replies(2))
+    server.private.add("hidden")
+    with pytest.raises(InputError, match=r"403 \(You don't have permission .* log in: set OPENREVIEW_USERNAME"):
+        fetch_forum("hidden")
+    log_in(monkeypatch)
+    assert len(fetch_forum("hidden").reviews) == 2
+    log_in(monkeypatch, "wrong")
+    with pytest.raises(InputError, match=r"cannot log in .*Invalid username or password: \.\.\.\); check") as wrong:
+        fetch_forum("hidden")
+    monkeypatch.delenv("OPENREVIEW_PASSWORD")
+    with pytest.raises(InputError, match="only one is set") as half:
+        fetch_forum("hidden")
+    said = "".join(capfd.readouterr()) + str(wrong.value) + str(half.value)
+    assert not any(secret in said for secret in (USER, PASSWORD, TOKEN, "wrong"))
+
+
+def test_an_expired_token(server: OpenReview, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.add_paper(2, NEW, "abc", make_replies(2))
+    server.tokens.clear()
+    log_in(monkeypatch)
+    with pytest.raises(OSError, match="login to OpenReview has expired; give the same command again"):
+        fetch_forum("abc")
+
+
+def test_an_unknown_forum_a_reply_and_one_without_reviews(server: OpenReview) -> None:
+    with pytest.raises(InputError, match="no forum 'nowhere' that you may read"):
+        fetch_forum("nowhere")
+    assert [call.path.split("/")[1] for call in server.requests] == ["2", "1"]
+    server.add_paper(2, NEW, "reply", [], forum="abc")
+    with pytest.raises(InputError, match="its forum is abc"):
+        fetch_forum("reply")
+    server.add_paper(2, NEW, "early", make_replies(2)[2:])
+    with pytest.raises(InputError, match=r"no review that you may read .*1 reviews deleted"):
+        fetch_forum("early")
+
+
+@pytest.mark.parametrize("body", [b"{ not JSON", b"[]", b'{"notes": 3}', b'{"noted": []}', b"<html>Down</html>"])
+def test_an_answer_that_makes_no_sense(server: OpenReview, body: bytes) -> None:
+    server.add_paper(2, NEW, "abc", make_replies(2))
+    server.bodies.append(body)
+    with pytest.raises(OSError, match="cannot read the forum abc: OpenReview's answer makes no sense"):
+        fetch_forum("abc")
+
+
+def test_too_many_requests_then_an_answer(server: OpenReview, capfd: pytest.CaptureFixture[str]) -> None:
+    server.add_paper(2, NEW, "abc", make_replies(2))
+    server.faults += [Fault(status=429, headers={"Retry-After": "2"}), Fault(status=503)]
+    assert len(fetch_forum("abc").reviews) == 2
+    assert [call.status for call in server.requests] == [429, 503, 200]
+    said = capfd.readouterr()
+    assert said.err.count("OpenReview is busy; waiting 2 s") == 1 and not said.out
+
+
+def test_a_server_that_fails_for_good(server: OpenReview) -> None:
+    server.faults.append(Fault(status=500, times=-1))
+    with pytest.raises(OSError, match=r"OpenReview answers 500 \(asked for by the test\); try again later"):
+        fetch_forum("abc")
+    assert len(server.requests) == 1 + 3
+
+
+def test_an_answer_that_is_cut_off(server: OpenReview) -> None:
+    server.add_paper(2, NEW, "abc", make_replies(2))
+    server.faults.append(Fault(cut_after=30, times=-1))
+    with pytest.raises(OSError, match="cannot read the forum abc: OpenReview is out of reach"):
+        fetch_forum("abc")
+
+
+def test_out_of_reach_and_not_there(server: OpenReview, monkeypatch: pytest.MonkeyPatch) -> None:
+    log_in(monkeypatch)
+    monkeypatch.setenv("OPENREVIEW_API_BASEURL_V2", os.environ["OPENREVIEW_API_BASEURL_V2"] + "/elsewhere")
+    with pytest.raises(OSError, match=r"there is no OpenReview at .*elsewhere"):
+        fetch_forum("abc")
+    monkeypatch.setenv("OPENREVIEW_API_BASEURL_V2", "http://127.0.0.1:9")
+    with pytest.raises(OSError, match="out of reach"):
+        fetch_forum("abc")
+
+
+def read_rows(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@pytest.mark.parametrize(("version", "venue"), [(2, NEW), (1, OLD)])
+def test_a_venue_of_2500_papers_comes_in_pages(server: OpenReview, tmp_path: Path, version: int, venue: str) -> None:
+    replies = make_replies(version)
+    for number in range(2_500):
+        server.add_paper(version, venue, f"p{number:04}", replies if number % 5 else replies[2:], title=f"P {number}")
+    server.papers[version]["p0001"]["ddate"] = 7
+    withdrawn = {"venueid": {"value": f"{venue}/Withdrawn_Submission"}} if version == 2 else {"withdrawal": "Confirmed"}
+    server.papers[version]["p0002"]["content"] = withdrawn
+    path = fetch_venue(venue, tmp_path)
+    rows = read_rows(path)
+    assert [row["title"] for row in rows] == [f"P {number}" for number in range(3, 2_500) if number % 5]
+    assert rows[0] == {
+        "Input": "Summary: Sorts shells by their pitch.\nStrengths: The recordings are public.\nWeaknesses: Only two "
+        "beaches.\nQuestions: Why not a third? <REVBREAK> One field for all of it.",
+        "Output": META["metareview"], "forum": "p0003", "title": "P 3", "venue": venue,
+        "year": int(venue.split("/")[1]), "ratings": [8.0, 6.0], "confidences": [4.0, None],
+    }  # fmt: skip
+    assert path.name == f"{venue.replace('/', '_')}.jsonl" and list(tmp_path.iterdir()) == [path]
+    pages = [call for call in server.requests if "details=replies" in call.path]
+    assert len(pages) == 6  # the last one is empty: the client too asks until then
+
+
+def test_left_out_is_said_and_a_file_that_is_there_is_not_fetched_again(
+    server: OpenReview, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.add_paper(2, NEW, "good", make_replies(2))
+    server.add_paper(2, NEW, "early", [])
+    path = fetch_venue(NEW, tmp_path)
+    said = capsys.readouterr().out
+    assert f"{path}: 1 papers, 1 meta-reviews of {NEW}; left out: " in said
+    assert "1 papers without a review" in said and "2 reviews without a text in a known field" in said
+    before, asked = path.read_bytes(), len(server.requests)
+    assert fetch_venue(NEW, tmp_path) == path
+    assert (path.read_bytes(), len(server.requests)) == (before, asked)
+
+
+def test_an_interrupted_venue_goes_on_without_asking_twice(
+    server: OpenReview, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(openreview, "PAGE", 10)
+    for number in range(45):
+        server.add_paper(2, NEW, f"p{number:02}", make_replies(2))
+    server.faults.append(Fault(path_contains="after=p29", times=-1))
+    with pytest.raises(OSError, match="500"):
+        fetch_venue(NEW, tmp_path)
+    [part] = tmp_path.iterdir()
+    assert part.name.endswith(".jsonl.part") and len(read_rows(part)) == 30
+    with part.open("a") as file:
+        file.write('{"forum": "p30", "Inp')  # as an interruption leaves it
+    server.faults.clear()
+    asked = len(server.requests)
+    rows = read_rows(fetch_venue(NEW, tmp_path))
+    assert [row["forum"] for row in rows] == [f"p{number:02}" for number in range(45)]
+    answered = [call.path.partition("after=")[2][:3] for call in server.requests[asked:] if "replies" in call.path]
+    assert answered == ["p29", "p39", "p44"]
+
+
+def test_a_damaged_file_and_a_venue_that_breaks_off(server: OpenReview, tmp_path: Path) -> None:
+    server.add_paper(2, NEW, "p1", make_replies(2))
+    part = tmp_path / f"{NEW.replace('/', '_')}.jsonl.part"
+    part.write_bytes(b'{"forum": "p0"}\n\x00\x00\n')
+    with pytest.raises(InputError, match=r"line 2 of .*\.part is damaged; delete it"):
+        fetch_venue(NEW, tmp_path)
+    part.unlink()
+    server.faults.append(Fault(path_contains="after=p1", status=404))
+    with pytest.raises(OSError, match="does not go on after p1"):
+        fetch_venue(NEW, tmp_path)
+    assert list(tmp_path.iterdir()) == [part]  # not taken for the whole
+
+
+def test_an_unknown_venue_and_one_without_reviews(server: OpenReview, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no venue 'Shells\.org/1999'"):
+        fetch_venue("Shells.org/1999", tmp_path)
+    server.add_paper(2, NEW, "early", [])
+    with pytest.raises(InputError, match=r"no paper with a review .*1 papers without a review"):
+        fetch_venue(NEW, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_splits_go_by_paper_and_by_year() -> None:
+    forums = [f"forum{number}" for number in range(2_000)]
+    splits = [choose_split(forum, 2023, None) for forum in forums]
+    assert splits == [choose_split(forum, 2021, None) for forum in forums]  # the id alone decides
+    assert 70 < splits.count("test") < 130 and 70 < splits.count("validation") < 130
+    by_year = [choose_split(forum, 2023 + number % 2, 2024) for number, forum in enumerate(forums)]
+    assert set(by_year[1::2]) == {"test"} and set(by_year[::2]) == {"train", "validation"}

@@ -1,0 +1,95 @@
+"""Sources: files, folders and data sets with splits; what of them is not read is said."""
+
+import json
+from pathlib import Path
+
+import pytest
+from conftest import make_rows, write_csv
+from datasets import Dataset, DatasetDict
+
+from metareview.common.cli import InputError
+from metareview.sources.reading import name_splits, read_source
+
+TRAIN, OTHERS = make_rows(5), make_rows(9)[5:]
+
+
+def fill(folder: Path, *names: str) -> None:
+    """Files with rows: those whose names end in train have the rows of TRAIN, all others OTHERS."""
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        rows = TRAIN if "train" in name.lower() else OTHERS
+        if path.suffix == ".csv":
+            write_csv(path, rows)
+        elif path.suffix == ".parquet":
+            Dataset.from_list(rows).to_parquet(path)
+        else:
+            path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def test_every_file_format_reads_alike(tmp_path: Path) -> None:
+    names = ("a.csv", "b.jsonl", "d.parquet", "E.CSV")
+    fill(tmp_path, *names[:3])
+    (tmp_path / "a.csv").rename(tmp_path / "E.CSV")
+    for name in names[1:]:
+        splits, unread = read_source(str(tmp_path / name))
+        assert [dict(row) for row in splits["train"]] == OTHERS and unread == [], name
+
+
+@pytest.mark.parametrize(
+    ("names", "unread"),
+    [
+        (["train.csv", "validation.csv", "test.csv", "more.csv", "README.md"], ["README.md", "more.csv"]),
+        (["Train.jsonl", "Validation.jsonl", "Test.jsonl"], []),
+        (["data/train-00000-of-00001.parquet", "data/val.parquet", "data/test.parquet"], []),
+        (["train/a.csv", "dev/a.csv", "test/a.csv", ".cache/test/b.csv", "test/.~lock.a.csv#"], []),
+    ],
+)
+def test_a_folder_is_read_by_the_names_in_it(names: list[str], unread: list[str], tmp_path: Path) -> None:
+    fill(tmp_path, *names)
+    splits, others = read_source(str(tmp_path))
+    assert {name: [dict(row) for row in rows] for name, rows in splits.items()} == {
+        "train": TRAIN, "validation": OTHERS, "test": OTHERS}  # fmt: skip
+    assert others == unread
+
+
+def test_several_files_make_one_split(tmp_path: Path) -> None:
+    fill(tmp_path, "a.csv", "b.parquet", "c.jsonl")
+    splits, unread = read_source(str(tmp_path))
+    assert list(splits) == ["train"] and splits["train"] == OTHERS * 3 and unread == []
+    write_csv(tmp_path / "a.csv", [{"Output": "s", "Input": "r", "more": "m"}])
+    assert read_source(str(tmp_path))[0]["train"][0] == {"Output": "s", "Input": "r"}
+
+
+def test_what_datasets_has_saved(tmp_path: Path) -> None:
+    DatasetDict(train=Dataset.from_list(TRAIN), test=Dataset.from_list(OTHERS)).save_to_disk(tmp_path / "a")
+    Dataset.from_list(OTHERS).save_to_disk(tmp_path / "b")
+    assert read_source(str(tmp_path / "a"))[0]["test"].to_list() == OTHERS
+    assert read_source(str(tmp_path / "b"))[0]["train"].to_list() == OTHERS
+
+
+def test_no_split_goes_unsaid() -> None:
+    source = {"Train": TRAIN, "DEV": OTHERS, "unlabeled": TRAIN}
+    assert name_splits(source) == ({"train": TRAIN, "validation": OTHERS}, ["split 'unlabeled' (5 rows)"])
+    assert name_splits({"everything": TRAIN}) == ({"train": TRAIN}, [])
+
+
+@pytest.mark.parametrize("second", ["val", "dev", "Validation"])
+def test_two_splits_for_one_are_refused(second: str) -> None:
+    with pytest.raises(InputError, match=f"'validation' and '{second}' are both the split 'validation'"):
+        name_splits({"train": TRAIN, "validation": OTHERS, second: OTHERS})
+
+
+def test_what_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no split 'train'"):
+        name_splits({"test": TRAIN, "validation": OTHERS})
+    with pytest.raises(InputError, match=r"there is no file 'nowhere\.csv'"):
+        read_source("nowhere.csv")
+    with pytest.raises(InputError, match="holds no data"):
+        read_source(str(tmp_path))
+    (tmp_path / "a.csv").write_text("Input,Output\n")
+    with pytest.raises(InputError, match=r"a\.csv' has no rows"):
+        read_source(str(tmp_path))
+    (tmp_path / "a.docx").write_text("x")
+    with pytest.raises(InputError, match=r"must end in one of \.csv, \.tsv"):
+        read_source(str(tmp_path / "a.docx"))

@@ -1,0 +1,141 @@
+"""Batches: the loss is the plain one, padding and order change memory and speed alone."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import LENGTHS, make_arguments, make_examples, make_model, make_trainer, plain_losses
+from datasets import Dataset
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers.loss.loss_utils import ForCausalLMLoss
+from transformers.utils import ModelOutput
+
+from metareview.training.batching import (
+    LengthGroupedOrder,
+    SummaryCollator,
+    draw_validation,
+    summary_loss,
+    use_summary_loss,
+)
+
+
+@pytest.fixture(scope="module")
+def examples() -> list[dict[str, list[int]]]:
+    return make_examples(LENGTHS)
+
+
+def take_no_mask(model: torch.nn.Module) -> None:
+    """Let a model compute all logits, as old architectures do."""
+    forward = model.forward
+
+    def plain_forward(
+        input_ids: torch.Tensor, labels: torch.Tensor | None = None, num_items_in_batch: int | None = None
+    ) -> ModelOutput:
+        return forward(input_ids=input_ids, labels=labels, num_items_in_batch=num_items_in_batch)
+
+    model.forward = plain_forward
+
+
+@pytest.mark.parametrize("architecture", ["gpt_neox", "llama", "gpt2"])
+@pytest.mark.parametrize("takes_mask", [True, False])
+@settings(max_examples=15)
+@given(
+    lengths=st.lists(st.tuples(st.integers(1, 60), st.integers(1, 25)), min_size=1, max_size=6), batch=st.integers(1, 6)
+)
+def test_loss_and_gradients_are_those_of_the_plain_model(
+    architecture: str, takes_mask: bool, lengths: list[tuple[int, int]], batch: int
+) -> None:
+    """Over lengths, batch sizes and accumulation: batches that are added up give what all examples alone give."""
+    model, examples = make_model(architecture), make_examples(lengths)
+    losses = torch.cat(plain_losses(model, examples))
+    losses.mean().backward()
+    expected = {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
+    model.zero_grad()
+    computed = []
+    model.get_output_embeddings().register_forward_hook(
+        lambda layer, inputs, logits: computed.append(logits.shape[:-1].numel())
+    )
+    if not takes_mask:
+        take_no_mask(model)
+    use_summary_loss(model)
+    collate, loss = SummaryCollator(0), 0.0
+    for start in range(0, len(examples), batch):
+        inputs = collate(examples[start : start + batch])
+        part = model(**inputs, num_items_in_batch=len(losses)).loss
+        part.backward()
+        loss += part.item()
+    assert loss == pytest.approx(losses.mean().item(), rel=1e-5)
+    # Of each token that is learned, and of so many others that there are few shapes.
+    assert not takes_mask or sum(computed) < len(losses) + 64 * len(computed)
+    for name, parameter in model.named_parameters():
+        assert torch.allclose(parameter.grad, expected[name], atol=1e-6), name
+
+
+@given(
+    lengths=st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9)), min_size=1, max_size=5), count=st.integers(1, 99)
+)
+@settings(max_examples=25)
+def test_the_loss_is_the_stock_one(lengths: list[tuple[int, int]], count: int) -> None:
+    """Divided by the number of tokens that the Trainer gives, or, without it, the mean."""
+    batch = SummaryCollator(0)(make_examples(lengths))
+    logits = torch.randn(*batch["labels"].shape, 400, generator=torch.Generator().manual_seed(0)).bfloat16()
+    for number in (None, count, torch.tensor(count)):
+        ours, stock = (logits.clone().requires_grad_() for _ in range(2))
+        loss = summary_loss(ours, batch["labels"], num_items_in_batch=number)
+        expected = ForCausalLMLoss(stock, batch["labels"], 400, num_items_in_batch=number)
+        (loss + expected).backward()
+        assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+        assert torch.allclose(ours.grad, stock.grad, rtol=2**-8, atol=1e-7)  # a bf16 number has 8 bits
+    with torch.no_grad():  # evaluation: the sum of each example
+        sums = summary_loss(logits, batch["labels"])
+    assert sums.shape == (len(lengths),)
+    assert sums.sum().item() == pytest.approx(expected.item() * count, rel=1e-5)
+
+
+@pytest.mark.parametrize(("context", "length"), [(10**9, 96), (90, 90), (85, 85)])
+def test_lengths_are_rounded_up_within_the_context(context: int, length: int, examples: list) -> None:
+    """So that a CPU meets few shapes, and that positions beyond the context are never asked for."""
+    longest = sorted(examples, key=lambda example: example["length"])[-2:]
+    batch = SummaryCollator(0, context, multiple=32)(longest)
+    assert batch["input_ids"].shape == batch["labels"].shape == (2, length)
+    assert (batch["labels"][:, 85:] == -100).all() and (batch["input_ids"][:, 85:] == 0).all()
+
+
+def test_a_model_that_computes_all_logits_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    model = make_model("gpt2")
+    use_summary_loss(model)
+    assert capsys.readouterr().out == ""
+    take_no_mask(model)
+    use_summary_loss(model)
+    assert "takes no logits_to_keep" in capsys.readouterr().out
+
+
+def test_validation_is_the_same_sample_in_every_run(examples: list, tmp_path: Path) -> None:
+    """Whatever the seed of the run, so that runs can be compared."""
+    samples = []
+    for seed in (1, 2):
+        arguments = make_arguments(tmp_path, seed=seed, validation_examples=7)
+        trainer = make_trainer(make_model("gpt_neox"), arguments, examples * 4)
+        samples.append(trainer.eval_dataset.to_list())
+    assert len(samples[0]) == 7 and samples[0] == samples[1]
+    lengths = [row["length"] for row in samples[0]]
+    assert lengths == sorted(lengths, reverse=True)
+    assert trainer.get_eval_dataloader().dataset["input_ids"][0] == samples[0][0]["input_ids"]
+    batches = [batch["input_ids"].shape[1] for batch in trainer.get_eval_dataloader()]
+    assert batches[0] == SummaryCollator(0).round_up(lengths[0])  # nothing shuffles them again
+    assert len(draw_validation(Dataset.from_list(examples), 300)) == len(examples)
+
+
+def test_steps_hold_examples_of_one_length_in_an_order_that_seed_and_epoch_decide() -> None:
+    lengths = torch.randint(1, 1000, (402,), generator=torch.Generator().manual_seed(0)).tolist()
+    order = LengthGroupedOrder(lengths, 4, seed=1)
+    first = list(order)
+    assert sorted(first) == list(range(402)) and list(order) == first
+    steps = [[lengths[index] for index in first[start : start + 4]] for start in range(0, 400, 4)]
+    assert sum(max(step) - min(step) for step in steps) / 100 < 50  # about 600 if they were drawn at random
+    assert len({max(step) > 500 for step in steps[:10]}) == 2  # the steps themselves are not sorted
+    order.set_epoch(1)
+    assert list(order) != first
+    assert list(LengthGroupedOrder(lengths, 4, seed=2)) == list(order)
+    assert list(LengthGroupedOrder([5], 4, seed=1)) == [0]

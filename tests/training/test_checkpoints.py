@@ -1,0 +1,146 @@
+"""Checkpoints: which are whole, which is the best, which are kept; the last step is always saved."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from conftest import LENGTHS, WEIGHTS, make_arguments, make_examples, make_model, make_trainer
+from transformers import TrainerCallback, TrainerState
+
+from metareview.training.checkpoints import (
+    MANIFEST,
+    TRAINER_STATE,
+    CheckpointKeeper,
+    delete_checkpoints,
+    find_best,
+    find_checkpoint,
+    find_fault,
+    list_checkpoints,
+    rotate_checkpoints,
+    write_manifest,
+)
+
+
+def test_a_checkpoint_is_whole_when_each_file_is_there_in_its_size(interrupted: Path) -> None:
+    newest, before = list_checkpoints(interrupted).values()
+    assert find_checkpoint(interrupted) == newest
+    names = json.loads((newest / MANIFEST).read_text())
+    needed = {WEIGHTS, "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json", "run_settings.json"}
+    assert needed <= names.keys() and "training_args.bin" not in names
+    for name in (*names, MANIFEST):
+        content = (newest / name).read_bytes()
+        for damaged in (content[:-2], content[: len(content) // 2], b"", None):
+            (newest / name).unlink()
+            if damaged is not None:
+                (newest / name).write_bytes(damaged)
+            assert name in str(find_fault(newest)), (name, damaged)
+            assert find_checkpoint(interrupted) == before
+        (newest / name).write_bytes(content)
+    assert find_fault(newest) is None
+    (newest / MANIFEST).unlink()
+    assert "not finished" in str(find_fault(newest))
+    write_manifest(newest)
+    assert find_checkpoint(interrupted) == newest
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"global_step": -1},
+        {"global_step": "12"},
+        {"best_global_step": "x"},
+        {"epoch": "x"},
+        {"max_steps": None},
+        {"log_history": 5},
+        {"log_history": [{"loss": 1.0}]},
+        {"log_history": [{"step": 1, "loss": "b"}]},
+        {"unknown": 1},
+    ],
+    ids=str,
+)
+def test_what_somebody_else_wrote_is_no_checkpoint(change: dict, interrupted: Path) -> None:
+    """With a manifest that fits."""
+    newest, before = list_checkpoints(interrupted).values()
+    state = json.loads((newest / TRAINER_STATE).read_text())
+    (newest / TRAINER_STATE).write_text(json.dumps(state | change))
+    write_manifest(newest)
+    assert f"{TRAINER_STATE} is not that of a run" in str(find_fault(newest))
+    assert find_checkpoint(interrupted) == before
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", '{"model.safetensors": {"size": "x", "sha256": ""}}', '{"a": 1}'])
+def test_a_manifest_of_another_form_is_damage(content: str, interrupted: Path) -> None:
+    newest, before = list_checkpoints(interrupted).values()
+    (newest / MANIFEST).write_text(content)
+    assert MANIFEST in str(find_fault(newest))
+    assert find_checkpoint(interrupted) == before
+
+
+@pytest.mark.parametrize("goes_on", [True, False])
+def test_what_a_run_leaves_behind_is_not_taken_for_that_of_the_next(goes_on: bool, interrupted: Path) -> None:
+    _, older = list_checkpoints(interrupted).values()
+    shutil.copytree(older, interrupted / "best-checkpoint")
+    delete_checkpoints(interrupted, older if goes_on else None)
+    left = {path.name for path in interrupted.iterdir() if "checkpoint" in path.name}
+    assert left == ({older.name, "best-checkpoint"} if goes_on else set())
+
+
+def test_the_best_checkpoint_is_found_where_it_lies(interrupted: Path) -> None:
+    newest, _ = list_checkpoints(interrupted).values()
+    state = TrainerState.load_from_json(str(newest / "trainer_state.json"))
+    assert find_best(state, interrupted) == interrupted / f"checkpoint-{state.best_global_step}"
+    (interrupted / f"checkpoint-{state.best_global_step}").replace(interrupted / "best-checkpoint")
+    assert find_best(state, interrupted) == interrupted / "best-checkpoint"
+    state.best_global_step = 3  # evaluated and not saved
+    assert find_best(state, interrupted) is None
+
+
+@pytest.mark.parametrize(("strategy", "saved"), [("no", [3]), ("steps", [2, 3])])
+def test_the_last_step_is_saved_once_and_told(strategy: str, saved: list[int], tmp_path: Path) -> None:
+    """Told to the callbacks: one of them pushes checkpoints to the Hub."""
+    told = []
+
+    class Listener(TrainerCallback):
+        def on_save(self, args: object, state: TrainerState, control: object, **_: object) -> None:
+            told.append(state.global_step)
+
+    arguments = make_arguments(
+        tmp_path, max_steps=3, eval_strategy="no", eval_on_start=False, save_steps=2, save_strategy=strategy
+    )
+    callbacks = (CheckpointKeeper({}, None), Listener())
+    trainer = make_trainer(make_model("gpt_neox"), arguments, make_examples(LENGTHS), callbacks)
+    trainer.train()
+    assert told == saved and trainer.state.global_step == 3
+    assert all(find_fault(tmp_path / f"checkpoint-{step}") is None for step in saved)
+
+
+def test_rotation_keeps_two_whole_checkpoints_besides_the_best(tmp_path: Path) -> None:
+    """The newest ones; older ones go only when the new one is whole."""
+    there: list[tuple[list[int], list[int]]] = []  # all checkpoints, and those that are whole, at each save
+
+    class Before(TrainerCallback):
+        def on_save(self, *_: object, **__: object) -> None:
+            checkpoints = dict(reversed(list_checkpoints(tmp_path).items()))
+            there.append((list(checkpoints), [step for step in checkpoints if find_fault(checkpoints[step]) is None]))
+
+    class After(Before):
+        pass
+
+    arguments = make_arguments(tmp_path, num_train_epochs=3, eval_steps=1, save_steps=1, eval_on_start=False)
+    callbacks = (Before(), CheckpointKeeper({}, 2), After())
+    trainer = make_trainer(make_model("gpt_neox"), arguments, make_examples(LENGTHS), callbacks)
+    losses = iter([3.0, 1.0, 2.0, 4.0, 5.0, 6.0])
+    trainer.compute_metrics = lambda _: {"loss": next(losses)}
+    trainer.train()
+    kept = [[], [1], [1, 2], [2, 3], [2, 3, 4], [2, 4, 5], [2, 5, 6]]  # after each step; that of step 2 is the best
+    assert there[::2] == [([*kept[step - 1], step], kept[step - 1]) for step in range(1, 7)]
+    assert there[1::2] == [(steps, steps) for steps in kept[1:]]
+
+
+def test_what_is_not_whole_does_not_count_as_kept(interrupted: Path) -> None:
+    newest, older = list_checkpoints(interrupted).values()
+    shutil.copytree(older, interrupted / "checkpoint-11")
+    (interrupted / "checkpoint-11" / MANIFEST).unlink()
+    rotate_checkpoints(interrupted, TrainerState(), 2)
+    assert list(list_checkpoints(interrupted).values()) == [newest, older]

@@ -1,0 +1,61 @@
+"""What came out of a run: losses in numbers and words, and a curve of them."""
+
+import math
+import shlex
+from pathlib import Path
+
+import pytest
+from transformers import TrainerState
+
+from metareview.training.results import describe_loss, describe_results, draw_loss_curve, push_model, summarize_training
+
+HISTORY = [
+    {"step": 0, "epoch": 0.0, "eval_loss": 5.0},
+    {"step": 1, "epoch": 0.25, "loss": 4.0},
+    {"step": 4, "epoch": 1.0, "loss": 2.0},
+    {"step": 4, "epoch": 1.0, "eval_loss": 3.0},
+]
+
+
+def test_the_training_loss_is_the_mean_over_all_steps() -> None:
+    state = TrainerState(epoch=1.0, global_step=4, log_history=HISTORY)
+    assert summarize_training(state, 4) == {
+        "epochs": 1.0, "steps": 4, "train_loss": (4 + 3 * 2) / 4, "eval_loss_before": 5.0, "eval_loss": 3.0
+    }  # fmt: skip
+    nothing = summarize_training(TrainerState(), 0)
+    assert nothing["train_loss"] is nothing["eval_loss"] is None
+
+
+def test_losses_in_words() -> None:
+    assert describe_loss(math.log(20)) == "2.9957 (perplexity 20.00)"
+    assert describe_loss(None) == "not evaluated"
+    assert describe_loss(1e4) == "10000.0000 (perplexity inf)"
+
+
+@pytest.mark.parametrize("speed", [None, 12.345])
+def test_results_in_two_lines(speed: float | None) -> None:
+    state = TrainerState(epoch=1.0, global_step=4, log_history=HISTORY)
+    length, losses = describe_results(summarize_training(state, 4), speed).splitlines()
+    assert length.startswith("1 epoch, 4 steps") and (", 12.35 examples/s" in length) == (speed is not None)
+    assert losses.startswith("Training loss 2.5000 (") and losses.endswith(" after")
+    assert "validation loss 5.0000 (perplexity 148.41) before, 3.0000 (" in losses
+
+
+@pytest.mark.parametrize("history", [HISTORY, HISTORY[:1]])
+def test_a_curve_is_drawn_of_whatever_was_logged(
+    history: list, tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    draw_loss_curve(history, tmp_path / "curve.png")
+    assert (tmp_path / "curve.png").stat().st_size > 5_000
+    assert not recwarn.list
+
+
+def test_the_command_that_pushes_later_can_be_pasted(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ConnectionError
+
+    monkeypatch.setattr("metareview.training.results.huggingface_hub.upload_folder", fail)
+    with pytest.raises(OSError, match="to push it later: hf upload me/it ") as told:
+        push_model([], Path("my models/it's"), "me/it", True)
+    command = str(told.value).partition("later: ")[2]
+    assert shlex.split(command)[:5] == ["hf", "upload", "me/it", "my models/it's", "."]

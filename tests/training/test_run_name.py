@@ -1,0 +1,75 @@
+"""Names of runs: readable, the same for the same settings, different for different ones."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import fine_tune
+import processing_meta_review as processing
+from metareview.data.prompts import PROMPTS
+from metareview.training.run_name import DEFAULTS, LABELS, name_group, name_run
+
+PYTHIA = "EleutherAI/pythia-70m"
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        ({}, "pythia-70m_finetuned"),
+        ({"learning_rate": 1e-4, "num_train_epochs": 2}, "pythia-70m_finetuned_lr1e-4_epochs2"),
+        ({"learning_rate": 1.5e-3, "num_train_epochs": 0.5}, "pythia-70m_finetuned_lr1.5e-3_epochs0.5"),
+        ({"learning_rate": 0.01}, "pythia-70m_finetuned_lr0.01"),
+        ({"seed": 7, "examples_per_step": 8}, "pythia-70m_finetuned_batch8_seed7"),
+        ({"use_lora": True, "lora_r": 8}, "pythia-70m_finetuned_lora_r8"),
+        ({"prompt_template": PROMPTS["instruction"]}, "pythia-70m_finetuned_prompt-instruction"),
+        ({"dataset_name": "data/my reviews.csv"}, "pythia-70m_finetuned_my-reviews"),
+        ({"lr_scheduler_type": "cosine", "warmup_steps": 100}, "pythia-70m_finetuned_cosine_warmup100"),
+    ],
+)
+def test_what_differs_from_the_defaults_is_named(settings: dict[str, Any], name: str) -> None:
+    assert name_run(PYTHIA, DEFAULTS | settings) == name
+
+
+VALUES = {
+    "learning_rate": st.sampled_from([1e-5, 2e-5, 1e-4, 1.25e-4, 1e-3, 0.1]),
+    "num_train_epochs": st.sampled_from([0.25, 1, 2, 10]),
+    "seed": st.integers(0, 99),
+    "keep": st.sampled_from(["a-zA-Z0-9", "a-z", "a-zA-Z0-9.,"]),
+    "use_lora": st.booleans(),
+    "examples_per_step": st.integers(1, 16),
+    "prompt_template": st.sampled_from([*PROMPTS.values(), "Reviews: {review}\n"]),
+    "max_length": st.sampled_from([None, 512, 1024]),
+}
+
+
+@given(st.fixed_dictionaries(VALUES), st.fixed_dictionaries(VALUES))
+def test_the_same_settings_have_the_same_name_and_others_another(one: dict[str, Any], other: dict[str, Any]) -> None:
+    first, second = name_run(PYTHIA, DEFAULTS | one), name_run(PYTHIA, DEFAULTS | other)
+    assert (first == second) == (one == other)
+    assert "/" not in first and " " not in first
+
+
+@given(st.fixed_dictionaries(VALUES), st.integers(0, 99))
+def test_a_group_is_what_differs_in_its_seed_alone(settings: dict[str, Any], seed: int) -> None:
+    group = name_group(PYTHIA, DEFAULTS | settings)
+    assert group == name_group(PYTHIA, DEFAULTS | settings | {"seed": seed})
+    assert group == name_run(PYTHIA, DEFAULTS | settings | {"seed": DEFAULTS["seed"]})
+
+
+def test_a_long_name_is_cut_and_still_its_own() -> None:
+    names = {name_run("a" * 200, DEFAULTS | {"seed": seed}) for seed in range(5)}
+    assert len(names) == 5 and all(len(name) <= 120 for name in names)
+
+
+def test_the_defaults_are_the_constants_of_the_scripts() -> None:
+    """As they are shipped: else a run with them would not have the shortest name."""
+    assert DEFAULTS.keys() == LABELS.keys()
+    arguments = fine_tune.FineTuningArguments(use_cpu=True)
+    for name in DEFAULTS.keys() - {"dataset_name", "keep", "prompt_template", "max_length", "max_summary_tokens"}:
+        value = arguments.step_size if name == "examples_per_step" else getattr(arguments, name)
+        assert value == DEFAULTS[name], name
+    assert DEFAULTS["dataset_name"] == processing.DATASET and DEFAULTS["keep"] == processing.KEEP
+    assert DEFAULTS["prompt_template"] == PROMPTS[processing.PROMPT] and DEFAULTS["max_length"] == processing.MAX_LENGTH
+    assert DEFAULTS["max_summary_tokens"] == processing.MAX_SUMMARY_TOKENS
