@@ -45,6 +45,7 @@ class OpenReview(ThreadingHTTPServer):
         self.faults: list[Fault] = []
         self.bodies: list[bytes] = []  # what the next answers are instead
         self.requests: list[Request] = []
+        self.waits: list[float | None] = []  # what a test writes down of the pauses of the client
         self.lock = threading.RLock()
 
     def __enter__(self) -> OpenReview:
