@@ -139,6 +139,8 @@ def read_cell(value: Any, fields: tuple[str, ...], separator: str | None) -> lis
             return [text for text in [read_form(value, fields)] if text]
         value = [dict(zip(value, form, strict=True)) for form in zip(*columns, strict=True)]  # a list in `datasets`
     if isinstance(value, list | tuple):
+        if number := next((item for item in value if isinstance(item, int | float) and item == item), None):
+            raise InputError(f"a list holds {number}, which is neither a text nor a form; leave the numbers out")
         return [text for item in value for text in read_cell(item, fields, None)]
     text = str(value)
     if (listed := parse_list(text)) is not None:

@@ -11,8 +11,10 @@ from metareview.common.cli import InputError
 
 _ENTITY = re.compile(r"&(?:#\d+|#x[\da-f]+|[a-z][a-z\d]*);", re.IGNORECASE)
 _ATTRIBUTES = r"""(?:\s+[\w:-]+\s*=\s*(?:"[^"]*"|'[^']*'|[^\s"'<>]+))*\s*/?>"""
-_BLOCKS = "p|div|br|hr|li|ul|ol|dl|dt|dd|h[1-6]|table|thead|tbody|tr|td|th|blockquote|pre|section|article|html|body"
-_INLINE = r"a|b|i|u|s|em|strong|span|code|font|small|big|del|ins|mark|img|sub|sup|\w+:\w+"
+_BLOCKS = (
+    "p|div|br|hr|li|ul|ol|dl|dt|dd|h[1-6]|table|thead|tbody|tr|td|th|blockquote|pre|center|section|article|html|body"
+)
+_INLINE = r"a|b|i|u|s|em|strong|span|code|font|small|big|del|ins|mark|strike|cite|img|sub|sup|\w+:\w+"
 # Only these tags: "a <b and c> d", "f: <x, y>" and <REVBREAK> are none.
 _HIDDEN = re.compile(r"<!--.*?-->|<(script|style)\b[^<>]*>.*?</\1\s*>", re.DOTALL | re.IGNORECASE)
 _BLOCK_TAG = re.compile(rf"</?(?:{_BLOCKS}){_ATTRIBUTES}", re.IGNORECASE)
@@ -58,7 +60,7 @@ def parse_list(text: str) -> list[Any] | dict[str, Any] | None:
         found = _evaluate(text)
         if isinstance(found, dict) and all(isinstance(name, str) for name in found):
             return found
-        if isinstance(found, list | tuple) and all(isinstance(one, str | dict | list | tuple | None) for one in found):
+        if isinstance(found, list | tuple) and not all(isinstance(one, int | float) for one in found or [""]):
             return list(found)
     if _BEGUN.match(text):
         begin = f"a cell begins like a list, {text[:20]}..., and is not one"

@@ -11,11 +11,11 @@ _SIGNED = re.compile(  # Official Review of Submission12 by Reviewer abcd; on so
     r"(?: of \w+ ?\d+)?(?: ?by (?P<who>[^.:;,]{2,60}?)(?: ?\d{1,2} \w{3,9} \d{4}.*)?|(?<=paper decision))",
     re.IGNORECASE,
 )
-_REST = r"(?: comments?)?(?: ?\([^()]*\))?(?P<rest>$| ?[:.)\u2013\u2014-].*)"
-_NUMBERED = re.compile(  # Reviewer 2, Review #1A, Report of Referee 3 (weak accept): text
-    r"(?:(?:comments|report|review) (?:from|of|by) )?(?:(?:official|blind|anonymous) )*"
-    r"(?:anon)?(?:reviewer|review|referee)"
-    rf"(?: ?[#:] ?| |(?=\d))(?P<label>\d+[a-z]?|[a-z]|(?-i:(?=\w*[A-Z\d])[A-Za-z\d]{{4}})){_REST}",
+_REST = r"(?:'s)?(?: (?:comments?|report|review))?(?: ?[(\[][^()\[\]]*[)\]])?(?P<rest>$| ?[:.)\u2013\u2014-].*)"
+_NUMBERED = re.compile(  # Reviewer 2, Review #1A, Report of Referee 3 (weak accept): text; and what else a letter has
+    r"(?:(?:(?:comments|report|review) (?:from|of|by) )?(?:(?:official|blind|anonymous) )*(?:anon)?"
+    r"(?:reviewer|review|referee)(?: ?[#:] ?| |(?=\d))(?P<label>\d+[a-z]?|[a-z]|(?-i:(?=\w*[A-Z\d])[A-Za-z\d]{4}))"
+    rf"|(?P<kind>meta[ -]?review|area chair|author'?s?'? (?:rebuttal|response))){_REST}",
     re.IGNORECASE,
 )
 _SHORT = re.compile(rf"R(?:ev\.?)? ?#?(?P<label>\d+){_REST}")  # R3: text
@@ -39,7 +39,7 @@ def split_pasted(text: str) -> tuple[list[str], Counter[str]]:
     reviews, left_out = [], Counter[str]()
     for (start, heading), (end, _) in zip(parts, [*parts[1:], (len(lines), {})], strict=True):
         content = "\n".join([(heading.get("rest") or "").lstrip(" :.)-\u2013\u2014"), *lines[start + 1 : end]])
-        kind = heading.get("kind", "review")
+        kind = heading.get("kind") or "review"
         if not re.search(r"\w", content):
             continue
         if forms.name_kind(kind) == "review" and not (heading.get("who") or "").lower().startswith("author"):
@@ -49,7 +49,7 @@ def split_pasted(text: str) -> tuple[list[str], Counter[str]]:
     return reviews, left_out
 
 
-def _find_headings(lines: list[str]) -> list[tuple[int, dict[str, str]]]:
+def _find_headings(lines: list[str]) -> list[tuple[int, dict[str, str | None]]]:
     """The lines that are headings of reviews, of one kind: their indices, and what each of them says.
 
     A heading that is only a word and a number may be one of something else: it counts if it is the first line, or if
@@ -58,13 +58,15 @@ def _find_headings(lines: list[str]) -> list[tuple[int, dict[str, str]]]:
     marked = [line.strip(" \t#*>=_-") for line in lines]
     first = next((index for index, line in enumerate(marked) if line), 0)
     for pattern in (_SIGNED, _NUMBERED, _SHORT):
-        found: dict[str | int, tuple[int, dict[str, str]]] = {}
+        found: dict[str | int, tuple[int, dict[str, str | None]]] = {}
         for index, match in enumerate(map(pattern.fullmatch, marked)):
             if match:
-                found.setdefault(match.groupdict().get("label", index), (index, match.groupdict()))
+                found.setdefault(match.groupdict().get("label") or index, (index, match.groupdict()))
+        labels = [label for label in found if isinstance(label, str)]
         headings = list(found.values())
-        several = pattern is _SIGNED or (pattern is _NUMBERED and len(headings) > 1)
-        if headings and (several or headings[0][0] == first):
+        if headings and (
+            pattern is _SIGNED or (labels and headings[0][0] == first) or (pattern is _NUMBERED and len(labels) > 1)
+        ):
             return headings
     return []
 

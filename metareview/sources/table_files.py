@@ -170,6 +170,8 @@ def read_json(text: str, path: Path) -> list[Row]:
 
 def find_rows(found: Any, path: Path) -> list[Row]:
     """The rows in JSON: a list of objects, perhaps as {"data": [...]}, or DataFrame.to_json in any `orient`."""
+    if isinstance(found, dict) and isinstance(found.get("data"), dict):
+        found = found["data"]
     if isinstance(found, dict) and found:
         values = list(found.values())
         data = found.get("data", values[0] if len(values) == 1 else None)

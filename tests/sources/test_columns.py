@@ -122,6 +122,7 @@ def test_forms_in_arrow_read_alike() -> None:
         ("a", {"grade": 5}, "row 1 of train: .*only grade.*META_REVIEW_FIELDS"),
         ("a", ["s", "t"], "row 1 of train: 'summary' holds 2 texts"),
         (Formula("=B2"), "s", "row 1 of train: 'review' holds the formula =B2 that no program has calculated; open"),
+        ("['good', 6]", "s", "row 1 of train: a list holds 6, which is neither a text nor a form"),
         ("['a', 'b", "s", "row 1 of train: a cell begins like a list"),
     ],
 )

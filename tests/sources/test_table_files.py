@@ -108,6 +108,7 @@ def test_json_in_all_its_shapes_tsv_and_excel(tmp_path: Path) -> None:
         {"columns": names, "index": list(by_index), "data": [list(row.values()) for row in ROWS]},
         {"schema": {"fields": []}, "data": ROWS},
         {"data": ROWS},
+        {"data": by_index, "version": 1},
         {"papers": ROWS},
     ]
     paths = [write(tmp_path / f"{number}.json", json.dumps(shape)) for number, shape in enumerate(shapes)]
