@@ -43,10 +43,7 @@ def describe_names(names: list[str]) -> str:
 def choose_columns(
     source: dict[str, Rows], reviews: list[str] | None, summary: str | None, paper: str | None, separator: str
 ) -> Columns:
-    """The columns that the flags name, or else those with a name that people use.
-
-    Raises one `InputError` for everything that is missing or ambiguous, with the columns that the source has.
-    """
+    """The columns that the flags name, or else those with a known name. One `InputError` says all that is missing."""
     by_split = {split: list_columns(rows) for split, rows in source.items()}
     available = [name for name in next(iter(by_split.values())) if all(name in names for names in by_split.values())]
     faults = [f"no column {name!r}" for name in [*(reviews or ()), summary, paper] if name and name not in available]
@@ -76,8 +73,7 @@ def choose_columns(
 def read_papers(source: dict[str, Rows], columns: Columns) -> tuple[DatasetDict, list[str]]:
     """The splits with a row of PAPER_FEATURES for each paper, and what the user should know.
 
-    Without a column that names the paper, each row is one. Raises `InputError` naming the row for a cell that holds
-    neither texts nor reviews with known fields.
+    Raises `InputError` naming the row for a cell that holds neither texts nor reviews with known fields.
     """
     papers, notes = DatasetDict(), []
     for split, rows in source.items():
@@ -102,10 +98,10 @@ def read_papers(source: dict[str, Rows], columns: Columns) -> tuple[DatasetDict,
 
 def read_row(row: Row, columns: Columns) -> dict[str, Any]:
     """The values of PAPER_FEATURES in a row; the name of its paper is empty if it is unknown."""
-    for name in (*columns.reviews, columns.summary, columns.paper):
-        if name and isinstance(row[name], Formula):
+    for name in filter(None, (*columns.reviews, columns.summary, columns.paper)):
+        if isinstance(row[name], Formula) or (row[name] == 0 and name != columns.paper):  # 0: so XlsxWriter leaves them
             advice = "open the file in a spreadsheet program and save it, or paste the values"
-            raise InputError(f"{name!r} holds the formula {row[name]} that no program has calculated; {advice}")
+            raise InputError(f"{name!r} holds a formula that no program has calculated ({row[name]}); {advice}")
     summaries = read_cell(row[columns.summary], META_REVIEW_FIELDS, None)
     if len(summaries) > 1:
         raise InputError(f"{columns.summary!r} holds {len(summaries)} texts, but a meta-review is one")
@@ -128,8 +124,7 @@ def read_name(value: Any) -> str:
 def read_cell(value: Any, fields: tuple[str, ...], separator: str | None) -> list[str]:
     """The texts in a cell: a text, split at `separator` unless that is None, or a list of texts or of forms.
 
-    A form has some of `fields`, as on OpenReview; a text may also be what a program wrote of a list. Raises
-    `InputError` naming the fields of a form that has none of them.
+    Raises `InputError` for a form with none of `fields`, naming those that it has, and for a number in a list.
     """
     if is_missing(value):
         return []
@@ -163,10 +158,9 @@ def read_form(form: dict[str, Any], fields: tuple[str, ...]) -> str:
 
 
 def join_rows(rows: list[dict[str, Any]], column: str) -> tuple[list[dict[str, Any]], list[str]]:
-    """One row for each paper with the reviews of all its rows, and what the user should know.
+    """One row for each paper with the reviews of all its rows and the first meta-review; what the user should know.
 
-    The first meta-review counts. A row without a name belongs to the paper above unless it has another meta-review: in
-    many tables only the first row of a paper has its name. Else it stays alone.
+    A row without a name belongs to the paper above, as in many tables, unless it has another meta-review.
     """
     papers: dict[str, dict[str, Any]] = {}
     differing: dict[str, None] = {}

@@ -10,21 +10,19 @@ from typing import Any
 from metareview.common.cli import InputError
 
 _ENTITY = re.compile(r"&(?:#\d+|#x[\da-f]+|[a-z][a-z\d]*);", re.IGNORECASE)
-_ATTRIBUTES = r"""(?:\s+[\w:-]+\s*=\s*(?:"[^"]*"|'[^']*'|[^\s"'<>]+))*\s*/?>"""
-_BLOCKS = (
-    "p|div|br|hr|li|ul|ol|dl|dt|dd|h[1-6]|table|thead|tbody|tr|td|th|blockquote|pre|center|section|article|html|body"
-)
-_INLINE = r"a|b|i|u|s|em|strong|span|code|font|small|big|del|ins|mark|strike|cite|img|sub|sup|\w+:\w+"
 # Only these tags: "a <b and c> d", "f: <x, y>" and <REVBREAK> are none.
+_ATTRIBUTES = r"""(?:\s+[\w:-]+\s*=\s*(?:"[^"]*"|'[^']*'|[^\s"'<>]+))*\s*/?>"""
+_BLOCKS = "p|div|br|hr|[uod]l|li|d[dt]|h[1-6]|table|thead|tbody|t[rdh]|blockquote|pre|center|section|article|html|body"
+_INLINE = r"a|b|i|u|s|em|strong|span|code|font|small|big|del|ins|mark|strike|cite|img|sub|sup|\w+:\w+"
 _HIDDEN = re.compile(r"<!--.*?-->|<(script|style)\b[^<>]*>.*?</\1\s*>", re.DOTALL | re.IGNORECASE)
 _BLOCK_TAG = re.compile(rf"</?(?:{_BLOCKS}){_ATTRIBUTES}", re.IGNORECASE)
 _INDEX_TAG = re.compile(rf"</?su[bp]{_ATTRIBUTES}", re.IGNORECASE)
-_INLINE_TAGS = re.compile(rf"(?:</?(?:{_INLINE}){_ATTRIBUTES})+", re.IGNORECASE)
-_CODE = re.compile(r"_x([\dA-Fa-f]{4})_|\\+u([\dA-Fa-f]{4})")  # as Office Open XML (ECMA-376, 22.9.2.19) and JSON
+_INLINE_TAGS = re.compile(rf"(\w)?(?:</?(?:{_INLINE}){_ATTRIBUTES})+(?=(\w)?)", re.IGNORECASE)
+_CODE = re.compile(r"_x([\dA-Fa-f]{4})_|\\{1,4}u([\dA-Fa-f]{4})")  # as Office Open XML (ECMA-376, 22.9.2.19) and JSON
 # A line break as a backslash and n; commands of LaTeX that begin so are none.
 _LATEX = "abla|u|e|eq|eqq|eg|ot|otin|ewline|ewcommand|ewpage|oindent|onumber|olimits|ormalsize|orm|um|icefrac|atural"
 _LATEX += "|sim|leq|geq|gtr|prec|succ|cong|rightarrow|leftarrow|earrow|warrow|subseteq"
-_BREAK = re.compile(rf"\\+r\\+n|\\+n(?!(?:{_LATEX})(?![a-z]))|\\+r(?![a-z{{])|\r\n?")
+_BREAK = re.compile(rf"(?:\\{{1,4}}r)?\\{{1,4}}n(?!(?:{_LATEX})(?![a-z]))|\\{{1,4}}r(?![a-z{{])|\r\n?")
 _STRING = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\""""
 _LITERAL = re.compile(  # a text, or the end of a form, before another one without a comma, as NumPy writes; or a word
     rf"(?P<item>{_STRING}|[}}\]])(?P<gap>\s+(?=['\"{{\[]))?|(?P<word>\b(?:nan|NaT|null|NULL|true|false)\b|<NA>)"
@@ -35,26 +33,19 @@ _BEGUN = re.compile(r"""\s*\[\s*\{?\s*(['"]).*?\1\s*[,:]\s*['"\[{]""", re.DOTALL
 
 
 def plain_text(value: Any) -> str:
-    """A value as the text that a person meant: entities are characters, escaped line breaks line breaks, no HTML tags.
-
-    For every text that comes from outside: a cell of a table or workbook, a file, OpenReview.
-    """
+    """A value from outside as the text that a person meant: without HTML, its escapes being what they stand for."""
     text = _CODE.sub(lambda code: chr(int(code[1] or code[2], 16)), str(value))
     text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")  # joins the halves of a character
-    while (unescaped := _ENTITY.sub(lambda entity: html.unescape(entity[0]), text)) != text:  # &amp;quot; is common
-        text = unescaped
+    for _ in range(3):  # &amp;quot; is common
+        text = _ENTITY.sub(lambda entity: html.unescape(entity[0]), text)
     if "<" in text:
         text = _INDEX_TAG.sub("", _BLOCK_TAG.sub("\n", _HIDDEN.sub("", text)))
-        text = re.sub(rf"(?<=\w){_INLINE_TAGS.pattern}(?=\w)", " ", text, flags=re.IGNORECASE)
-        text = _INLINE_TAGS.sub("", text)
-    return re.sub(r"\\+t(?![a-z{])", " ", _BREAK.sub("\n", text))
+        text = _INLINE_TAGS.sub(lambda tags: (tags[1] or "") + (" " if tags[1] and tags[2] else ""), text)
+    return re.sub(r"\\{1,4}t(?![a-z{])", " ", _BREAK.sub("\n", text))
 
 
 def parse_list(text: str) -> list[Any] | dict[str, Any] | None:
-    """The list or the form that a cell's text is, as JSON, Python, NumPy or PostgreSQL write it; None for a text.
-
-    Raises `InputError` for a list that breaks off.
-    """
+    """What JSON, Python, NumPy or PostgreSQL write so; None for a text. Raises `InputError` for half a list."""
     text = text.strip()
     if text.startswith(("[", "{", "(", "array(")) and text.endswith(("]", "}", ")")):
         found = _evaluate(text)

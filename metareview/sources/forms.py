@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 from metareview.common.cli import InputError
 from metareview.sources.escapes import plain_text
 
-# Names of columns, and of the fields of a form: in lower case and with _ for everything else.
+# Names of columns, and of fields of forms: in lower case and with _ for everything else
 REVIEW_NAMES = ("Input", "review", "reviews", "review_text")
 SUMMARY_NAMES = ("Output", "summary", "meta_review", "metareview")
 # Only these fields of a form are read, in this order: it also has some for the chairs alone. Add those of your venue.

@@ -32,15 +32,12 @@ ADDRESSES = {
 
 
 def connect(version: int) -> Any:
-    """The official client for a version of the API, logged in if there is a login.
-
-    Raises `InputError` if the client is not installed or half of the login is missing.
-    """
+    """The official client, logged in if there is a login. `InputError` if it or half of the login is missing."""
     try:
         import openreview
     except ImportError as error:
         raise InputError("reading OpenReview needs its client; first: pip install openreview-py") from error
-    if sum(bool(os.environ.get(name)) for name in LOGIN) == 1:
+    if len(set(map(bool, map(os.environ.get, LOGIN)))) == 2:
         raise InputError(f"of {' and '.join(LOGIN)} only one is set; set both, or neither to read as a guest")
     name, default = ADDRESSES[version]
     address = os.environ.get(name, default).rstrip("/")
@@ -53,10 +50,7 @@ def connect(version: int) -> Any:
 
 
 def ask(attempt: str, call: Callable[..., Any], **query: Any) -> Any:
-    """What a call of the client returns, None if OpenReview has nothing of this name.
-
-    Raises `InputError` if it refuses, `OSError` if it cannot answer.
-    """
+    """What a call of the client returns, None if there is no such thing. `InputError` if OpenReview refuses."""
     import openreview
     import requests
 
@@ -84,9 +78,8 @@ def ask(attempt: str, call: Callable[..., Any], **query: Any) -> Any:
 
 def fetch_forum(forum: str) -> Paper:
     """The paper of a forum, given by its id. Raises `InputError` if there is none with a review."""
-    notes = None
-    for version in ADDRESSES:
-        notes = notes or ask(f"cannot read the forum {forum}", connect(version).get_notes, id=forum, details="replies")
+    attempt, query = f"cannot read the forum {forum}", {"id": forum, "details": "replies"}
+    notes = ask(attempt, connect(2).get_notes, **query) or ask(attempt, connect(1).get_notes, **query)
     if not notes:
         advice = f"if it is not public, log in: set {' and '.join(LOGIN)}"
         raise InputError(f"OpenReview has no forum {forum!r} that you may read; {advice}")
@@ -142,8 +135,7 @@ def cut_part(part: Path) -> str | None:
 def fetch_venue(venue: str, folder: Path) -> Path:
     """The file in `folder` with a row for each paper of a venue that has a review; fetched if it is not there yet.
 
-    The rows have the columns of zqz979/meta-review and all else that is known. They go into a file beside it as they
-    come, and an interrupted fetch resumes after the last one in it.
+    Rows go into a file beside it as they come, and an interrupted fetch resumes after the last one.
     """
     target = folder / f"{venue.replace('/', '_')}.jsonl"
     part = target.with_name(f"{target.name}.part")

@@ -27,11 +27,7 @@ _SCORES = (*forms.RATING_FIELDS, *forms.CONFIDENCE_FIELDS)
 
 
 def split_pasted(text: str) -> tuple[list[str], Counter[str]]:
-    """The reviews in a text: those below headings such as Reviewer 2, or all of it; what else it has, and how often.
-
-    Comments, decisions and what authors write are no reviews, and neither is what is above the heading of the first
-    one. Of a form, only the texts in REVIEW_FIELDS are read.
-    """
+    """The reviews below headings such as Reviewer 2, or else all of a text; how many comments and such are left out."""
     lines = text.split("\n")
     headings = _find_headings(lines)
     above = headings and headings[0][1].get("label") not in ("2", "B", "b")
@@ -50,10 +46,9 @@ def split_pasted(text: str) -> tuple[list[str], Counter[str]]:
 
 
 def _find_headings(lines: list[str]) -> list[tuple[int, dict[str, str | None]]]:
-    """The lines that are headings of reviews, of one kind: their indices, and what each of them says.
+    """The indices of the lines that are headings, all of one kind, and what they say.
 
-    A heading that is only a word and a number may be one of something else: it counts if it is the first line, or if
-    there are several with different numbers.
+    A number is only one of a reviewer in the first line, or where several are different.
     """
     marked = [line.strip(" \t#*>=_-") for line in lines]
     first = next((index for index, line in enumerate(marked) if line), 0)
@@ -62,20 +57,16 @@ def _find_headings(lines: list[str]) -> list[tuple[int, dict[str, str | None]]]:
         for index, match in enumerate(map(pattern.fullmatch, marked)):
             if match:
                 found.setdefault(match.groupdict().get("label") or index, (index, match.groupdict()))
-        labels = [label for label in found if isinstance(label, str)]
         headings = list(found.values())
-        if headings and (
-            pattern is _SIGNED or (labels and headings[0][0] == first) or (pattern is _NUMBERED and len(labels) > 1)
-        ):
+        labels = sum(isinstance(label, str) for label in found)
+        enough = 0 if pattern is _SIGNED else 1 if headings and headings[0][0] == first else 2
+        if headings and labels >= enough and (pattern is not _SHORT or enough == 1):
             return headings
     return []
 
 
 def _read_fields(text: str, signed: bool) -> str:
-    """The texts of a pasted form under their titles, as of a form from OpenReview; of anything else the text.
-
-    A form begins with the title of a field, if it is signed below what the page says about it.
-    """
+    """The texts of a pasted form as of one from OpenReview; of anything else the text. A form begins with a title."""
     fields: dict[str, list[str]] = {}
     content: list[str] | None = None  # of the field that a line belongs to
     others, begun = 0, False

@@ -17,10 +17,7 @@ datasets.disable_caching()  # else every map leaves a file beside the data it re
 
 
 def read_source(name: str, encoding: str = "utf-8") -> tuple[dict[str, Rows], list[str]]:
-    """The splits of a file, a folder or a data set on the Hub, under the names in SPLITS; what was not read.
-
-    A source with one split gives `train`. Raises `InputError` if there is nothing to read.
-    """
+    """The splits of a file, a folder or a data set on the Hub, under the names in SPLITS; what was not read."""
     path = Path(name)
     if path.is_file():
         source, unread = read_files({"train": [path]}, encoding)
@@ -39,10 +36,7 @@ def read_source(name: str, encoding: str = "utf-8") -> tuple[dict[str, Rows], li
 
 
 def find_files(folder: Path) -> tuple[dict[str, list[Path]], list[Path]]:
-    """The data files in a folder by the split that their names, or those of their folders, say; all other files.
-
-    If no name says a split, all files are train: they are divided afterwards.
-    """
+    """The data files in a folder by the split that their names or folders say, or all as train; all other files."""
     by_split: dict[str | None, list[Path]] = {}
     others = []
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
@@ -91,10 +85,7 @@ def join_parts(parts: list[Rows]) -> Rows:
 
 
 def name_splits(source: dict[str, Rows]) -> tuple[dict[str, Rows], list[str]]:
-    """The splits under the names in SPLITS, and those that have another name. A single split is `train`.
-
-    Raises `InputError` if there is no train, or if two splits are meant for one.
-    """
+    """The splits under the names in SPLITS, a single one as `train`; those with another name. `train` must be one."""
     names: dict[str, str] = {}
     unread = []
     for name, rows in source.items():

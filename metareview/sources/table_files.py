@@ -1,7 +1,7 @@
 """Files with a table of texts, as rows: CSV, Excel, JSON and JSON Lines.
 
-Not by pandas, which cannot say in which line a row has too many fields, takes the delimiter from one line, and of a
-workbook knows neither what is merged nor which formula lacks its value.
+Not by pandas, which cannot say in which line a row has too many fields, takes the delimiter from one line, and knows
+neither what is merged in a workbook nor which formula lacks its value.
 """
 
 import codecs
@@ -64,15 +64,14 @@ def check_encoding(encoding: str) -> None:
 
 
 def decode_text(content: bytes, name: str, encoding: str) -> str:
-    """The text in a file's bytes, without the mark that Windows puts first, which says by itself that it is UTF-16.
+    """The text in a file's bytes; the mark that Windows puts first says that it is UTF-8 or UTF-16.
 
-    Raises `InputError` for a document that is no plain text, and for another encoding, with the one to try.
+    Raises `InputError` for a document that is not plain text, and for another encoding, with the one to try.
     """
     if kind := next((kind for begin, kind in DOCUMENTS.items() if content.startswith(begin)), ""):
         raise InputError(f"{name} is {kind}, not plain text; save it as text in UTF-8 (a table as .csv or .xlsx)")
-    if re.sub(r"[\W_]", "", encoding.lower()) == "utf8":
-        marked = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-        encoding = "utf-16" if marked else "utf-8-sig"
+    if codecs.lookup(encoding).name == "utf-8":
+        encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
     try:
         text = content.decode(encoding)
         if "\0" not in text[:1000]:
@@ -81,15 +80,14 @@ def decode_text(content: bytes, name: str, encoding: str) -> str:
     except UnicodeError as error:
         where = f" (byte {error.start:,})" if isinstance(error, UnicodeDecodeError) else ""
         other = "gb18030" if encoding == "cp1252" else "cp1252 (Western Windows)"
-    not_text = f"{name} is not a text in {encoding.removesuffix('-sig').upper()}{where}"
-    raise InputError(f"{not_text}; try --encoding {other}, or save it as UTF-8")
+    known_as = encoding.removesuffix("-sig").upper()
+    raise InputError(f"{name} is not a text in {known_as}{where}; try --encoding {other}, or save it as UTF-8")
 
 
 def find_header(rows: list[list[str]]) -> int:
     """The index of the row with the names of the columns; above it may be titles, or the sep=; of Excel.
 
-    Of the first twenty, it is the one with names for reviews and for meta-reviews, or else the first one with two texts
-    or with a name for reviews.
+    It has names for reviews and for meta-reviews, or else it is the first row with two texts or a name for reviews.
     """
     texts = [{unify_name(text) for text in row if text.strip()} for row in rows[:20]]
     certain = [index for index, names in enumerate(texts) if all(names & known for known in _KNOWN_NAMES)]
@@ -98,7 +96,7 @@ def find_header(rows: list[list[str]]) -> int:
 
 
 def name_columns(header: list[str], path: Path) -> list[str]:
-    """The names in a header, each in one line. Raises `InputError` if two columns have one name."""
+    """The names in a header, each on one line. Raises `InputError` if two columns have one name."""
     names = [" ".join(name.split()) for name in header]
     if twice := [name for name in dict.fromkeys(names) if name and names.count(name) > 1]:
         raise InputError(f"{str(path)!r} has several columns {', '.join(map(repr, twice))}; rename all but one")
@@ -195,7 +193,7 @@ def find_rows(found: Any, path: Path) -> list[Row]:
 
 
 def read_sheet(path: Path) -> tuple[list[Row], list[str]]:
-    """The rows of the sheet that opens first, by its header, and the names of the other sheets with something."""
+    """The rows of the sheet that opens first, by its header; the names of the other sheets with something in them."""
     check_unpacked(str(path))
     from openpyxl import load_workbook  # here: flags are checked before it is loaded
 
@@ -216,9 +214,9 @@ def read_sheet(path: Path) -> tuple[list[Row], list[str]]:
 
 
 def read_cells(shown: Any, written: Any) -> dict[int, dict[int, Any]]:
-    """The values in a sheet by row and column, counted from 1, without empty cells; `written` is it with its formulas.
+    """The values in a sheet by row and column, counted from 1, without empty cells; `written` has its formulas.
 
-    What is merged counts in each of its rows. A formula without a value is a `Formula`.
+    What is merged counts in each of its rows.
     """
     cells: dict[int, dict[int, Any]] = {}
     with shown._get_source() as file:  # what is merged: the public way loads all formats
@@ -228,7 +226,7 @@ def read_cells(shown: Any, written: Any) -> dict[int, dict[int, Any]]:
     for number, (row, formulas) in enumerate(zip(shown.iter_rows(), written.iter_rows(), strict=True), start=1):
         for column, (cell, formula) in enumerate(zip(row, formulas, strict=True), start=1):
             value = cell.value
-            if formula.data_type == "f" and value in (None, 0) and cell.data_type != "str":  # that is an empty text
+            if formula.data_type == "f" and value is None and cell.data_type != "str":  # that is an empty text
                 value = Formula(getattr(formula.value, "text", formula.value))
             if value is not None:
                 cells.setdefault(number, {})[column] = value if isinstance(value, str | int | float) else str(value)
@@ -247,9 +245,9 @@ def find_merged(sheet: bytes) -> list[tuple[int, int, int, int]]:
 
 
 def filled_rows(sheet: Any) -> list[int]:
-    """The numbers of the rows with something in them, of a sheet that is loaded with its formats.
+    """The numbers of the rows with something in them, of a sheet that is not read-only.
 
-    Not range(1, sheet.max_row + 1): a color in the last row of Excel makes that a million, and each look makes cells.
+    Not range(1, sheet.max_row + 1): a color in Excel's last row makes that a million, and each look at one makes cells.
     """
     return sorted({row for (row, _), cell in sheet._cells.items() if cell.value is not None})
 
