@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from servers.hub import Fault
-from servers.openreview import PASSWORD, TOKEN, USER, OpenReview, make_reply
+from servers.openreview import PASSWORD, TOKEN, USER, Fault, OpenReview, make_reply
 from urllib3.util import Retry
 
 from metareview.common.cli import InputError
@@ -74,40 +73,31 @@ def test_a_forum_in_both_versions(server: OpenReview, version: int, venue: str, 
     assert not paper.skipped
 
 
-@pytest.mark.parametrize(
-    ("invitation", "content", "words"),
-    [
-        ("Meta_Review", {"recommendation": "Accept (Poster)", "meta_review": "Sound."}, "Sound."),
-        ("Meta_Review", {"recommendation": "Accept (Poster)"}, ""),
-        ("Meta_Review", {"recommendation": "The reviewers like it and so do I, take it for the oral session."}, "oral"),
-        ("Decision", {"decision": "Reject", "comment": "Too few beaches."}, "Too few beaches."),
-        ("Decision", {"decision": "Accept", "metareview:_summary,_strengths_and_weaknesses": "Fine."}, "Fine."),
-        ("Acceptance_Decision", {"decision": "Accept", "comment": "Of old."}, "Of old."),
-        ("Paper12/Meta_Review", {"metareview": "Of 2019."}, "Of 2019."),
-        ("Ethics_Meta_Review", {"metareview": "Ethics only."}, ""),
-    ],
-)
-def test_names_of_meta_reviews(server: OpenReview, invitation: str, content: dict, words: str) -> None:
-    replies = [make_reply(1, "Official_Review", {"main_review": "Good."})]
-    server.add_paper(1, OLD, "old", [*replies, make_reply(1, invitation, content, by="Area_Chair1")])
-    meta_review = fetch_forum("old").meta_review
-    assert words in meta_review and bool(words) == bool(meta_review)
-
-
-def test_names_of_reviews_and_of_numbers(server: OpenReview) -> None:
-    forms = [
+def test_names_of_kinds_fields_and_numbers(server: OpenReview) -> None:
+    replies = [
         ("Official_Review", {"main_review": "x1", "recommendation": "5: borderline"}),
         ("Paper7/Official_Review", {"summary_of_the_paper": "x2", "strength_and_weaknesses": "y2"}),
         ("paper7/official/review", {"review": "x3", "confidence": "3: fairly"}),
         ("Review", {"Summary": "x4", "Overall_Assessment": "3.5 = Good"}),
         ("Official_Blind_Review", {"review": "x5"}),
+        ("Ethics_Review", {"review": "no"}),
+        ("Paper7/Public_Review", {"review": "no"}),
+        ("Ethics_Meta_Review", {"metareview": "no"}),
+        ("Acceptance_Decision", {"decision": "Accept", "comment": "Of old."}),
     ]
-    others = [("Ethics_Review", {"review": "no"}), ("Paper7/Public_Review", {"review": "no"})]
-    server.add_paper(1, OLD, "old", [make_reply(1, *form) for form in forms + others])
+    server.add_paper(1, OLD, "old", [make_reply(1, *reply) for reply in replies])
     paper = fetch_forum("old")
-    expected = ["x1", "Summary of the paper: x2\nStrength and weaknesses: y2", "x3", "x4", "x5"]
-    assert paper.reviews == expected and paper.meta_review == ""
+    assert paper.reviews == ["x1", "Summary of the paper: x2\nStrength and weaknesses: y2", "x3", "x4", "x5"]
     assert paper.ratings == [5.0, None, None, 3.5, None] and paper.confidences == [None, None, 3.0, None, None]
+    assert paper.meta_review == "Of old."  # the reasons in a decision, if there is no meta-review
+    for content, words in (
+        ({"recommendation": "Accept (Poster)", "metareview:_summary,_strengths_and_weaknesses": "Fine."}, "Fine."),
+        ({"recommendation": "The reviewers like it and so do I, take it for the oral."}, "The reviewers like it"),
+        ({"recommendation": "Accept (Poster)"}, "Of old."),  # that is a verdict only
+    ):
+        meta_review = ("Paper12/Meta_Review", content, "Area_Chair1")
+        server.add_paper(1, OLD, "old", [make_reply(1, *reply) for reply in [*replies, meta_review]])
+        assert fetch_forum("old").meta_review.startswith(words)
 
 
 def test_a_login_opens_what_is_private_and_is_never_shown(
@@ -135,7 +125,7 @@ def test_a_login_opens_what_is_private_and_is_never_shown(
 def test_an_unknown_forum_a_reply_and_one_without_reviews(server: OpenReview) -> None:
     with pytest.raises(InputError, match="no forum 'nowhere' that you may read"):
         fetch_forum("nowhere")
-    assert [call.path.split("/")[1] for call in server.requests] == ["2", "1"]
+    assert [path.split("/")[1] for path, _ in server.requests] == ["2", "1"]
     server.add_paper(2, NEW, "reply", [], forum="abc")
     with pytest.raises(InputError, match="its forum is abc"):
         fetch_forum("reply")
@@ -156,7 +146,7 @@ def test_too_many_requests_then_an_answer(server: OpenReview, capfd: pytest.Capt
     server.add_paper(2, NEW, "abc", make_replies(2))
     server.faults += [Fault(status=429, headers={"Retry-After": "2"}), Fault(status=503)]
     assert len(fetch_forum("abc").reviews) == 2
-    assert [call.status for call in server.requests] == [429, 503, 200] and server.waits == [2, None]
+    assert [status for _, status in server.requests] == [429, 503, 200] and server.waits == [2, None]
     said = capfd.readouterr()
     assert said.err.count("Retrying") == 2 and not said.out
 
@@ -201,7 +191,7 @@ def test_a_venue_comes_in_pages_and_is_not_fetched_again(
         "confidences": [4.0, None],
     }  # fmt: skip
     assert path.name == f"{venue.replace('/', '_')}.jsonl" and list(tmp_path.iterdir()) == [path]
-    assert len([call for call in server.requests if "details=replies" in call.path]) == 4  # the last page is empty
+    assert sum("details=replies" in path for path, _ in server.requests) == 4  # the last page is empty
     said, asked = capsys.readouterr().out, len(server.requests)
     assert f"{path}: 958 papers, 958 meta-reviews of {venue}; left out: " in said
     assert "240 papers without a review" in said and "1 papers deleted" in said and "1 papers withdrawn" in said
@@ -226,7 +216,7 @@ def test_an_interrupted_venue_resumes_without_asking_twice(
     asked = len(server.requests)
     rows = read_rows(fetch_venue(NEW, tmp_path))
     assert [row["forum"] for row in rows] == [f"p{number:02}" for number in range(45)]
-    answered = [call.path.partition("after=")[2][:3] for call in server.requests[asked:] if "replies" in call.path]
+    answered = [path.partition("after=")[2][:3] for path, _ in server.requests[asked:] if "replies" in path]
     assert answered == ["p29", "p39", "p44"]
 
 
