@@ -87,12 +87,16 @@ def decode_text(content: bytes, name: str, encoding: str) -> str:
 def find_header(rows: list[list[str]]) -> int:
     """The index of the row with the names of the columns; above it may be titles, or the sep=; of Excel.
 
-    It has names for reviews and for meta-reviews, or else it is the first row with two texts or a name for reviews.
+    It has names for reviews and for meta-reviews, or else it is the first row with a name for reviews alone or with
+    several texts, not narrower than most rows.
     """
     texts = [{unify_name(text) for text in row if text.strip()} for row in rows[:20]]
+    widths = [max([index for index, text in enumerate(row) if text.strip()], default=0) for row in rows[:20]]
+    usual = max(widths, key=widths.count, default=0)
     certain = [index for index, names in enumerate(texts) if all(names & known for known in _KNOWN_NAMES)]
-    possible = [index for index, names in enumerate(texts) if len(names) > 1 or names & _KNOWN_NAMES[0]]
-    return next(iter(certain + possible), 0)
+    alone = [index for index, names in enumerate(texts) if len(names) == 1 and names & _KNOWN_NAMES[0]]
+    several = [index for index, names in enumerate(texts) if len(names) > 1 and widths[index] >= usual]
+    return (certain or sorted(alone + several) or [0])[0]
 
 
 def name_columns(header: list[str], path: Path) -> list[str]:
@@ -138,11 +142,12 @@ def read_csv(text: str, path: Path, delimiter: str) -> list[Row]:
     start = find_header([fields for _, fields in lines])
     names = name_columns(lines[start][1], path) if lines else []
     for line, fields in lines[start + 1 :]:
-        if not fits(fields, len(names)):
+        if not fits(fields, len(names)) and (len(fields) > 1 or '"' not in text):  # with quotes, it is no broken line
             count = f"{len(fields)} columns, and the header has {sum(map(bool, names))}"
             advice = "a text with a delimiter, a quote or a line break in it must be in quotes"
             raise InputError(f"the row that ends in line {line:,} of {str(path)!r} has {count}; {advice}")
-    return [{name: text for name, text in zip(names, row, strict=False) if name} for _, row in lines[start + 1 :]]
+    complete = ([*fields, *[""] * len(names)] for _, fields in lines[start + 1 :])
+    return [{name: text for name, text in zip(names, fields, strict=False) if name} for fields in complete]
 
 
 def read_json(text: str, path: Path) -> list[Row]:
@@ -202,39 +207,42 @@ def read_sheet(path: Path) -> tuple[list[Row], list[str]]:
         sheets = {sheet.title: sheet for sheet in workbook.worksheets}
         opens_first = getattr(workbook.active, "title", None)
         sheet = sheets.pop(opens_first if opens_first in sheets else next(iter(sheets)))
-        cells = list(read_cells(sheet, load_workbook(path, read_only=True)[sheet.title]).values())
+        cells = read_cells(sheet, load_workbook(path, read_only=True)[sheet.title])
         others = [f"sheet {title!r}" for title, other in sheets.items() if next(other.iter_rows(), None)]
         workbook.close()
     except Exception as error:  # openpyxl raises whatever zip, XML and its own parts raise
         raise InputError(f"{str(path)!r} is no .xlsx workbook that can be read: {error}") from error
-    start = find_header([list(map(str, row.values())) for row in cells])
+    start = find_header([[str(row.get(column, "")) for column in range(1, max(row) + 1)] for row in cells[:20]])
     header = {column: str(name) for column, name in sorted(cells[start].items())} if cells else {}
     names = dict(zip(header, name_columns(list(header.values()), path), strict=True))
     return [{name: row.get(column) for column, name in names.items() if name} for row in cells[start + 1 :]], others
 
 
-def read_cells(shown: Any, written: Any) -> dict[int, dict[int, Any]]:
-    """The values in a sheet by row and column, counted from 1, without empty cells; `written` has its formulas.
+def read_cells(shown: Any, written: Any) -> list[dict[int, Any]]:
+    """The rows of a sheet with something in them, values by column, counted from 1; `written` is it with its formulas.
 
     What is merged counts in each of its rows.
     """
     cells: dict[int, dict[int, Any]] = {}
     with shown._get_source() as file:  # what is merged: the public way loads all formats
-        merged = find_merged(file.read())
+        source = file.read()
     shown.reset_dimensions()
     written.reset_dimensions()
-    for number, (row, formulas) in enumerate(zip(shown.iter_rows(), written.iter_rows(), strict=True), start=1):
+    rows = ((row, row) for row in shown.iter_rows())
+    if re.search(rb"<(\w+:)?f[ />]", source):
+        rows = zip(shown.iter_rows(), written.iter_rows(), strict=True)
+    for number, (row, formulas) in enumerate(rows, start=1):
         for column, (cell, formula) in enumerate(zip(row, formulas, strict=True), start=1):
             value = cell.value
             if formula.data_type == "f" and value is None and cell.data_type != "str":  # that is an empty text
                 value = Formula(getattr(formula.value, "text", formula.value))
             if value is not None:
                 cells.setdefault(number, {})[column] = value if isinstance(value, str | int | float) else str(value)
-    for left, top, _, bottom in merged:
+    for left, top, _, bottom in find_merged(source):
         for row in range(top + 1, bottom + 1):
             if row in cells and left in cells.get(top, ()):
                 cells[row][left] = cells[top][left]
-    return cells
+    return list(cells.values())
 
 
 def find_merged(sheet: bytes) -> list[tuple[int, int, int, int]]:

@@ -66,6 +66,7 @@ def test_any_texts_come_back_from_csv(pairs: list[tuple[str, str]], delimiter: s
         "Reviews of 2024\n\nreview;summary\na;b, c\n",
         "Reviews, of 2024\nreview\tsummary\na\tb, c\n",
         "Reviews;;\nreview;summary;\na;b, c;\n",
+        "Reviews; of 2024\n;the review;summary\n;a;b, c\n",
         'review,summary,,\na,"b, c",,,\n\n,,\n',
         'review,summary,note,grade\na,"b, c"\n',
         '"the\nreview";summary;"a, ""b"", c"\na;b, c;\n',
@@ -81,7 +82,9 @@ def test_csv_as_programs_write_it(text: str, tmp_path: Path) -> None:
     assert list(kept.values()) == ["a", "b, c"] and set(kept) <= {"review", "the review", "review, in full", "summary"}
 
 
-def test_quotes_as_databases_write_them(tmp_path: Path) -> None:
+def test_missing_fields_and_quotes_as_databases_write_them(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", 'review,summary\n"a, b"\nc,d\n')
+    assert read_table(path)[0] == [{"review": "a, b", "summary": ""}, {"review": "c", "summary": "d"}]
     path = write(tmp_path / "a.csv", 'review,summary\n"A \\"good\\", new\nidea","b"\n')
     assert read_table(path)[0] == [{"review": 'A "good", new\nidea', "summary": "b"}]
 
