@@ -768,7 +768,7 @@ def test_file_of_another_kind_and_broken_file(refused, base: Path, tmp_path: Pat
     flags = ["--dataset_name", "b.json", "--model_name_or_path", base, *SMALL]
     result = run_script(PROCESS, *flags, cwd=tmp_path)
     assert result.returncode == 2 and "Traceback" not in result.stderr
-    assert "error: 'b.json' is no JSON" in result.stderr
+    assert "error: 'b.json' is not valid JSON" in result.stderr
 
 
 def test_context_too_small(refused, base: Path, source: Path) -> None:
