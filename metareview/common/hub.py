@@ -4,7 +4,6 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -14,23 +13,13 @@ from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError, Da
 from huggingface_hub import errors as hub_errors
 from safetensors import SafetensorError
 
-from metareview.common.cli import InputError, flag
+from metareview.common.cli import InputError, PublishingFlags
 
-TOPIC = "Publishing"
 NOT_ON_HUB = (hub_errors.RepositoryNotFoundError, hub_errors.HFValidationError, DatasetNotFoundError)
 CLIENT_ERRORS = (OSError, ValueError, RuntimeError, DatasetsError, SafetensorError, StopIteration)
 
 PAUSES = (0.5, 1.5, 0)  # seconds after each attempt to connect: one that fails may have been an accident
 CONNECTION_TIMEOUT = 5  # seconds
-
-
-@dataclass
-class HubArguments:
-    """What is pushed and to whom; the same in all three scripts."""
-
-    push_to_hub: bool = flag(False, help="put what is made on the Hub; needs HF_TOKEN", topic=TOPIC)
-    hub_user: str | None = flag(None, help="owner on the Hub; default: the user of the token", topic=TOPIC)
-    hub_private_repo: bool | None = flag(True, help="reviews are other people's texts; False: public", topic=TOPIC)
 
 
 def is_transport_error(error: BaseException) -> bool:
@@ -122,13 +111,13 @@ def check_token() -> str:
     return user["name"]
 
 
-def open_repository(arguments: HubArguments, name: str, repo_type: str) -> str:
+def open_repository(flags: PublishingFlags, name: str, repo_type: str) -> str:
     """The id of the repository to push to, made where there is none; `name` may lack its owner.
 
     To be called before the work, so that a refused token does not come to light after it. Raises `InputError`.
     """
     user = check_token()
-    repo_id, private = name if "/" in name else f"{arguments.hub_user or user}/{name}", arguments.hub_private_repo
+    repo_id, private = name if "/" in name else f"{flags.hub_user or user}/{name}", flags.hub_private_repo
     with explain_hub(f"cannot push to {repo_id}"):
         huggingface_hub.create_repo(repo_id, repo_type=repo_type, private=private, exist_ok=True)
         if private and not huggingface_hub.repo_info(repo_id, repo_type=repo_type).private:

@@ -7,11 +7,11 @@ import torch
 import transformers
 from huggingface_hub import ModelCard, ModelCardData
 from transformers import PreTrainedTokenizerBase as Tokenizer
+from transformers import TrainingArguments
 
 from metareview.common.files import TEMPLATES
 from metareview.common.hub import is_transport_error, public_name
 from metareview.data.prompts import PROMPT_MARK
-from metareview.training.arguments import SummaryTrainingArguments
 from metareview.training.results import describe_loss, find_perplexity
 
 
@@ -25,14 +25,12 @@ def find_license(name: str) -> str | None:
         raise
 
 
-def model_card(
-    arguments: SummaryTrainingArguments, record: dict[str, Any], tokenizer: Tokenizer, name: str
-) -> ModelCard:
+def model_card(args: TrainingArguments, record: dict[str, Any], tokenizer: Tokenizer, name: str) -> ModelCard:
     """README.md of a saved model: how to use it, what it was made with. `name` is its Hub id or its folder."""
-    base, data, results = arguments.model_name_or_path, record["dataset_name"], record["results"]
+    base, data, results = record["base_model"], record["dataset_name"], record["results"]
     message = "first review\n\nsecond review"
     if not tokenizer.chat_template.startswith(PROMPT_MARK):  # it is the base's, and does not bring the prompt along
-        message = arguments.prompt_template.replace("{review}", message)
+        message = record["prompt_template"].replace("{review}", message)
     return ModelCard.from_template(
         ModelCardData(),  # the template has the metadata
         str(TEMPLATES / "model.md"),
@@ -45,7 +43,7 @@ def model_card(
         license=find_license(base),
         losses={key: describe_loss(value) for key, value in results.items() if "loss" in key},
         perplexity=find_perplexity(results["eval_loss"]),
-        arguments=arguments,
+        args=args,
         record=record,
         settings=record["settings"],
         versions={"transformers": transformers.__version__, "torch": torch.__version__},

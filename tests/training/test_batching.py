@@ -12,7 +12,7 @@ from transformers.loss.loss_utils import ForCausalLMLoss
 from transformers.utils import ModelOutput
 
 from metareview.training.batching import (
-    LengthGroupedOrder,
+    LengthGroupedSampler,
     SummaryCollator,
     draw_validation,
     summary_loss,
@@ -115,8 +115,8 @@ def test_validation_is_the_same_sample_in_every_run(examples: list, tmp_path: Pa
     """Whatever the seed of the run, so that runs can be compared."""
     samples = []
     for seed in (1, 2):
-        arguments = make_arguments(tmp_path, seed=seed, validation_examples=7)
-        trainer = make_trainer(make_model("gpt_neox"), arguments, examples * 4)
+        args = make_arguments(tmp_path, seed=seed)
+        trainer = make_trainer(make_model("gpt_neox"), args, examples * 4, validation_examples=7)
         samples.append(trainer.eval_dataset.to_list())
     assert len(samples[0]) == 7 and samples[0] == samples[1]
     lengths = [row["length"] for row in samples[0]]
@@ -129,7 +129,7 @@ def test_validation_is_the_same_sample_in_every_run(examples: list, tmp_path: Pa
 
 def test_steps_hold_examples_of_one_length_in_an_order_that_seed_and_epoch_decide() -> None:
     lengths = torch.randint(1, 1000, (402,), generator=torch.Generator().manual_seed(0)).tolist()
-    order = LengthGroupedOrder(lengths, 4, seed=1)
+    order = LengthGroupedSampler(lengths, 4, seed=1)
     first = list(order)
     assert sorted(first) == list(range(402)) and list(order) == first
     steps = [[lengths[index] for index in first[start : start + 4]] for start in range(0, 400, 4)]
@@ -137,5 +137,5 @@ def test_steps_hold_examples_of_one_length_in_an_order_that_seed_and_epoch_decid
     assert len({max(step) > 500 for step in steps[:10]}) == 2  # the steps themselves are not sorted
     order.set_epoch(1)
     assert list(order) != first
-    assert list(LengthGroupedOrder(lengths, 4, seed=2)) == list(order)
-    assert list(LengthGroupedOrder([5], 4, seed=1)) == [0]
+    assert list(LengthGroupedSampler(lengths, 4, seed=2)) == list(order)
+    assert list(LengthGroupedSampler([5], 4, seed=1)) == [0]
