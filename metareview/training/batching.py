@@ -139,7 +139,7 @@ class SummaryCollator:
 class LengthGroupedSampler(torch.utils.data.Sampler[int]):
     """A random order in which the examples of a step have about the same length, so that little is padded.
 
-    The longest step is the first one, so that too little memory shows at once. The order follows from the seed and the
+    The longest step of a run is its first one, so that too little memory shows at once. The order follows from the seed and the
     epoch alone, so that a resumed run sees the same order (the
     Trainer's own grouping draws from the global random state). `step_size` counts examples over all processes.
     """
@@ -162,11 +162,11 @@ class LengthGroupedSampler(torch.utils.data.Sampler[int]):
         chunks = torch.randperm(len(self), generator=generator).split(CHUNK * self.step_size)
         chunks = [chunk[self.lengths[chunk].argsort(stable=True)] for chunk in chunks]
         *steps, last = [step.tolist() for chunk in chunks for step in chunk.split(self.step_size)]
-        steps = [steps[index] for index in torch.randperm(len(steps), generator=generator)]
-        if steps and self.epoch == 0:
-            longest = max(range(len(steps)), key=lambda index: self.lengths[steps[index]].max())
-            steps.insert(0, steps.pop(longest))
-        return [*steps, last]
+        steps = [*(steps[index] for index in torch.randperm(len(steps), generator=generator)), last]
+        if self.epoch == 0:
+            complete = [index for index, step in enumerate(steps) if len(step) == len(steps[0])]
+            steps.insert(0, steps.pop(max(complete, key=lambda index: self.lengths[steps[index]].max())))
+        return steps
 
 
 def draw_validation(validation: Dataset, number: int) -> Dataset:

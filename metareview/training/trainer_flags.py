@@ -3,6 +3,7 @@
 Nothing here loads transformers, which takes seconds, before a flag of the Trainer's is really used.
 """
 
+import json
 import re
 from importlib.util import find_spec
 from pathlib import Path
@@ -44,6 +45,16 @@ def _build_parser() -> Any:
     return HfArgumentParser(TrainingArguments, add_help=False, allow_abbrev=False, exit_on_error=False)
 
 
+def _read_json(value: Any) -> Any:
+    """A dictionary as the Trainer takes it on the command line, such as '{"min_lr": 1e-6}'; all else as it is."""
+    if not isinstance(value, str) or not value.startswith("{"):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError as error:
+        raise InputError(f"{value!r} is not valid JSON: {error} (a flag of the Trainer's)") from error
+
+
 def read_trainer_settings(constant: dict[str, Any], flags: list[str], ours: dict[str, str]) -> dict[str, Any]:
     """`TRAINER` and the Trainer's flags as one dictionary by the names of `TrainingArguments`; a flag wins.
 
@@ -58,7 +69,7 @@ def read_trainer_settings(constant: dict[str, Any], flags: list[str], ours: dict
         raise InputError(f"{error} (a flag of the Trainer's)") from error
     if rest:
         raise InputError(f"unknown argument: {' '.join(rest)}")
-    settings = {**constant, **{name: getattr(parsed, name) for name in names}}
+    settings = constant | {name: _read_json(getattr(parsed, name)) for name in names}
     for name in settings:
         if name in ours:
             raise InputError(f"TRAINER sets {name!r}, which is {ours[name]} here; edit that instead")

@@ -116,7 +116,7 @@ def test_the_trainers_own_flags_join_the_constant(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("trainer", "told"),
     [
-        ({"learning_rate": 1}, "TRAINER sets 'learning_rate', which is LEARNING_RATE here; edit that instead"),
+        ({"gradient_accumulation_steps": 1}, "which is ACCUMULATION_STEPS here; edit that instead"),
         ({"num_train_epochs": 1}, "TRAINER sets 'num_train_epochs', which is EPOCHS here"),
         ({"train_sampling_strategy": "random"}, "which is the sampler here"),
         ({"no_such": 1}, "TRAINER sets 'no_such', which the Trainer does not have; see --help_all"),

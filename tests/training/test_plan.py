@@ -38,7 +38,7 @@ def test_it_tells_what_the_run_does_and_costs_and_writes_nothing(processed: Path
     result = run_script(TUNE, *flags, cwd=processed)
     assert result.returncode == 0, result.stderr
     assert sorted(processed.rglob("*")) == before and "Loading" not in result.stderr
-    expected = r"24 examples of [\d,]+ tokens; 2 epochs are 12 steps of 4 examples, with 9 evaluations"
+    expected = r"24 examples of [\d,]+ tokens; 2 epochs are 12 steps of 4 examples, with 7 evaluations"
     assert re.fullmatch(expected, result.stdout.splitlines()[0]), result.stdout
     trained, *times, memory, disk = read_costs(result.stdout)
     parameters = make_model("gpt_neox").num_parameters()

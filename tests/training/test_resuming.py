@@ -87,7 +87,7 @@ def test_a_checkpoint_that_a_flag_names_may_be_of_another_length(
 def test_a_run_that_resumes_elsewhere_brings_the_best_checkpoint_along(
     checkpoints: tuple[Path, Path, Path], tmp_path: Path
 ) -> None:
-    folder, newest, older = checkpoints
+    _, newest, older = checkpoints
     state = json.loads((newest / "trainer_state.json").read_text())
     (newest / "trainer_state.json").write_text(json.dumps(state | {"best_global_step": 10}))
     write_manifest(newest)

@@ -110,6 +110,6 @@ def test_a_tokenizer_without_padding_is_nothing_to_warn_of(tmp_path: Path, monke
     """Pythia's is one; the Trainer would say that the model's configuration was changed."""
     warnings: list[str] = []
     monkeypatch.setattr(transformers.trainer_utils.logger, "warning", warnings.append)
-    arguments = make_arguments(tmp_path, max_steps=1, eval_strategy="no", eval_on_start=False, save_strategy="no")
+    arguments = make_arguments(tmp_path, max_steps=1, eval_strategy="no", save_strategy="no")
     make_trainer(make_model("gpt_neox"), arguments, make_examples(LENGTHS)).train()
     assert warnings == []
