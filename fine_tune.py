@@ -32,15 +32,15 @@ from metareview.training.batching import SummaryCollator, draw_validation
 from metareview.training.callbacks import Stop
 from metareview.training.checkpoints import (
     CheckpointKeeper,
-    CheckpointPusher,
     checkpoint_folder,
     choose_result,
     load_state,
 )
 from metareview.training.dataset import follow_data, load_examples, shared_folder
+from metareview.training.hub_checkpoints import CheckpointPusher, push_model
 from metareview.training.model_card import model_card
 from metareview.training.plan import print_plan
-from metareview.training.results import describe_results, describe_training, push_model, save_result
+from metareview.training.results import describe_results, describe_training, save_result
 from metareview.training.resuming import (
     begin,
     check_output_folder,
@@ -188,9 +188,6 @@ def main() -> None:
     print(f"Model: {folder} ({'as it was at the end' if result == last else f'the best, from {result.name}'})")
 
     # 5. Push it, if asked.
-    for pusher in pushers:
-        there = f"step {pusher.pushed_step}, and the best" if pusher.pushed_step else "none of those saved now"
-        print(f"Checkpoints in {repo_id} on the Hub: {there}; the last one is of step {state.global_step}")
     if repo_id:
         push_model(names, folder, repo_id, arguments.hub_private_repo)
         print(f"Pushed {repo_id} to the Hub: model, tokenizer, card, curve")

@@ -1,4 +1,4 @@
-"""Checkpoints: which are whole, which is the best, which are kept, and their copies on the Hub.
+"""Checkpoints: which are whole, which is the best, which are kept.
 
 The Trainer saves a checkpoint into `checkpoint-STEP` of the output folder. `CheckpointKeeper` completes it: with what
 run it is of and, last of all, with a manifest of its files, without which it is not whole. Only then do older ones go.
@@ -10,15 +10,12 @@ import re
 from pathlib import Path
 from typing import Any
 
-import huggingface_hub
 from accelerate import PartialState
-from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 from transformers import TrainingArguments
 from transformers.trainer_callback import TrainerCallback, TrainerControl, TrainerState
 
 from metareview.common.cli import InputError
 from metareview.common.files import read_json, remove, write_json
-from metareview.common.hub import explain_hub
 
 RUN_SETTINGS = "run_settings.json"  # in a checkpoint: what the run is that it belongs to
 MANIFEST = "manifest.json"  # in a checkpoint, written last: its files, their sizes and hashes
@@ -172,42 +169,3 @@ class CheckpointKeeper(TrainerCallback):
             write_json(checkpoint / RUN_SETTINGS, {**self.settings, "precision": precision})
             write_manifest(checkpoint)
             rotate_checkpoints(checkpoint.parent, state, self.number)
-
-
-class CheckpointPusher(TrainerCallback):
-    """Puts each checkpoint and the best one on the Hub.
-
-    Both go in one commit, and training waits for it: the Trainer's own pushing leaves checkpoints out while one is on
-    its way, never pushes the best one and swallows errors. A push that fails is reported; the next one comes soon.
-    """
-
-    def __init__(self, repo_id: str) -> None:
-        self.repo_id = repo_id
-        self.pushed_step: int | None = None
-
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        if not state.is_world_process_zero:
-            return
-        last = checkpoint_folder(args, state)
-        folders = {LAST: last, BEST: find_best(state, Path(args.output_dir)) or last}
-        files = {f"{name}/{file.name}": file for name, folder in folders.items() for file in folder.iterdir()}
-        try:
-            with explain_hub(f"the checkpoint of step {state.global_step} was not pushed", OSError):
-                there = huggingface_hub.list_repo_files(self.repo_id)
-                stale = [path for path in there if path.startswith((f"{LAST}/", f"{BEST}/")) and path not in files]
-                operations = [CommitOperationAdd(path, files[path]) for path in files if not path.endswith(UNREAD)]
-                operations += [CommitOperationDelete(path) for path in stale]
-                message = f"Checkpoint of step {state.global_step}"
-                huggingface_hub.create_commit(self.repo_id, operations, commit_message=message)
-            self.pushed_step = state.global_step
-        except OSError as error:
-            print(error)
-
-
-def fetch_checkpoints(repo_id: str, folder: Path) -> Path | None:
-    """Bring the last and the best checkpoint from the Hub into `folder`; where the last one lies, None if none is."""
-    with explain_hub(f"cannot fetch the checkpoints of {repo_id}", OSError):
-        if f"{LAST}/{RUN_SETTINGS}" not in huggingface_hub.list_repo_files(repo_id):
-            return None
-        huggingface_hub.snapshot_download(repo_id, allow_patterns=[f"{LAST}/*", f"{BEST}/*"], local_dir=folder)
-    return folder / LAST

@@ -15,12 +15,12 @@ from metareview.training.arguments import SummaryTrainingArguments
 from metareview.training.checkpoints import (
     RUN_SETTINGS,
     delete_checkpoints,
-    fetch_checkpoints,
     find_best,
     find_checkpoint,
     find_fault,
     load_state,
 )
+from metareview.training.hub_checkpoints import fetch_checkpoints
 from metareview.training.run_name import hash_settings, name_run
 from metareview.training.trainer_flags import COURSE
 
