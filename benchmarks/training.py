@@ -43,7 +43,7 @@ from fine_tune import (
 )
 from metareview.common.cli import run
 from metareview.common.device import choose_device, peak_memory
-from metareview.training.batching import LengthGroupedOrder, SummaryCollator, draw_validation, use_summary_loss
+from metareview.training.batching import LengthGroupedSampler, SummaryCollator, draw_validation, use_summary_loss
 from metareview.training.trainer import SummaryTrainer
 
 TRAIN_EXAMPLES, VALIDATION_ALL = 7_692, 1_649  # zqz979/meta-review
@@ -121,7 +121,7 @@ class Bare:
     def __init__(self, model: torch.nn.Module, rows: DatasetDict, folder: str) -> None:
         self.model, collate = model.to(choose_device()[0]), SummaryCollator(0)
         use_summary_loss(model)
-        order = list(LengthGroupedOrder(rows["train"]["length"][:], STEP, SEED))
+        order = list(LengthGroupedSampler(rows["train"]["length"][:], STEP, SEED))
         examples = rows["train"].remove_columns("length").to_list()
         self.batches = [collate([examples[i] for i in order[k : k + STEP]]) for k in range(0, len(order), STEP)]
 

@@ -14,6 +14,7 @@ import time
 import traceback
 from collections.abc import Iterator
 from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import fields
 from io import BytesIO, StringIO, TextIOWrapper
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -43,9 +44,11 @@ from transformers import (
     LlamaForCausalLM,
     PreTrainedTokenizerFast,
     TrainerCallback,
+    TrainingArguments,
 )
 
-from fine_tune import FineTuningArguments
+from fine_tune import FineTuningFlags
+from metareview.training.arguments import build_training_arguments
 from metareview.training.batching import SummaryCollator, draw_validation
 from metareview.training.trainer import SummaryTrainer
 
@@ -133,26 +136,34 @@ def plain_losses(model: torch.nn.Module, examples: list[dict[str, Any]]) -> list
     return losses
 
 
-def make_arguments(folder: Path, **given: Any) -> FineTuningArguments:
-    """The arguments of fine_tune.py on a CPU, writing to a folder."""
-    return FineTuningArguments(output_dir=str(folder), use_cpu=True, disable_tqdm=True, **given)
+def make_arguments(folder: Path, **given: Any) -> TrainingArguments:
+    """What fine_tune.py tells the Trainer on a CPU, writing to a folder; flags of the script, or of the Trainer."""
+    names = {option.name for option in fields(FineTuningFlags)}
+    flags = FineTuningFlags(output_dir=str(folder), **{name: given[name] for name in given if name in names})
+    flags.trainer = {
+        "use_cpu": True,
+        "disable_tqdm": True,
+        **{name: given[name] for name in given if name not in names},
+    }
+    return build_training_arguments(flags)
 
 
 def make_trainer(
     model: torch.nn.Module,
-    arguments: FineTuningArguments,
+    args: TrainingArguments,
     examples: list[dict[str, Any]],
     callbacks: tuple[TrainerCallback, ...] = (),
+    validation_examples: int = 300,
 ) -> SummaryTrainer:
     """The Trainer as fine_tune.py makes it; the same examples serve for training and validation."""
     tokenizer, data = make_tokenizer(), Dataset.from_list(examples)
     tokenizer.pad_token = tokenizer.eos_token
     return SummaryTrainer(
         model=model,
-        args=arguments,
+        args=args,
         data_collator=SummaryCollator.for_model(model, tokenizer),
         train_dataset=data,
-        eval_dataset=draw_validation(data, arguments.validation_examples),
+        eval_dataset=draw_validation(data, validation_examples),
         processing_class=tokenizer,
         callbacks=list(callbacks),
     )

@@ -42,10 +42,10 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 import fine_tune
-from metareview.common.files import hold
+from metareview.common.files import lock
 from metareview.common.model import load_model
 from metareview.data.prompts import encode_prompts
-from metareview.training.batching import LengthGroupedOrder
+from metareview.training.batching import LengthGroupedSampler
 from metareview.training.checkpoints import find_checkpoint, find_fault, list_checkpoints, write_manifest
 
 SMALL = ["--max_summary_tokens", 100]  # what the tiny context of the tests' model has room for
@@ -376,8 +376,8 @@ def test_another_process_in_the_same_folders_is_refused(
         "eval_examples_results.xlsx": (EVALUATE, "--test_cases", ROOT / "eval_examples.xlsx", "--output",
                                        "eval_examples_results.xlsx", "--models", fine_tuned / "pythia_finetuned"),
     }  # fmt: skip
-    holder = "import sys, time; from metareview.common.files import hold; "
-    holder += "locks = list(map(hold, sys.argv[1:])); print(1, flush=True); time.sleep(99)"
+    holder = "import sys, time; from metareview.common.files import lock; "
+    holder += "locks = list(map(lock, sys.argv[1:])); print(1, flush=True); time.sleep(99)"
     with subprocess.Popen(
         [sys.executable, "-c", holder, *(tmp_path / name for name in commands)],
         env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE,
@@ -386,7 +386,7 @@ def test_another_process_in_the_same_folders_is_refused(
         for name, command in commands.items():
             assert f"another process is writing to {str(tmp_path / name)!r}" in refused(*command)
         other.kill()
-    assert hold(tmp_path / "pythia_finetuned").is_locked
+    assert lock(tmp_path / "pythia_finetuned").is_locked
 
 
 def test_other_weights_in_the_same_base_folder_make_another_run(data: Path, base: Path) -> None:
@@ -541,7 +541,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_step_and_examples(
     message = done.stderr[done.stderr.rindex("failed: ") :].strip()
     tokenized = fine_tuned / "tokenized_meta_review" / "train"
     lengths = load_from_disk(str(tokenized))["length"][:]
-    rows = ", ".join(map(str, list(LengthGroupedOrder(lengths, 4, 42))[:4]))
+    rows = ", ".join(map(str, list(LengthGroupedSampler(lengths, 4, 42))[:4]))
     assert message.startswith("failed: step 1: the loss is nan") and f"rows {rows} of" in message
     assert "--learning_rate" in message and "\n" not in message
 

@@ -4,7 +4,6 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -14,22 +13,12 @@ from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError, Da
 from huggingface_hub import errors
 from safetensors import SafetensorError
 
-from metareview.common.cli import InputError, flag
+from metareview.common.cli import InputError, PublishingFlags
 
-TOPIC = "Publishing"
 _NO_REPOSITORY = (errors.RepositoryNotFoundError, errors.HFValidationError, DatasetNotFoundError)
 # An HTTPError (of httpx or httpx2) that is not an HfHubHTTPError is a request that did not get through.
 _NO_ANSWER = (ConnectionError, errors.LocalEntryNotFoundError, errors.HTTPError)
 _CLIENT_ERRORS = (OSError, ValueError, RuntimeError, DatasetsError, SafetensorError, StopIteration, errors.HTTPError)
-
-
-@dataclass
-class HubArguments:
-    """What is pushed and to whom; the same in all three scripts."""
-
-    push_to_hub: bool = flag(False, help="push the results to the Hub; needs HF_TOKEN", topic=TOPIC)
-    hub_user: str | None = flag(None, help="owner on the Hub; default: the user of the token", topic=TOPIC)
-    hub_private_repo: bool | None = flag(True, help="reviews are other people's texts; False: public", topic=TOPIC)
 
 
 @contextmanager
@@ -104,13 +93,13 @@ def check_token() -> str:
     return user["name"]
 
 
-def open_repository(arguments: HubArguments, name: str, repo_type: str) -> str:
+def open_repository(flags: PublishingFlags, name: str, repo_type: str) -> str:
     """The id of the repository to push to, created if it does not exist; `name` may lack its owner.
 
     Call it before the work, so that a refused token shows at once. Raises `InputError`.
     """
-    user, private = check_token(), arguments.hub_private_repo
-    repo_id = name if "/" in name else f"{arguments.hub_user or user}/{name}"
+    user, private = check_token(), flags.hub_private_repo
+    repo_id = name if "/" in name else f"{flags.hub_user or user}/{name}"
     with explain_hub(f"cannot push to {repo_id}"):
         huggingface_hub.create_repo(repo_id, repo_type=repo_type, private=private, exist_ok=True)
         if private and not huggingface_hub.repo_info(repo_id, repo_type=repo_type).private:

@@ -1,7 +1,6 @@
 """The model: on which device it runs, how it is loaded, and the adapter that may be trained in its place."""
 
 import hashlib
-import os
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,6 +10,7 @@ from warnings import catch_warnings
 import torch
 from huggingface_hub import try_to_load_from_cache
 from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
+from transformers.utils.logging import disable_progress_bar
 
 from metareview.common.cli import InputError
 from metareview.common.hub import reading
@@ -24,8 +24,6 @@ TRAINING_RECORD = "training_record.json"  # beside a finished model: its base, i
 
 SAMPLES, SAMPLE_BYTES = 64, 4096  # of a file of weights, for its hash
 
-os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # on a CPU, PyTorch then asks for huge pages: faster training
-
 
 def load_model(name: str, dtype: torch.dtype = torch.float32, load_in_4bit: bool = False) -> PreTrainedModel:
     """A causal language model from safetensors. Weights that are trained are fp32, whatever they are stored in.
@@ -38,6 +36,7 @@ def load_model(name: str, dtype: torch.dtype = torch.float32, load_in_4bit: bool
         check_4bit()
         kind = {"bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True, "bnb_4bit_compute_dtype": dtype}
         own["quantization_config"] = BitsAndBytesConfig(load_in_4bit=True, **kind)
+    disable_progress_bar()  # that of loading, which takes a moment
     with reading("model", name):
         model = AutoModelForCausalLM.from_pretrained(name, dtype=dtype, **own)
     for layer in model.modules():

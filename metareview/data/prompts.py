@@ -2,11 +2,12 @@
 
 import json
 import re
-
-from jinja2 import TemplateError
-from transformers import PreTrainedTokenizerBase as Tokenizer
+from typing import TYPE_CHECKING
 
 from metareview.common.cli import InputError
+
+if TYPE_CHECKING:  # prompts are checked before transformers is loaded
+    from transformers import PreTrainedTokenizerBase as Tokenizer
 
 PROMPTS = {  # add your own, with {review} where the reviews go
     "plain": "### Review:\n{review}\n\n### Summary:\n",
@@ -24,11 +25,13 @@ def find_template(prompt: str) -> str:
     template = PROMPTS.get(prompt, prompt)
     if template.count("{review}") != 1:
         names = ", ".join(PROMPTS)
-        raise InputError(f"--prompt must be one of {names}, or a text with {{review}} in it once; got {prompt!r}")
+        raise InputError(
+            f"PROMPT (--prompt) must be one of {names}, or a text with {{review}} in it once; got {prompt!r}"
+        )
     return template
 
 
-def prompt_as_chat_template(tokenizer: Tokenizer, prompt: str = PROMPTS["plain"]) -> str:
+def prompt_as_chat_template(tokenizer: "Tokenizer", prompt: str = PROMPTS["plain"]) -> str:
     """The prompt as a Jinja chat template: the user's message is the reviews, the assistant's message the summary."""
     # The texts stand in expressions because Jinja drops a line break at the end of a template.
     before, after = (json.dumps(text, ensure_ascii=False) for text in prompt.split("{review}"))
@@ -40,7 +43,7 @@ def prompt_as_chat_template(tokenizer: Tokenizer, prompt: str = PROMPTS["plain"]
     )
 
 
-def set_chat_template(tokenizer: Tokenizer, name: str, prompt: str) -> None:
+def set_chat_template(tokenizer: "Tokenizer", name: str, prompt: str) -> None:
     """Give a tokenizer one chat template: its own, of several the default one, or else the prompt.
 
     Raises `InputError` for one that cannot be used; `name` is the model's.
@@ -54,6 +57,8 @@ def set_chat_template(tokenizer: Tokenizer, name: str, prompt: str) -> None:
         tokenizer.chat_template = tokenizer.chat_template["default"]
     if (tokenizer.chat_template or PROMPT_MARK).startswith(PROMPT_MARK):
         tokenizer.chat_template = prompt_as_chat_template(tokenizer, prompt)
+    from jinja2 import TemplateError  # here: prompts are checked before anything is loaded
+
     try:
         encode_prompts(["a"], tokenizer, prompt)
     except (TemplateError, TypeError) as error:
@@ -61,7 +66,7 @@ def set_chat_template(tokenizer: Tokenizer, name: str, prompt: str) -> None:
         raise InputError(f"the chat template of {name!r} cannot be used: {reason}; choose another model") from error
 
 
-def encode_prompts(reviews: list[str], tokenizer: Tokenizer, prompt: str = PROMPTS["plain"]) -> list[list[int]]:
+def encode_prompts(reviews: list[str], tokenizer: "Tokenizer", prompt: str = PROMPTS["plain"]) -> list[list[int]]:
     """Token ids of the whole prompt around the cleaned reviews of each paper, nothing cut. Many at once are faster.
 
     Special tokens of the prompt or of the model's chat template are tokens; what looks like one in a review is text.
@@ -84,12 +89,12 @@ def encode_prompts(reviews: list[str], tokenizer: Tokenizer, prompt: str = PROMP
     return encoded
 
 
-def frame_message(review: str, tokenizer: Tokenizer, prompt: str) -> str:
+def frame_message(review: str, tokenizer: "Tokenizer", prompt: str) -> str:
     """What the user says in the chat: where the model has a template of its own, the prompt goes into it."""
     return review if tokenizer.chat_template.startswith(PROMPT_MARK) else prompt.replace("{review}", review)
 
 
-def special_texts(tokenizer: Tokenizer) -> list[str]:
+def special_texts(tokenizer: "Tokenizer") -> list[str]:
     """The texts that a tokenizer takes for special tokens, such as <|endoftext|>."""
     return [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
 
@@ -101,7 +106,7 @@ def drop_headings(review: str, prompt: str) -> str:
     return review
 
 
-def encode_texts(texts: list[str], tokenizer: Tokenizer, special: bool = False) -> list[list[int]]:
+def encode_texts(texts: list[str], tokenizer: "Tokenizer", special: bool = False) -> list[list[int]]:
     """Token ids of texts as they are; what looks like a special token is one only where `special` is true."""
     # Not by the tokenizer's own call: that also works out where in the text each token stands, and takes longer.
     backend = tokenizer.backend_tokenizer

@@ -30,13 +30,6 @@ class TokenizationArguments:
     max_length: int | None = None  # tokens of prompt and summary together; None: the model's context
     max_summary_tokens: int | None = None  # part of max_length that is kept free for the summary and its end token
 
-    def __post_init__(self) -> None:
-        if self.prompt is not None:
-            find_template(self.prompt)
-        for name in ("max_length", "max_summary_tokens"):
-            if (value := getattr(self, name)) is not None and value < 1:
-                raise ValueError(f"--{name} must be at least 1, got {value}")
-
     @property
     def prompt_template(self) -> str:
         """The text that `prompt` names, or is."""

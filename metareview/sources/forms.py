@@ -94,11 +94,14 @@ class Paper:
         return {name: value for name, value in row.items() if name not in ("reviews", "meta_review")}
 
 
-def read_id(given: str) -> str:
-    """The id in an address of openreview.net, or the id itself. Raises `InputError` for anything else."""
+def read_id(given: str, name: str = "--forum") -> str:
+    """The id in an address of openreview.net, or the id itself; `name` is the flag's.
+
+    Raises `InputError` for anything else.
+    """
     found = parse_qs(urlsplit(given).query).get("id", [given])[0].strip().strip("/")
     if not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)*", found):
-        raise InputError(f"{given!r} is neither an id of OpenReview nor an address with one (.../forum?id=ID)")
+        raise InputError(f"{name} {given!r} is neither an id of OpenReview nor an address with one (.../forum?id=ID)")
     return found
 
 

@@ -10,7 +10,7 @@ from transformers import TrainingArguments
 from transformers.trainer_callback import TrainerCallback, TrainerControl, TrainerState
 
 from metareview.common.hub import explain_hub
-from metareview.training.checkpoints import BEST, LAST, RUN_SETTINGS, UNREAD, checkpoint_folder, find_best
+from metareview.training.checkpoints import BEST, LAST, RUN, TRAINER_STATE, UNREAD, checkpoint_folder, find_best
 
 
 class CheckpointPusher(TrainerCallback):
@@ -33,6 +33,7 @@ class CheckpointPusher(TrainerCallback):
             for file in folder.iterdir()
             if file.name != UNREAD
         }
+        files[RUN] = Path(args.output_dir, RUN)
         try:
             with explain_hub(f"the checkpoint of step {state.global_step} was not pushed", OSError):
                 pushed = huggingface_hub.list_repo_files(self.repo_id)
@@ -48,9 +49,9 @@ class CheckpointPusher(TrainerCallback):
 def fetch_checkpoints(repo_id: str, folder: Path) -> Path | None:
     """Download the last and the best checkpoint into `folder`; the path of the last one, None if there is none."""
     with explain_hub(f"cannot fetch the checkpoints of {repo_id}", OSError):
-        if f"{LAST}/{RUN_SETTINGS}" not in huggingface_hub.list_repo_files(repo_id):
+        if not {RUN, f"{LAST}/{TRAINER_STATE}"} <= set(huggingface_hub.list_repo_files(repo_id)):
             return None
-        huggingface_hub.snapshot_download(repo_id, allow_patterns=[f"{LAST}/*", f"{BEST}/*"], local_dir=folder)
+        huggingface_hub.snapshot_download(repo_id, allow_patterns=[RUN, f"{LAST}/*", f"{BEST}/*"], local_dir=folder)
     return folder / LAST
 
 

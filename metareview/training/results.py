@@ -15,7 +15,6 @@ from metareview.common.cli import format_bytes, format_count
 from metareview.common.device import peak_memory
 from metareview.common.files import remove
 from metareview.common.model import CONFIGS, find_model_revision
-from metareview.training.arguments import SummaryTrainingArguments
 from metareview.training.run_name import name_group
 
 LARGEST_LOSS = 700  # nats; the exponential of more is infinite
@@ -39,21 +38,15 @@ def summarize_training(state: TrainerState, saved_step: int) -> dict[str, float 
 
 
 def describe_training(
-    arguments: SummaryTrainingArguments,
-    asked_max_length: int | None,
-    state: TrainerState,
-    settings: dict[str, Any],
-    saved_step: int,
+    base: str, settings: dict[str, Any], asked_max_length: int | None, state: TrainerState, saved_step: int
 ) -> dict[str, Any]:
     """What is recorded of a training beside its model, which is that of `saved_step`."""
-    base = arguments.model_name_or_path
     losses = [(entry["epoch"], entry["eval_loss"]) for entry in state.log_history if "eval_loss" in entry]
     return {
         "base_model": base,
         "base_revision": find_model_revision(base),
         "group": name_group(base, settings | {"max_length": asked_max_length}),
         "settings": settings,
-        "max_new_tokens": arguments.max_new_tokens,
         "results": summarize_training(state, saved_step),
         "validation_losses": losses,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -9,7 +9,7 @@ from huggingface_hub import ModelCard
 from metareview.data.prompts import PROMPTS, prompt_as_chat_template
 from metareview.training.model_card import find_license, model_card
 
-SETTINGS = ("learning_rate", "lr_scheduler_type", "optim", "seed")
+SETTINGS = {"learning_rate": 1e-5, "seed": 42, "examples_per_step": 4, "validation_examples": 300, "use_lora": False}
 RESULTS = {"epochs": 2.0, "steps": 12, "train_loss": 3.5, "eval_loss_before": 6.0, "eval_loss": 3.0}
 
 
@@ -25,11 +25,10 @@ def make_card(base: Path, template: str | None = None, **results: float | None) 
     """The card of a model with our prompt as its chat template, or with a template of its own."""
     tokenizer = make_tokenizer()
     tokenizer.chat_template = template or prompt_as_chat_template(tokenizer)
-    arguments = make_arguments(base.parent, model_name_or_path=str(base), prompt="plain", bf16=False)
-    settings = {name: getattr(arguments, name) for name in SETTINGS} | {"examples_per_step": 4}
     record = {"dataset_name": "zqz979/meta-review", "keep": "a-z", "max_length": 256, "max_summary_tokens": 100}
-    record |= {"results": RESULTS | results, "settings": settings, "precision": "fp32"}
-    return ModelCard(str(model_card(arguments, record, tokenizer, "me/tuned")))
+    record |= {"base_model": str(base), "prompt_template": PROMPTS["plain"], "precision": "fp32"}
+    record |= {"results": RESULTS | results, "settings": SETTINGS}
+    return ModelCard(str(model_card(make_arguments(base.parent), record, tokenizer, "me/tuned")))
 
 
 def test_it_says_what_it_is_made_from_and_how_good_it_is(licensed: Path) -> None:
