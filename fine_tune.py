@@ -127,10 +127,10 @@ from metareview.training.batching import SummaryCollator, draw_validation
 from metareview.training.callbacks import Stop
 from metareview.training.checkpoints import CheckpointKeeper, checkpoint_folder, choose_result, load_state
 from metareview.training.dataset import choose_tokenization, load_examples, shared_folder
-from metareview.training.hub_checkpoints import CheckpointPusher
+from metareview.training.hub_checkpoints import CheckpointPusher, push_model
 from metareview.training.model_card import model_card
 from metareview.training.plan import print_plan
-from metareview.training.results import describe_results, describe_training, push_model, save_result
+from metareview.training.results import describe_results, describe_training, save_result
 from metareview.training.resuming import (
     Run,
     Start,
@@ -241,9 +241,8 @@ def train(flags: FineTuningFlags, job: Job) -> tuple[TrainerState, float | None]
     if state.global_step >= job.steps:  # only the model is still to be saved
         return state, None
     stop, callbacks = Stop(), [CheckpointKeeper(flags.checkpoints_kept)]
-    pusher = CheckpointPusher(job.repo_id) if job.repo_id and flags.hub_strategy == "checkpoint" else None
-    if pusher:
-        callbacks.append(pusher)
+    if job.repo_id and flags.hub_strategy == "checkpoint":
+        callbacks.append(CheckpointPusher(job.repo_id))
     model = prepare_model(job.base, build_adapter(flags, job.args), checkpoint)
     trainer = SummaryTrainer(
         model=model,
@@ -261,8 +260,6 @@ def train(flags: FineTuningFlags, job: Job) -> tuple[TrainerState, float | None]
     if stop.stopped:
         print(f"Stopped at step {state.global_step} of {job.steps}, which is saved. Run the same command to resume.")
         sys.exit(1)
-    if pusher:
-        print(pusher.describe(state.global_step))
     return state, output.metrics["train_samples_per_second"]
 
 

@@ -10,16 +10,23 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 import traceback
-from contextlib import chdir, redirect_stderr, redirect_stdout
+from collections.abc import Iterator
+from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import fields
 from io import BytesIO, StringIO, TextIOWrapper
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before the Hub's clients are imported, which read it then
+from servers.hub import HUB, Hub, Repo
 
+# Before the Hub's clients are imported, which read it then. They go online only where a test says so.
+os.environ.update(HUB.environment(HUB.home.name), HF_HUB_OFFLINE="1")
+
+import datasets
+import huggingface_hub
 import pytest
 import torch
 import transformers
@@ -27,7 +34,6 @@ from accelerate.state import AcceleratorState
 from datasets import Dataset
 from hypothesis import settings
 from safetensors.torch import load_file
-from servers.hub import Hub
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     GPT2Config,
@@ -243,54 +249,42 @@ def run_process(script: str, *flags: object, cwd: Path, **environment: str) -> s
     )
 
 
-IN_TURN = """
-import json, sys, time
-from pathlib import Path
-from conftest import run_script
-time.sleep = lambda seconds: None  # else the Hub's clients would wait before they try again
-for script, flags, token in json.loads(sys.argv[1]):
-    done = run_script(script, *flags, cwd=Path.cwd(), HF_TOKEN=token)
-    print(json.dumps([done.returncode, done.stdout, done.stderr]))
-"""
+# The Hub
 
 
-def run_in_turn(
-    commands: list[tuple[str, list[object], str]], cwd: Path, environment: dict[str, str]
-) -> list[subprocess.CompletedProcess[str]]:
-    """Run scripts (script, flags, token) one after the other in one new process, which has this environment."""
-    calls = [(script, list(map(str, flags)), token) for script, flags, token in commands]
-    done = subprocess.run(
-        [sys.executable, "-c", IN_TURN, json.dumps(calls)],
-        cwd=cwd,
-        env={**os.environ, **environment, "PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "tests")))},
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
-    assert done.returncode == 0, done.stderr
-    results = [json.loads(line) for line in done.stdout.splitlines()]
-    return [subprocess.CompletedProcess(*result) for result in zip(calls, *zip(*results, strict=True), strict=True)]
-
-
-def hub_with_the_defaults(tokens: dict[str, tuple[str, str]] | None = None) -> Hub:
-    """A Hub with the data set and the model that the constants name: the data written by us, the weights random."""
-    hub, rows = Hub(tokens), make_rows(60)
+@pytest.fixture(scope="session")
+def on_the_hub() -> dict[tuple[str, str], Repo]:
+    """The data set and the model that the constants name: the data written by us, the weights random."""
+    rows = make_rows(60)
     splits = {"train": rows[:40], "validation": rows[40:50], "test": rows[50:]}
     data = {f"{name}.json": json.dumps(part).encode() for name, part in splits.items()}
-    hub.add_repo("dataset", "zqz979/meta-review", data)
+    HUB.add_repo("dataset", "zqz979/meta-review", data)
     with TemporaryDirectory() as folder:
         make_model("gpt_neox", context=1024).half().save_pretrained(folder)
         make_tokenizer().save_pretrained(folder)
         files = {file.name: file.read_bytes() for file in Path(folder).iterdir()}
     card = b"---\nlicense: apache-2.0\n---\n# A base\n"
-    hub.add_repo("model", "EleutherAI/pythia-70m", {**files, "README.md": card})
-    return hub
+    HUB.add_repo("model", "EleutherAI/pythia-70m", {**files, "README.md": card})
+    return HUB.repos
 
 
-def hub_environment(hub: Hub, cache: Path, token: str = "") -> dict[str, str]:
-    """What makes the clients of a new process talk to this Hub. On the real one, uploads go through Xet."""
-    variables = {"HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1", "HF_HOME": str(cache)}
-    return variables | {"HF_TOKEN": token}
+@contextmanager
+def online(repos: dict[tuple[str, str], Repo]) -> Iterator[Hub]:
+    """Let the clients in this process use the Hub, which has these repositories."""
+    with pytest.MonkeyPatch.context() as patch:
+        for settings in (huggingface_hub.constants, datasets.config):
+            patch.setattr(settings, "HF_HUB_OFFLINE", False)
+        patch.setattr(HUB, "repos", repos)
+        yield HUB
+
+
+@pytest.fixture
+def hub(on_the_hub: dict[tuple[str, str], Repo], monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """The Hub with nothing else; the clients in this process use it, and retry without waiting."""
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    monkeypatch.setattr(HUB, "faults", [])
+    with online(dict(on_the_hub)) as hub:
+        yield hub
 
 
 @pytest.fixture

@@ -25,15 +25,13 @@ from conftest import (
     ROOT,
     TUNE,
     WEIGHTS,
-    hub_environment,
-    hub_with_the_defaults,
     make_rows,
-    run_process,
     run_script,
     same_weights,
     write_csv,
 )
 from safetensors.torch import load_file
+from servers.hub import WRITER, Hub
 
 from metareview.training.checkpoints import MANIFEST, find_checkpoint, find_fault, list_checkpoints
 from metareview.training.resuming import UNDER_WAY
@@ -331,18 +329,15 @@ def test_two_launchers_that_add_up_gradients_take_the_steps_of_one_process(
     check_same(tmp_path, one)
 
 
-def test_only_the_first_process_pushes(tmp_path: Path) -> None:
-    token = "hf_SecretOfTheWriter"
-    with hub_with_the_defaults({token: ("reader", "write")}) as hub:
-        environment = hub_environment(hub, tmp_path / "cache", token)
-        result = run_process(PROCESS, cwd=tmp_path, **environment)
-        assert result.returncode == 0, result.stderr
-        flags = ["--push_to_hub", "--hub_strategy", "checkpoint", "--use_cpu", *TWO, "--learning_rate", "5e-3"]
-        status, out, err = launch(tmp_path, TORCHRUN, flags, **environment)
-        assert status == 0, err
-        assert hub.crashes == []
-        repo = hub.repos["model", "reader/pythia-70m_finetuned_lr5e-3"]
-        files, titles = repo.files(), sorted(commit.title for commit in repo.commits.values())
+def test_only_the_first_process_pushes(hub: Hub, tmp_path: Path) -> None:
+    environment = {"HF_HUB_OFFLINE": "0", "HF_TOKEN": WRITER}
+    result = run_script(PROCESS, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    flags = ["--push_to_hub", "--hub_strategy", "checkpoint", "--use_cpu", *TWO, "--learning_rate", "5e-3"]
+    status, out, err = launch(tmp_path, TORCHRUN, flags, **environment)
+    assert status == 0, err
+    repo = hub.repos["model", "reader/pythia-70m_finetuned_lr5e-3"]
+    files, titles = repo.files(), [commit.title for commit in repo.commits]
     first, second = (json.loads((tmp_path / f"process_{rank}.json").read_text())["did"] for rank in range(2))
     pushed = [title for title in titles if title.startswith("Checkpoint of step")]
     assert first["create_commit"] == len(pushed) == len(set(pushed)) == 4, titles  # a checkpoint at each evaluation

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 from warnings import catch_warnings
 
 import torch
+from huggingface_hub import try_to_load_from_cache
 from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
 
 from metareview.common.cli import InputError
-from metareview.common.hub import find_revision, reading
+from metareview.common.hub import reading
 
 if TYPE_CHECKING:  # it is loaded where an adapter is: that takes a second or more
     from peft import LoraConfig, PeftModel
@@ -83,7 +84,8 @@ def hash_weights(folder: Path) -> str | None:
 
 def find_model_revision(name: str) -> str | None:
     """The commit of a model on the Hub that the cache holds, None for a folder."""
-    return find_revision(name, CONFIGS)
+    cached = [] if Path(name).exists() else [try_to_load_from_cache(name, config) for config in CONFIGS]
+    return next((Path(path).parent.name for path in cached if isinstance(path, str)), None)
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,8 @@ import math
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
-from shlex import quote
 from typing import Any
 
-import huggingface_hub
 from peft import PeftModel
 from transformers import GenerationConfig, PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
@@ -16,7 +14,6 @@ from transformers.trainer_callback import TrainerState
 from metareview.common.cli import format_bytes, format_count
 from metareview.common.device import peak_memory
 from metareview.common.files import remove
-from metareview.common.hub import explain_hub
 from metareview.common.model import CONFIGS, find_model_revision
 from metareview.training.run_name import name_group
 
@@ -132,14 +129,3 @@ def save_result(
         (new / name).replace(folder / name)
     new.rmdir()
     return names
-
-
-def push_model(names: list[str], folder: Path, repo_id: str, private: bool | None) -> None:
-    """Put these files of a folder on the Hub in one commit. Raises `OSError` with the command that does it later."""
-    later = f'hf upload {repo_id} {quote(str(folder))} . --exclude "checkpoint-*" --exclude "*-checkpoint/*"'
-    later += " --private" if private else ""
-    others = ["model*.safetensors*", "adapter_*"]  # weights of an earlier model, in other shards
-    files: dict[str, Any] = {"folder_path": folder, "allow_patterns": names, "delete_patterns": others}
-    advice = f". The model is safe in {folder}; to push it later: {later}"
-    with explain_hub(f"the model was not pushed to {repo_id}", OSError, advice):
-        huggingface_hub.upload_folder(repo_id=repo_id, **files, commit_message="Add the fine-tuned model")

@@ -1,13 +1,12 @@
 """What came out of a run: losses in numbers and words, and a curve of them."""
 
 import math
-import shlex
 from pathlib import Path
 
 import pytest
 from transformers import TrainerState
 
-from metareview.training.results import describe_loss, describe_results, draw_loss_curve, push_model, summarize_training
+from metareview.training.results import describe_loss, describe_results, draw_loss_curve, summarize_training
 
 HISTORY = [
     {"step": 0, "epoch": 0.0, "eval_loss": 5.0},
@@ -48,14 +47,3 @@ def test_a_curve_is_drawn_of_whatever_was_logged(
     draw_loss_curve(history, tmp_path / "curve.png")
     assert (tmp_path / "curve.png").stat().st_size > 5_000
     assert not recwarn.list
-
-
-def test_the_command_that_pushes_later_can_be_pasted(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object, **__: object) -> None:
-        raise ConnectionError
-
-    monkeypatch.setattr("metareview.training.results.huggingface_hub.upload_folder", fail)
-    with pytest.raises(OSError, match="to push it later: hf upload me/it ") as told:
-        push_model([], Path("my models/it's"), "me/it", True)
-    command = str(told.value).partition("later: ")[2]
-    assert shlex.split(command)[:5] == ["hf", "upload", "me/it", "my models/it's", "."]
