@@ -323,7 +323,7 @@ def fine_tuned(base: Path, processed: Path) -> Path:
 
 
 def interrupt(finished: Path, folder: Path, *steps: int) -> Path:
-    """Make the folder that of the same run as it was before its model was saved, with its checkpoints of these steps."""
+    """A folder of the same run as it was before its model was saved: its settings, and checkpoints of these steps."""
     for step in steps:
         shutil.copytree(finished / f"checkpoint-{step}", folder / f"checkpoint-{step}")
     about = json.loads((finished / RUN).read_text())

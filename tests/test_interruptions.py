@@ -267,7 +267,7 @@ def test_restart_deletes_nothing_before_all_else_is_right(refused, fine_tuned: P
     ("flags", "difference"),
     [
         (["--learning_rate", "1e-4"], "LEARNING_RATE: 0.005 there, 0.0001 now"),
-        (["--num_train_epochs", "3"], "EPOCHS: 2.0 there, 3.0 now"),
+        (["--num_train_epochs", "3"], "EPOCHS: 2 there, 3 now"),
         (["--batch_size", "2"], "BATCH_SIZE, ACCUMULATION_STEPS: 4 there, 2 now"),
         (["--prompt", "instruction"], "PROMPT: '### Review:"),
     ],
