@@ -134,6 +134,7 @@ from metareview.training.results import describe_results, describe_training, sav
 from metareview.training.resuming import (
     Run,
     Start,
+    check_output_folder,
     choose_folder,
     describe_start,
     fetch_start,
@@ -198,6 +199,8 @@ def main(flags: FineTuningFlags) -> None:
 
 def load(flags: FineTuningFlags) -> Job:
     """What a run trains on, with the tokenizer as the Trainer needs it."""
+    if flags.output_dir:
+        check_output_folder(Path(flags.output_dir))  # before the data are read
     args, how = build_training_arguments(flags), choose_tokenization(flags)
     asked_max_length = how.max_length
     tokenizer, limit = load_tokenizer(how)

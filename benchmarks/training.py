@@ -39,10 +39,11 @@ from fine_tune import (
     EVALUATIONS_PER_EPOCH,
     TOKENIZED_DIR,
     VALIDATION_EXAMPLES,
-    FineTuningArguments,
+    FineTuningFlags,
 )
 from metareview.common.cli import run
 from metareview.common.device import choose_device, peak_memory
+from metareview.training.arguments import build_training_arguments
 from metareview.training.batching import LengthGroupedSampler, SummaryCollator, draw_validation, use_summary_loss
 from metareview.training.trainer import SummaryTrainer
 
@@ -102,8 +103,9 @@ def trl(model: torch.nn.Module, rows: DatasetDict, folder: str, **settings: Any)
 
 def ours(model: torch.nn.Module, rows: DatasetDict, folder: str) -> Trainer:
     """What fine_tune.py does with its default constants."""
-    arguments = FineTuningArguments(output_dir=folder, eval_on_start=False, **QUIET)
-    arguments.eval_strategy = "no"
+    how = {"eval_strategy": "no", "save_strategy": "no", "logging_steps": QUIET["logging_steps"], "seed": SEED}
+    trainer = {name: QUIET[name] for name in ("disable_tqdm", "use_cpu")}
+    arguments = build_training_arguments(FineTuningFlags(output_dir=folder, trainer=trainer, **how))
     tokenizer = make_tokenizer()
     return SummaryTrainer(
         model=model,

@@ -25,6 +25,7 @@ from conftest import (
     ROOT,
     TUNE,
     WEIGHTS,
+    interrupt,
     make_rows,
     run_script,
     same_weights,
@@ -33,8 +34,8 @@ from conftest import (
 from safetensors.torch import load_file
 from servers.hub import WRITER, Hub
 
-from metareview.training.checkpoints import MANIFEST, find_checkpoint, find_fault, list_checkpoints
-from metareview.training.resuming import UNDER_WAY
+from metareview.training.checkpoints import MANIFEST, RUN, find_checkpoint, find_fault, list_checkpoints
+from metareview.training.resuming import read_run
 
 pytestmark = pytest.mark.slow
 
@@ -264,14 +265,14 @@ def test_only_the_first_process_tokenizes_saves_draws_and_prints(
     assert not (folder / "out" / ".new").exists()  # where the first process left the token ids for the other
 
 
-def test_ddp_goes_on_inside_the_second_epoch(
+def test_ddp_resumes_inside_the_second_epoch(
     ddp: tuple[Path, list[dict[str, Any]]], flags: list[object], tmp_path: Path
 ) -> None:
     folder, _ = ddp
-    shutil.copytree(folder / "out" / "checkpoint-10", tmp_path / "checkpoint-10")
+    interrupt(folder / "out", tmp_path, 10)
     processes = trained(tmp_path, accelerate("ddp.yaml"), [*flags, *TWO, "--resume_from_checkpoint", "checkpoint-10"])
     assert [about["classes"][0] for about in processes] == ["DistributedDataParallel"] * 2
-    assert (tmp_path / "stdout.txt").read_text().count("Going on from step 10") == 1
+    assert (tmp_path / "stdout.txt").read_text().count("Resuming from step 10") == 1
     check_same(tmp_path, folder, loss=0, weight=0)
 
 
@@ -400,7 +401,7 @@ def damage(folder: Path, rng: random.Random) -> str:
 
     Not where the kill came after the model was saved: nothing would make that checkpoint anew.
     """
-    if not (folder / UNDER_WAY).is_file():
+    if not (folder / RUN).is_file() or read_run(folder).is_finished:
         return ""
     whole = [checkpoint for checkpoint in list_checkpoints(folder).values() if find_fault(checkpoint) is None]
     if len(whole) < 2:

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from transformers import PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
 
-from metareview.common.device import choose_device, find_fp16_fault
+from metareview.common.device import choose_device, overflows_in_fp16
 from metareview.common.model import load_model
 from metareview.data.context import fit_prompts
 from metareview.data.tokenization import load_tokenizer
@@ -60,10 +60,9 @@ def write_summaries(variant: Variant, reviews: list[str], batch_size: int, log: 
 def load_writer(variant: Variant, device: str, dtype: torch.dtype, prompt: list[int]) -> PreTrainedModel:
     """A model ready to write, in `dtype`; in fp32, which is said, where fp16 does not give a prompt the same loss."""
     model = load_model(variant.model, dtype, variant.load_in_4bit).to(device).eval()
-    if dtype == torch.float16:
-        ids = torch.tensor([prompt])
-        if fault := find_fp16_fault(model, {"input_ids": ids, "labels": ids}, autocast=False):
-            print(f"{variant.name} cannot write in fp16: {fault}. It writes in fp32, which is slower.")
+    if dtype == torch.float16 and overflows_in_fp16(model, {"input_ids": torch.tensor([prompt])}):
+        print(f"{variant.name} overflows in fp16. It writes in fp32, which is slower.")
+        model = load_model(variant.model, torch.float32, variant.load_in_4bit).to(device).eval()
     return model
 
 

@@ -19,14 +19,14 @@ from transformers.trainer_utils import EvalPrediction, TrainOutput
 from transformers.utils import logging as transformers_logging
 
 from metareview.common.cli import InputError, format_bytes
-from metareview.common.device import OutOfMemory, find_fp16_fault, is_out_of_memory
+from metareview.common.device import OutOfMemory, is_out_of_memory, overflows_in_fp16
 from metareview.data.tokenization import IGNORE_INDEX
 from metareview.training.arguments import advise_memory, count_step_examples
 from metareview.training.batching import LengthGroupedSampler, use_summary_loss
 from metareview.training.callbacks import EpochSetter, Progress
 from metareview.training.checkpoints import checkpoint_folder, find_fault, list_checkpoints
 
-TRIED_EXAMPLES = 4  # by which fp16 is compared with fp32
+TRIED_EXAMPLES = 4  # by which fp16 is tried
 
 
 def mean_over_tokens(sums_and_counts: EvalPrediction) -> dict[str, float]:
@@ -47,7 +47,7 @@ class SummaryTrainer(Trainer):
         self.advice = advise_memory(args, isinstance(model, PeftModel))
         try:
             if args.fp16:
-                check_fp16(model, args, others["data_collator"](list(others["train_dataset"].take(TRIED_EXAMPLES))))
+                _check_fp16(model, args, others["data_collator"](list(others["train_dataset"].take(TRIED_EXAMPLES))))
             super().__init__(model=model, args=args, compute_metrics=mean_over_tokens, **others)
         except (ImportError, RuntimeError, ValueError) as error:
             if is_out_of_memory(error):
@@ -57,7 +57,7 @@ class SummaryTrainer(Trainer):
             what = f"cannot report to {', '.join(args.report_to)} (--report_to)"
             what = what if args.report_to else "the Trainer cannot work with these flags and TRAINER"
             raise InputError(f"{what}: {' '.join(str(error).split())}") from error
-        check_fsdp(self)
+        _check_fsdp(self)
         for config in (model.config, model.generation_config):  # else the Trainer fills it in, with a warning
             config.pad_token_id = self.processing_class.pad_token_id
         self.remove_callback(ProgressCallback)
@@ -172,24 +172,24 @@ def _explain_unsaved(args: TrainingArguments, state: TrainerState, error: Except
     ) from error
 
 
-def check_fp16(model: PreTrainedModel | PeftModel, args: TrainingArguments, batch: dict[str, Any]) -> None:
-    """Let a run compute in fp32, and say so, where fp16 does not compute the same loss of a batch."""
-    if not asks_for_fsdp(args):  # else it may be too large for one GPU
+def _check_fp16(model: PreTrainedModel | PeftModel, args: TrainingArguments, batch: dict[str, torch.Tensor]) -> None:
+    """Let a run compute in fp32, and say so, where a model overflows in fp16."""
+    if not _asks_for_fsdp(args):  # else it may be too large for one GPU
         model.to(args.device)
-    if fault := find_fp16_fault(model, batch, autocast=True):
+    if overflows_in_fp16(model, batch):
         args.fp16, args.mixed_precision = False, "no"
         if args.process_index == 0:
-            print(f"This model cannot be trained in fp16: {fault}. Training is in fp32, which is slower.")
+            print("This model overflows in fp16. Training is in fp32, which is slower.")
 
 
-def asks_for_fsdp(args: TrainingArguments) -> bool:
+def _asks_for_fsdp(args: TrainingArguments) -> bool:
     """Whether a flag or the launcher asks for FSDP."""
     return bool(args.fsdp) or os.environ.get("ACCELERATE_USE_FSDP") == "true"
 
 
-def check_fsdp(trainer: SummaryTrainer) -> None:
+def _check_fsdp(trainer: SummaryTrainer) -> None:
     """Raise `InputError` where FSDP was asked for and is not there, or would save no complete model."""
-    asked = asks_for_fsdp(trainer.args)
+    asked = _asks_for_fsdp(trainer.args)
     if asked and not trainer.is_fsdp_enabled:
         raise InputError("FSDP needs GPUs: accelerate would use DDP here, without a word. Choose configs/ddp.yaml")
     if asked and "FULL" not in str(trainer.accelerator.state.fsdp_plugin.state_dict_type):

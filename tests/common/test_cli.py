@@ -239,7 +239,7 @@ def test_a_torchvision_that_does_not_load_is_not_in_the_way(tmp_path: Path) -> N
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: torchvision\nVersion: 0.26.0\n")
     (tmp_path / "torchvision").mkdir()
     (tmp_path / "torchvision" / "__init__.py").write_text("raise RuntimeError('operator nms does not exist')\n")
-    result = run_process(TUNE, "--output_dir", ".", cwd=tmp_path, PYTHONPATH=str(tmp_path))
+    result = run_process(TUNE, cwd=tmp_path, PYTHONPATH=str(tmp_path))
     assert result.returncode == 2 and "First: python processing_meta_review.py" in result.stderr, result.stderr
 
 

@@ -113,7 +113,9 @@ def test_a_chat_template_that_drops_the_message_is_refused() -> None:
 
 @pytest.mark.parametrize("prompt", ["word_limt", "no place for them", "{review} and {review}", ""])
 def test_a_prompt_has_a_name_or_one_place_for_the_reviews(prompt: str) -> None:
-    with pytest.raises(InputError, match="--prompt must be one of plain, instruction, word_limit, or a text with"):
+    with pytest.raises(
+        InputError, match=r"PROMPT \(--prompt\) must be one of plain, instruction, word_limit, or a text with"
+    ):
         find_template(prompt)
 
 

@@ -101,13 +101,6 @@ def test_a_context_that_cannot_be(max_length: int | None, reserve: int, message:
         load_tokenizer(TokenizationArguments(str(base), "plain", max_length, reserve))
 
 
-def test_wrong_settings_are_refused() -> None:
-    with pytest.raises(ValueError, match="--max_length must be at least 1, got 0"):
-        TokenizationArguments(max_length=0)
-    with pytest.raises(InputError, match="--prompt must be one of plain"):
-        TokenizationArguments(prompt="word_limt")
-
-
 @pytest.mark.parametrize("room", [140, 30])
 def test_a_text_that_looks_like_the_end_is_learned_as_text_and_the_end_as_the_token(room: int) -> None:
     """Also where the reviews are cut to fit: both go the same way."""

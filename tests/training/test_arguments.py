@@ -11,7 +11,7 @@ from transformers import TrainingArguments
 
 from fine_tune import FineTuningFlags
 from metareview.common.cli import InputError
-from metareview.training.arguments import build_training_arguments, count_steps
+from metareview.training.arguments import advise_memory, build_training_arguments, count_steps
 from metareview.training.trainer_flags import REFUSED, accepts, read_trainer_settings
 
 
@@ -95,6 +95,21 @@ def test_one_process_uses_one_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     monkeypatch.setattr(TrainingArguments, "_setup_devices", property(two_gpus))
     args = make_arguments(tmp_path, batch_size=4)
     assert args.n_gpu == 1 and args.train_batch_size == 4
+
+
+@pytest.mark.parametrize(
+    ("given", "use_lora", "advice"),
+    [
+        ({}, False, "set BATCH_SIZE = 2 with ACCUMULATION_STEPS = 2, which trains the same; if that is not enough, "
+                    "GRADIENT_CHECKPOINTING = True, or USE_LORA = True, or several GPUs"),
+        ({"batch_size": 9, "accumulation_steps": 2}, False, "set BATCH_SIZE = 3 with ACCUMULATION_STEPS = 6, which"),
+        ({"batch_size": 1}, False, "set GRADIENT_CHECKPOINTING = True, or USE_LORA = True, or several"),
+        ({"batch_size": 1, "gradient_checkpointing": True}, True, "set several GPUs (configs/fsdp2.yaml), or"),
+    ],
+)  # fmt: skip
+def test_too_little_memory_says_what_to_edit(given: dict, use_lora: bool, advice: str, tmp_path: Path) -> None:
+    """The same step in smaller parts first; no smaller batch where the batch is one."""
+    assert advise_memory(make_arguments(tmp_path, **given), use_lora).startswith(advice)
 
 
 # What the Trainer takes beyond our constants
