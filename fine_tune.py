@@ -36,7 +36,9 @@ SEED = 42  # order of the examples; on a CPU the same seed gives the same weight
 EVALUATIONS_PER_EPOCH = 4  # evaluations on validation, each with a checkpoint
 EVALUATION_BATCH_SIZE = 8  # examples at a time on validation; changes memory and speed, not the loss
 VALIDATION_EXAMPLES = 300  # at most this many, always the same random sample: evaluating takes time from training
-CHECKPOINTS_KEPT = 2  # the newest ones, at least 2; the best one always stays
+SAVE = "last"  # the weights that become the model: those of the "last" step, or the "best" by validation loss
+PATIENCE = None  # stop after this many evaluations without a lower validation loss; None: train to the end
+CHECKPOINTS_KEPT = 2  # the newest ones while training, at least 2; the best one always stays
 MAX_NEW_TOKENS = 256  # longest meta-review that the model writes, saved with the model
 TRAINER = {}  # all else that the Trainer takes: {"warmup_steps": 100, "lr_scheduler_type": "cosine"}
 
@@ -65,6 +67,8 @@ class FineTuningFlags(PublishingFlags):
     evaluations_per_epoch: int = flag(EVALUATIONS_PER_EPOCH, least=1)
     evaluation_batch_size: int = flag(EVALUATION_BATCH_SIZE, "per_device_eval_batch_size", least=1)
     validation_examples: int = flag(VALIDATION_EXAMPLES, least=1)
+    save: str = flag(SAVE, choices=("last", "best"))
+    patience: int | None = flag(PATIENCE, least=1)
     checkpoints_kept: int | None = flag(CHECKPOINTS_KEPT, "save_total_limit", least=2)
     max_new_tokens: int = flag(MAX_NEW_TOKENS, least=1)
     trainer: dict[str, Any] = flag(TRAINER)
@@ -101,6 +105,10 @@ class FineTuningFlags(PublishingFlags):
             value = getattr(self, name)
             if value is not None and value > 1 and value % 1:
                 raise InputError(f"--{name} must be a number of steps, or a share of them below 1, got {value}")
+        if self.eval_strategy == "no" and (self.patience or self.save == "best"):
+            raise InputError(
+                "PATIENCE and SAVE = 'best' go by the validation loss: leave --eval_strategy at steps or epoch"
+            )
         self.use_lora = self.use_lora or self.load_in_4bit  # weights of 4 bits cannot be trained: an adapter is
 
 
@@ -124,13 +132,26 @@ from metareview.common.model import TRAINING_RECORD, prepare_model
 from metareview.data.tokenization import load_tokenizer
 from metareview.training.arguments import build_adapter, build_training_arguments, count_steps, name_precision
 from metareview.training.batching import SummaryCollator, draw_validation
-from metareview.training.callbacks import Stop
-from metareview.training.checkpoints import CheckpointKeeper, checkpoint_folder, choose_result, load_state
+from metareview.training.callbacks import Patience, Stop
+from metareview.training.checkpoints import (
+    CheckpointKeeper,
+    checkpoint_folder,
+    choose_result,
+    find_best,
+    keep_weights,
+    load_state,
+)
 from metareview.training.dataset import choose_tokenization, load_examples, shared_folder
 from metareview.training.hub_checkpoints import CheckpointPusher, push_model
 from metareview.training.model_card import model_card
 from metareview.training.plan import print_plan
-from metareview.training.results import describe_results, describe_training, save_result
+from metareview.training.results import (
+    advise_on_losses,
+    describe_results,
+    describe_training,
+    renew_max_new_tokens,
+    save_result,
+)
 from metareview.training.resuming import (
     Run,
     Start,
@@ -179,6 +200,8 @@ def main(flags: FineTuningFlags) -> None:
         _lock = find_place(flags, job)  # until this process ends
         if job.start.is_finished:
             print(f"{job.folder} holds the finished model of these settings; to train it again: --restart")
+            if renew_max_new_tokens(job.folder, flags.max_new_tokens):
+                print(f"MAX_NEW_TOKENS is saved anew with it: {flags.max_new_tokens}")
             print_next(job)
             return
 
@@ -187,7 +210,7 @@ def main(flags: FineTuningFlags) -> None:
         if not job.args.should_save:  # from here on the first process is alone
             return
 
-        # 4. Save the best model, or the last one if no best one was saved.
+        # 4. Save the model: the last weights, or the best.
         names = save(flags, job, state, speed)
 
         # 5. Push it, if asked.
@@ -246,6 +269,8 @@ def train(flags: FineTuningFlags, job: Job) -> tuple[TrainerState, float | None]
     stop, callbacks = Stop(), [CheckpointKeeper(flags.checkpoints_kept)]
     if job.repo_id and flags.hub_strategy == "checkpoint":
         callbacks.append(CheckpointPusher(job.repo_id))
+    if flags.patience:
+        callbacks.append(Patience(flags.patience))
     model = prepare_model(job.base, build_adapter(flags, job.args), checkpoint)
     trainer = SummaryTrainer(
         model=model,
@@ -270,11 +295,10 @@ def save(flags: FineTuningFlags, job: Job, state: TrainerState, speed: float | N
     """Save the model with its card, record and loss curve, print what came out, and return the names of the files."""
     gc.collect()  # the trained model, which circular references hold: else there were two in memory
     last = job.start.checkpoint if speed is None else checkpoint_folder(job.args, state)
-    result = choose_result(state, job.folder, last)
+    result = choose_result(state, job.folder, last, flags.save)
     model = prepare_model(job.base, build_adapter(flags, job.args), result)
-    record = job.record | describe_training(
-        job.base, job.settings, job.asked_max_length, state, load_state(result).global_step
-    )
+    saved_step = load_state(result).global_step
+    record = job.record | describe_training(job.base, job.settings, job.asked_max_length, state, saved_step)
     record |= {
         "precision": read_run(job.folder).precision,
         "max_new_tokens": flags.max_new_tokens,
@@ -284,11 +308,14 @@ def save(flags: FineTuningFlags, job: Job, state: TrainerState, speed: float | N
     }
     card = model_card(job.args, record, job.tokenizer, job.repo_id or str(job.folder))
     texts = {TRAINING_RECORD: json.dumps(record, indent=2) + "\n", "README.md": str(card)}
-    names = save_result(model, job.tokenizer, texts, state.log_history, flags.max_new_tokens, job.folder)
+    names = save_result(model, job.tokenizer, texts, state.log_history, saved_step, flags.max_new_tokens, job.folder)
+    best = find_best(state, job.folder)
     mark_finished(job.folder)
+    keep_weights(job.folder, last, best)
     remove(shared_folder(flags.tokenized_dir))  # all processes have read it
     print(describe_results(record["results"], speed))
-    print(f"Model: {job.folder} ({'as it was at the end' if result == last else f'the best, from {result.name}'})")
+    print(f"Model: {job.folder} (the weights of step {record['results']['saved_step']:,})")
+    print(*advise_on_losses(state.log_history, record["results"], best), sep="\n", end="")
     return names
 
 

@@ -109,25 +109,44 @@ def worsening(fine_tuned: Path, base: Path, tmp_path_factory: pytest.TempPathFac
     texts["validation"] = texts["validation"].map(lambda row: {"summary": "ZQX7 " * 8 + "JKV9"})
     texts.save_to_disk(folder / "processed_meta_review")
     flags = ["--model_name_or_path", base, "--restart", *FINE_TUNING, "--learning_rate", 0.03]
-    flags += ["--eval_strategy", "epoch", "--lr_scheduler_type", "constant", "--num_train_epochs", 4]
+    flags += ["--save", "best", "--eval_strategy", "epoch", "--lr_scheduler_type", "constant", "--num_train_epochs", 4]
     result = run_script(TUNE, *flags, cwd=folder)
     assert result.returncode == 0, result.stderr
     return folder / "pythia_finetuned"
 
 
-def test_the_saved_weights_are_the_best_checkpoints_in_fp32(worsening: Path) -> None:
-    losses = {}
-    last = max(worsening.glob("checkpoint-*"), key=lambda folder: int(folder.name.split("-")[1]))
-    for entry in json.loads((last / "trainer_state.json").read_text())["log_history"]:
-        if "eval_loss" in entry and entry["step"]:
-            losses[entry["step"]] = entry["eval_loss"]
+def test_with_save_best_the_weights_are_those_of_the_lowest_validation_loss(worsening: Path) -> None:
+    """In fp32. Of the checkpoints, the last one stays complete, and of the best one the model."""
+    last = worsening / "checkpoint-24"
+    history = json.loads((last / "trainer_state.json").read_text())["log_history"]
+    losses = {entry["step"]: entry["eval_loss"] for entry in history if "eval_loss" in entry and entry["step"]}
     assert list(losses) == [6, 12, 18, 24]  # once an epoch, as asked for
     best = min(losses, key=losses.get)
-    assert best != 24
-    assert json.loads((worsening / "training_record.json").read_text())["results"]["eval_loss"] == losses[best]
-    saved, kept = (load_file(path / "model.safetensors") for path in (worsening, worsening / f"checkpoint-{best}"))
+    results = json.loads((worsening / "training_record.json").read_text())["results"]
+    assert best != 24 and (results["eval_loss"], results["saved_step"]) == (losses[best], best)
+    assert results["saved_epoch"] == best / 6 and results["steps"] == 24
+    saved, kept = (load_file(path / WEIGHTS) for path in (worsening, worsening / f"checkpoint-{best}"))
     assert saved.keys() == kept.keys() and "embed_out.weight" in saved
     assert all(torch.equal(saved[name], kept[name]) and saved[name].dtype == torch.float32 for name in saved)
+    assert {path.name for path in worsening.glob("checkpoint-*")} == {last.name, f"checkpoint-{best}"}
+    assert (last / "optimizer.pt").exists() and not (worsening / f"checkpoint-{best}" / "optimizer.pt").exists()
+
+
+def test_without_it_they_are_the_last_ones_and_patience_ends_the_run(
+    worsening: Path, fine_tuned: Path, base: Path
+) -> None:
+    flags = ["--dataset_name", worsening.parent / "processed_meta_review", "--model", base, *FINE_TUNING, "--lr", 0.03]
+    flags += ["--eval_strategy", "epoch", "--lr_scheduler_type", "constant", "--epochs", 9, "--patience", 2]
+    done = run_script(TUNE, *flags, "--output_dir", "last", cwd=worsening.parent)
+    assert done.returncode == 0, done.stderr
+    results = json.loads((worsening.parent / "last" / "training_record.json").read_text())["results"]
+    lowest = results["saved_step"] - 12  # two evaluations later it stopped
+    assert results["saved_step"] == results["steps"] < 54
+    assert f"The validation loss was lower at step {lowest} (" in done.stdout and "got worse" in done.stdout
+    assert f"evaluation.py --models last/checkpoint-{lowest}\n" in done.stdout
+    assert same_weights(
+        worsening.parent / "last" / WEIGHTS, worsening.parent / f"last/checkpoint-{lowest + 12}" / WEIGHTS
+    )
 
 
 def test_a_chat_model_keeps_its_template_and_the_card_gives_the_right_prompt(

@@ -54,6 +54,8 @@ def build_training_arguments(flags: Flags) -> TrainingArguments:
         "ddp_find_unused_parameters": ("the setting for several processes", False),  # slower, and there are none
         "log_level_replica": ("the setting for several processes", "error"),
     }
+    if flags.patience:  # what the callback has counted belongs to a checkpoint
+        ours["restore_callback_states_from_checkpoint"] = ("PATIENCE", True)
     constants = {name: constant for name, (constant, _) in ours.items()}
     flags.trainer, flags.passed_flags = read_trainer_settings(flags.trainer, flags.passed_flags, constants), []
     device, dtype = choose_device(bool(flags.trainer.get("use_cpu")))

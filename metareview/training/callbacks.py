@@ -7,7 +7,7 @@ import torch
 from accelerate.utils import reduce
 from torch.utils.data import DataLoader
 from tqdm import tqdm
-from transformers import TrainingArguments
+from transformers import EarlyStoppingCallback, TrainingArguments
 from transformers.trainer_callback import TrainerCallback, TrainerControl, TrainerState
 
 from metareview.training.batching import LengthGroupedSampler
@@ -73,6 +73,13 @@ class EpochSetter(TrainerCallback):
 
     def on_epoch_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         self.sampler.set_epoch(int(state.epoch))
+
+
+class Patience(EarlyStoppingCallback):
+    """Stops the training after this many evaluations without a lower validation loss, also across interruptions."""
+
+    def on_train_begin(self, *_: Any, **__: Any) -> None:
+        """Nothing: the library's own warns that the best weights are not loaded, which SAVE decides."""
 
 
 class Stop(TrainerCallback):

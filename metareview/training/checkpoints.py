@@ -103,12 +103,12 @@ def find_best(state: TrainerState, folder: Path) -> Path | None:
     return None
 
 
-def choose_result(state: TrainerState, folder: Path, last: Path) -> Path:
-    """The checkpoint whose model is the result of a run: the best one, or the last if no best one was saved.
+def choose_result(state: TrainerState, folder: Path, last: Path, save: str) -> Path:
+    """The checkpoint whose model is the result of a run: the last one, or with `save` "best" the best one.
 
-    Prints where the best one is damaged. Raises `OSError` where the last one is, too.
+    Prints where the best one is damaged: then it is the last one. Raises `OSError` where that is damaged, too.
     """
-    best = find_best(state, folder)
+    best = find_best(state, folder) if save == "best" else None
     if best and best != last:
         if (fault := find_fault(best)) is None:
             return best
@@ -135,6 +135,17 @@ def rotate_checkpoints(folder: Path, state: TrainerState, number: int | None) ->
     best = find_best(state, folder)
     for checkpoint in checkpoints:
         if checkpoint not in kept and checkpoint != best:
+            remove(checkpoint)
+
+
+def keep_weights(folder: Path, last: Path, best: Path | None) -> None:
+    """Of a finished run, keep the last checkpoint whole and of the best one what a model needs; delete the others."""
+    for checkpoint in [*list_checkpoints(folder).values(), folder / BEST]:
+        if checkpoint == best and best != last:
+            for file in checkpoint.iterdir():
+                if file.suffix in (".pt", ".pth", ".bin", ".pkl") or file.name in (MANIFEST, TRAINER_STATE):
+                    file.unlink()
+        elif checkpoint != last:
             remove(checkpoint)
 
 

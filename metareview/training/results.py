@@ -4,6 +4,7 @@ import math
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from peft import PeftModel
@@ -13,15 +14,15 @@ from transformers.trainer_callback import TrainerState
 
 from metareview.common.cli import format_bytes, format_count
 from metareview.common.device import peak_memory
-from metareview.common.files import remove
-from metareview.common.model import CONFIGS, find_model_revision
+from metareview.common.files import read_json, remove, write_json
+from metareview.common.model import CONFIGS, TRAINING_RECORD, find_model_revision
 from metareview.training.run_name import name_group
 
 LARGEST_LOSS = 700  # nats; the exponential of more is infinite
 
 
 def summarize_training(state: TrainerState, saved_step: int) -> dict[str, float | None]:
-    """Epochs, steps, losses; `eval_loss` is that of `saved_step`, None where it was not evaluated.
+    """Epochs, steps, losses; `eval_loss` is that of the weights of `saved_step`, None if not evaluated there.
 
     `train_loss` is the mean over all logged steps, those before an interruption too.
     """
@@ -34,6 +35,8 @@ def summarize_training(state: TrainerState, saved_step: int) -> dict[str, float 
         "train_loss": weighted / logged[-1][0] if logged[-1][0] else None,
         "eval_loss_before": losses.get(0),
         "eval_loss": losses.get(saved_step),
+        "saved_step": saved_step,
+        "saved_epoch": round(state.epoch * saved_step / state.global_step, 4) if state.global_step else 0,
     }
 
 
@@ -75,8 +78,38 @@ def describe_results(results: dict[str, float | None], speed: float | None) -> s
     return f"{format_count(results['epochs'], 'epoch')}, {format_count(results['steps'], 'step')}{fast}\n{losses}"
 
 
-def draw_loss_curve(history: list[dict[str, float]], path: Path) -> None:
-    """Draw training and validation loss against the epoch, from the Trainer's `log_history`."""
+def advise_on_losses(history: list[dict[str, float]], results: dict[str, Any], best: Path | None) -> list[str]:
+    """What a user should know of the saved weights: that earlier ones had a lower loss, or that the model got worse.
+
+    `best` is the checkpoint with the lowest validation loss. Each line ends in a line break.
+    """
+    losses = {entry["step"]: entry["eval_loss"] for entry in history if "eval_loss" in entry}
+    saved, before = results["eval_loss"], results["eval_loss_before"]
+    lines = []
+    if saved is not None and before is not None and saved > before:
+        advice = "try a LEARNING_RATE ten times smaller, or fewer EPOCHS"
+        lines.append(f"The model got worse: its validation loss rose from {before:.4f} to {saved:.4f}; {advice}.\n")
+    lowest = min(losses, key=losses.__getitem__, default=0)
+    if best and saved is not None and losses[lowest] < saved:
+        told = f"The validation loss was lower at step {lowest:,} ({losses[lowest]:.4f}). To compare those weights"
+        lines.append(f"{told}: python evaluation.py --models {quote(str(best))}\n")
+    return lines
+
+
+def renew_max_new_tokens(folder: Path, max_new_tokens: int) -> bool:
+    """Save another length of texts with a finished model; whether it was another one."""
+    record = read_json(folder / TRAINING_RECORD)
+    if record.get("max_new_tokens") == max_new_tokens:
+        return False
+    config = GenerationConfig.from_pretrained(folder)
+    config.max_new_tokens = max_new_tokens
+    config.save_pretrained(folder)
+    write_json(folder / TRAINING_RECORD, record | {"max_new_tokens": max_new_tokens})
+    return True
+
+
+def plot_losses(history: list[dict[str, float]], saved_step: int, path: Path) -> None:
+    """Plot training and validation loss against the epoch, from the Trainer's `log_history`; mark the saved weights."""
     from matplotlib.figure import Figure  # here: it takes most of a second, and is needed in the end only
 
     figure = Figure(figsize=(7, 4), layout="constrained")
@@ -85,6 +118,9 @@ def draw_loss_curve(history: list[dict[str, float]], path: Path) -> None:
         points = [(entry["epoch"], entry[key]) for entry in history if key in entry]
         if points:
             axes.plot(*zip(*points, strict=True), style, label=label, markersize=4)
+    saved = [entry["epoch"] for entry in history if entry["step"] == saved_step]
+    if saved:
+        axes.axvline(saved[0], color="gray", linestyle=":", label=f"saved weights (step {saved_step:,})")
     axes.set(xlabel="epoch", ylabel="loss (nats per summary token)", title="Loss while fine-tuning")
     low, high = axes.dataLim.intervaly
     if high > 10 * low > 0:  # else the first values would press all others to the ground
@@ -99,6 +135,7 @@ def save_result(
     tokenizer: Tokenizer,
     texts: dict[str, str],
     history: list[dict[str, float]],
+    saved_step: int,
     max_new_tokens: int,
     folder: Path,
 ) -> list[str]:
@@ -116,7 +153,7 @@ def save_result(
     model.save_pretrained(new)
     model.generation_config.save_pretrained(new)
     tokenizer.save_pretrained(new)
-    draw_loss_curve(history, new / "loss_curve.png")
+    plot_losses(history, saved_step, new / "loss_curve.png")
     for name, text in texts.items():
         (new / name).write_text(text, encoding="utf-8")
     names = sorted(file.name for file in new.iterdir())

@@ -35,6 +35,7 @@ CONSTANTS = {  # what a user edits, unless it is the name of the setting in capi
     "max_steps": "--max_steps",
     "examples_per_step": "BATCH_SIZE, ACCUMULATION_STEPS",
     "precision": "--bf16, --fp16",
+    "evaluations": "EVALUATIONS_PER_EPOCH",
     "prompt_template": "PROMPT",
     "dataset_name": "DATASET",
 }
@@ -53,9 +54,13 @@ def run_settings(flags: Flags, args: TrainingArguments, base: str, record: dict[
         "examples_per_step": count_step_examples(args),
         "seed": flags.seed,
         "validation_examples": flags.validation_examples,
+        "save": flags.save,
+        "patience": flags.patience,
         "use_lora": flags.use_lora,
         "trainer": flags.trainer,
     }
+    if flags.save == "best" or flags.patience:  # else evaluations change no weights
+        settings["evaluations"] = [args.eval_strategy.value, args.eval_steps]
     if weights := hash_weights(Path(base)):
         settings["base_weights"] = weights
     if flags.bf16 is not None or flags.fp16 is not None:

@@ -27,6 +27,8 @@ NAMED: dict[str, tuple[str, Any]] = {
     "num_train_epochs": ("epochs", 1),
     "max_steps": ("steps", -1),
     "examples_per_step": ("batch", 4),
+    "save": ("", "last"),
+    "patience": ("patience", None),
     "seed": ("seed", 42),
 }
 # All others that a user can choose; where one differs, the name ends in a hash of them.
@@ -36,6 +38,7 @@ HASHED: dict[str, Any] = {
     "validation_examples": 300,
     "precision": None,  # what the hardware is fast with
     "trainer": {},
+    "evaluations": None,  # what decides the best weights, where they are saved
 }
 LONGEST_NAME = 80  # characters: the Hub takes 96 with the owner's name
 
