@@ -50,6 +50,7 @@ from transformers import (
 from fine_tune import FineTuningFlags
 from metareview.training.arguments import build_training_arguments
 from metareview.training.batching import SummaryCollator, draw_validation
+from metareview.training.checkpoints import RUN
 from metareview.training.trainer import SummaryTrainer
 
 settings.register_profile("repeatable", deadline=None, derandomize=True)  # the same examples in every run
@@ -60,7 +61,7 @@ PROCESS, TUNE, EVALUATE = SCRIPTS = ("processing_meta_review.py", "fine_tune.py"
 FINE_TUNING = ["--output_dir", "pythia_finetuned", "--max_summary_tokens", 100, "--max_new_tokens", 40]
 FINE_TUNING += ["--learning_rate", "5e-3", "--num_train_epochs", 2]
 LENGTHS = [(30, 10), (5, 3), (60, 25), (17, 1), (41, 12)]  # tokens of prompt and of summary
-WEIGHTS = "model.safetensors"
+WEIGHTS, ADAPTER = "model.safetensors", "adapter_model.safetensors"
 TOPICS = ["sorting", "translation", "folding", "routing", "speech", "vision", "planning", "parsing"]
 JUDGEMENTS = ["is convincing", "lacks a baseline", "is hard to follow", "was tested with care", "repeats known work"]
 PARTS = ["the method", "the proof", "the evaluation", "section 3", "the main table", "the appendix"]
@@ -321,9 +322,16 @@ def fine_tuned(base: Path, processed: Path) -> Path:
     return processed
 
 
+def interrupt(finished: Path, folder: Path, *steps: int) -> Path:
+    """A folder of the same run as it was before its model was saved: its settings, and checkpoints of these steps."""
+    for step in steps:
+        shutil.copytree(finished / f"checkpoint-{step}", folder / f"checkpoint-{step}")
+    about = json.loads((finished / RUN).read_text())
+    (folder / RUN).write_text(json.dumps(about | {"is_finished": False}))
+    return folder
+
+
 @pytest.fixture
 def interrupted(fine_tuned: Path, tmp_path: Path) -> Path:
-    """The folder of the model of `fine_tuned` as it was before that was saved: only its checkpoints, 12 and 10."""
-    for checkpoint in (fine_tuned / "pythia_finetuned").glob("checkpoint-*"):
-        shutil.copytree(checkpoint, tmp_path / "pythia_finetuned" / checkpoint.name)
-    return tmp_path / "pythia_finetuned"
+    """The folder of the model of `fine_tuned` before that was saved: its checkpoints, 12 and 10, and its settings."""
+    return interrupt(fine_tuned / "pythia_finetuned", tmp_path / "pythia_finetuned", 10, 12)

@@ -139,9 +139,9 @@ class SummaryCollator:
 class LengthGroupedSampler(torch.utils.data.Sampler[int]):
     """A random order in which the examples of a step have about the same length, so that little is padded.
 
-    The longest step of a run is its first one, so that too little memory shows at once. The order follows from the seed and the
-    epoch alone, so that a resumed run sees the same order (the
-    Trainer's own grouping draws from the global random state). `step_size` counts examples over all processes.
+    The longest step of a run is its first one, so that too little memory shows at once. The order follows from the seed
+    and the epoch alone, so that a resumed run sees the same order (the Trainer's own grouping draws from the global
+    random state). `step_size` counts examples over all processes.
     """
 
     def __init__(self, lengths: list[int], step_size: int, seed: int) -> None:

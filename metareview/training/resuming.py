@@ -129,6 +129,11 @@ def find_differences(before: dict[str, Any], settings: dict[str, Any], but: tupl
     return [name for name in names if name not in but and before.get(name) != settings.get(name)]
 
 
+def _format_setting(value: Any) -> str:
+    """A setting as one would write it: 2 for 2.0."""
+    return f"{value:g}" if isinstance(value, float) else repr(value)
+
+
 def check_settings(before: dict[str, Any], settings: dict[str, Any], what: str, but: tuple[str, ...] = ()) -> None:
     """Raise `InputError` where a checkpoint or a finished model is one of another run, with both values."""
     differences = find_differences(before, settings, but)
@@ -136,11 +141,10 @@ def check_settings(before: dict[str, Any], settings: dict[str, Any], what: str, 
         differences.remove("texts")  # the others tell why
     if not differences:
         return
-    told = [
-        HASHES.get(name)
-        or f"{CONSTANTS.get(name, name.upper())}: {before.get(name)!r} there, {settings.get(name)!r} now"
-        for name in differences[:3]
-    ]
+    told = []
+    for name in differences[:3]:
+        values = "{} there, {} now".format(*(_format_setting(known.get(name)) for known in (before, settings)))
+        told.append(HASHES.get(name) or f"{CONSTANTS.get(name, name.upper())}: {values}")
     more = f" and {len(differences) - 3} more" if len(differences) > 3 else ""
     raise InputError(
         f"{what} is of a run that differs in {'; '.join(told)}{more}.\n"
