@@ -334,10 +334,10 @@ def test_only_the_first_process_pushes(hub: Hub, tmp_path: Path) -> None:
     environment = {"HF_HUB_OFFLINE": "0", "HF_TOKEN": WRITER}
     result = run_script(PROCESS, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
-    flags = ["--push_to_hub", "--hub_strategy", "checkpoint", "--use_cpu", *TWO, "--learning_rate", "5e-3"]
+    flags = ["--push_to_hub", "--hub_strategy", "checkpoint", "--hub_model_id", "it", "--use_cpu", *TWO]
     status, out, err = launch(tmp_path, TORCHRUN, flags, **environment)
     assert status == 0, err
-    repo = hub.repos["model", "reader/pythia-70m_finetuned_lr5e-3"]
+    repo = hub.repos["model", "reader/it"]
     files, titles = repo.files(), [commit.title for commit in repo.commits]
     first, second = (json.loads((tmp_path / f"process_{rank}.json").read_text())["did"] for rank in range(2))
     pushed = [title for title in titles if title.startswith("Checkpoint of step")]

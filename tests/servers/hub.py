@@ -20,7 +20,10 @@ from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from tempfile import TemporaryDirectory
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
+
+WRITER, READER = "hf_SecretOfTheWriter", "hf_reader1"
+TOKENS = {WRITER: ("reader", "write"), READER: ("reader", "read")}  # user and role
 
 
 @dataclass
@@ -60,10 +63,10 @@ class Reply(Exception):
     headers: dict[str, str] = field(default_factory=dict)
 
 
-def refusal(status: int, message: str, code: str = "", headers: dict[str, str] | None = None, **more: str) -> Reply:
+def refusal(status: int, message: str, code: str = "", **more: str) -> Reply:
     """An error. The clients choose their exception by `code`."""
-    named = {"X-Error-Message": message, **({"X-Error-Code": code} if code else {}), **(headers or {})}
-    return Reply(status, json.dumps({"error": message, **more}).encode(), named)
+    headers = {"X-Error-Message": message} | ({"X-Error-Code": code} if code else {})
+    return Reply(status, json.dumps({"error": message, **more}).encode(), headers)
 
 
 @dataclass
@@ -94,10 +97,9 @@ class Hub(ThreadingHTTPServer):
 
     request_queue_size = 64  # the clients open many connections at once
 
-    def __init__(self, tokens: dict[str, tuple[str, str]]):
+    def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Connection)
         self.url = f"http://127.0.0.1:{self.server_port}"
-        self.tokens = tokens  # token -> (user, "read" or "write")
         self.repos: dict[tuple[str, str], Repo] = {}
         self.faults: list[Fault] = []
         self.requests: list[Request] = []
@@ -110,9 +112,6 @@ class Hub(ThreadingHTTPServer):
         variables = {"HF_ENDPOINT": self.url, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1"}
         return variables | {"HF_HOME": home, "HF_TOKEN": token}
 
-    def address(self, kind: str, repo_id: str) -> str:
-        return f"{self.url}/{'datasets/' if kind == 'dataset' else ''}{repo_id}"
-
     def add_repo(self, kind: str, repo_id: str, files: dict[str, bytes], **access: bool) -> Repo:
         """A repository with one commit; it has a .gitattributes besides the files, as all on the Hub have."""
         repo = self.repos[kind, repo_id] = Repo(**access)
@@ -121,14 +120,14 @@ class Hub(ThreadingHTTPServer):
 
     def answer(self, call: Request, fault: Fault | None) -> Reply:
         if fault:
-            raise refusal(fault.status, "A fault that the test asked for", headers=fault.headers)
+            raise refusal(fault.status, "A fault that the test asked for")
         if call.authorization:
-            call.user, call.role = self.tokens.get(call.authorization.removeprefix("Bearer "), ("", ""))
+            call.user, call.role = TOKENS.get(call.authorization.removeprefix("Bearer "), ("", ""))
             if not call.user:
                 raise refusal(401, "Invalid credentials in Authorization header")
         for route, handler in ROUTES.items():
             if match := re.fullmatch(route, f"{call.method} {urlsplit(call.path).path}"):
-                call.args = {name: unquote(value) for name, value in match.groupdict(default="").items()}
+                call.args = match.groupdict(default="")
                 result = handler(self, call)
                 return result if isinstance(result, Reply) else Reply(body=json.dumps(result).encode())
         raise refusal(404, f"The Hub for tests does not serve {call.method} {call.path}")
@@ -153,7 +152,7 @@ class Hub(ThreadingHTTPServer):
         if (call.user, call.role) != (owner, "write"):
             raise refusal(403, f'You don\'t have the rights to create a {kind} under the namespace "{owner}"')
         repo_id = f"{owner}/{wanted['name']}"
-        url = self.address(kind, repo_id)
+        url = f"{self.url}/{'datasets/' if kind == 'dataset' else ''}{repo_id}"
         if (kind, repo_id) in self.repos:  # the client reads the address, also when it has no objection
             raise refusal(409, "You already created this repo", url=url)
         self.add_repo(kind, repo_id, {}, private=wanted.get("visibility") == "private")
@@ -174,8 +173,6 @@ class Hub(ThreadingHTTPServer):
                 listed[prefix + name] = {"type": "directory", "path": prefix + name, "oid": commit.id}
             if path.startswith(prefix) and (not inside or "recursive=true" in call.path):
                 listed[path] = {"type": "file", "path": path, "size": len(content), "oid": sha256(content).hexdigest()}
-        if prefix and not listed:
-            raise refusal(404, f"{prefix} does not exist", "EntryNotFound", {"X-Repo-Commit": commit.id})
         return list(listed.values())
 
     def preupload(self, call: Request) -> dict[str, Any]:
@@ -193,15 +190,18 @@ class Hub(ThreadingHTTPServer):
             else:
                 files[value["path"]] = base64.b64decode(value["content"])
         repo.commit(header["summary"], files)
-        address, commit = self.address(call.args["kind"], call.args["id"]), repo.commits[-1].id
-        return {"commitOid": commit, "commitUrl": f"{address}/commit/{commit}"}
+        commit = repo.commits[-1].id
+        return {"commitOid": commit, "commitUrl": f"{self.url}/{call.args['id']}/commit/{commit}"}
 
     def resolve(self, call: Request) -> Reply:
         commit = self.find(call, read=True).at(call.args["rev"])
-        headers, content = {"X-Repo-Commit": commit.id}, commit.files.get(call.args["path"])
+        content = commit.files.get(call.args["path"])
         if content is None:
-            raise refusal(404, "Entry not found", "EntryNotFound", headers)
-        return Reply(200, content, headers | {"ETag": f'"{sha256(content).hexdigest()}"'})
+            reply = refusal(404, "Entry not found", "EntryNotFound")
+        else:
+            reply = Reply(200, content, {"ETag": f'"{sha256(content).hexdigest()}"'})
+        reply.headers["X-Repo-Commit"] = commit.id
+        return reply
 
 
 REPO = r"(?P<id>[^/]+/[^/]+)"
@@ -256,5 +256,4 @@ class Connection(BaseHTTPRequestHandler):
     do_GET = do_HEAD = do_POST = do_PUT = serve
 
 
-WRITER, READER = "hf_SecretOfTheWriter", "hf_reader1"  # tokens of the user `reader`
-HUB = Hub({WRITER: ("reader", "write"), READER: ("reader", "read")})
+HUB = Hub()  # that of this process
