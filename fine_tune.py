@@ -106,9 +106,7 @@ class FineTuningFlags(PublishingFlags):
             if value is not None and value > 1 and value % 1:
                 raise InputError(f"--{name} must be a number of steps, or a share of them below 1, got {value}")
         if self.eval_strategy == "no" and (self.patience or self.save == "best"):
-            raise InputError(
-                "PATIENCE and SAVE = 'best' go by the validation loss: leave --eval_strategy at steps or epoch"
-            )
+            raise InputError("PATIENCE and SAVE = 'best' go by the validation loss: --eval_strategy must not be no")
         self.use_lora = self.use_lora or self.load_in_4bit  # weights of 4 bits cannot be trained: an adapter is
 
 

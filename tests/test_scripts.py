@@ -132,9 +132,7 @@ def test_with_save_best_the_weights_are_those_of_the_lowest_validation_loss(wors
     assert (last / "optimizer.pt").exists() and not (worsening / f"checkpoint-{best}" / "optimizer.pt").exists()
 
 
-def test_without_it_they_are_the_last_ones_and_patience_ends_the_run(
-    worsening: Path, fine_tuned: Path, base: Path
-) -> None:
+def test_without_it_they_are_the_last_ones_and_patience_ends_the_run(worsening: Path, base: Path) -> None:
     flags = ["--dataset_name", worsening.parent / "processed_meta_review", "--model", base, *FINE_TUNING, "--lr", 0.03]
     flags += ["--eval_strategy", "epoch", "--lr_scheduler_type", "constant", "--epochs", 9, "--patience", 2]
     done = run_script(TUNE, *flags, "--output_dir", "last", cwd=worsening.parent)
@@ -144,9 +142,8 @@ def test_without_it_they_are_the_last_ones_and_patience_ends_the_run(
     assert results["saved_step"] == results["steps"] < 54
     assert f"The validation loss was lower at step {lowest} (" in done.stdout and "got worse" in done.stdout
     assert f"evaluation.py --models last/checkpoint-{lowest}\n" in done.stdout
-    assert same_weights(
-        worsening.parent / "last" / WEIGHTS, worsening.parent / f"last/checkpoint-{lowest + 12}" / WEIGHTS
-    )
+    last = worsening.parent / "last"
+    assert same_weights(last / WEIGHTS, last / f"checkpoint-{lowest + 12}" / WEIGHTS)
 
 
 def test_a_chat_model_keeps_its_template_and_the_card_gives_the_right_prompt(
