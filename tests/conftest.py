@@ -316,10 +316,19 @@ def processed(base: Path, source: Path, tmp_path_factory: pytest.TempPathFactory
 @pytest.fixture(scope="session")
 def fine_tuned(base: Path, processed: Path) -> Path:
     """The folder of `processed`, in which fine_tune.py has run too: `pythia_finetuned/` in it."""
-    result = run_script(TUNE, "--model_name_or_path", base, *FINE_TUNING, cwd=processed)
+    with all_checkpoints_kept():
+        result = run_script(TUNE, "--model_name_or_path", base, *FINE_TUNING, cwd=processed)
     assert result.returncode == 0, result.stderr
     (processed / "fine_tune_stdout.txt").write_text(result.stdout)
     return processed
+
+
+@contextmanager
+def all_checkpoints_kept() -> Iterator[None]:
+    """Runs inside keep the checkpoints that a finished run has no use for, so that a test can go back to them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("metareview.training.checkpoints.keep_weights", lambda *_: None)
+        yield
 
 
 def interrupt(finished: Path, folder: Path, *steps: int) -> Path:

@@ -14,7 +14,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ADAPTER, FINE_TUNING, ROOT, TUNE, WEIGHTS, interrupt, run_script, same_weights
+from conftest import (
+    ADAPTER,
+    FINE_TUNING,
+    ROOT,
+    TUNE,
+    WEIGHTS,
+    all_checkpoints_kept,
+    interrupt,
+    run_script,
+    same_weights,
+)
 from datasets import load_from_disk
 from safetensors.torch import load_file, save_file
 
@@ -55,26 +65,6 @@ def test_a_broken_checkpoint_is_skipped_and_the_end_is_the_same(
     assert losses[0] == losses[1]
 
 
-def test_damage_that_keeps_the_size_is_seen(interrupted: Path, fine_tuned: Path, base: Path) -> None:
-    """Of the last checkpoint and of the best one: weights and optimizer, half of them zeros."""
-    newest, before = list_checkpoints(interrupted).values()
-    state = json.loads((newest / "trainer_state.json").read_text())
-    state["best_global_step"], state["best_metric"] = 10, 0.001  # nothing that comes is better
-    (newest / "trainer_state.json").write_text(json.dumps(state, indent=2))
-    write_manifest(newest)
-    content = (before / WEIGHTS).read_bytes()
-    (before / WEIGHTS).write_bytes(content[: len(content) // 2] + bytes(len(content) - len(content) // 2))
-    done = run_fine_tune(fine_tuned, base, interrupted.parent)
-    assert done.returncode == 0, done.stderr
-    assert (
-        "The best checkpoint, pythia_finetuned/checkpoint-10, cannot be used: model.safetensors is not as it was saved"
-        in done.stdout
-    )
-    assert same_weights(interrupted / WEIGHTS, newest / WEIGHTS)
-    record = json.loads((interrupted / "training_record.json").read_text())
-    assert record["results"]["eval_loss"] == pytest.approx(state["log_history"][-1]["eval_loss"])
-
-
 class Intruder:
     """What a pickle may bring along: a command that is run when it is read."""
 
@@ -108,7 +98,8 @@ def test_a_run_with_flags_of_the_trainer_resumes_as_if_never_interrupted(
     flags: list[object], fine_tuned: Path, base: Path, tmp_path: Path
 ) -> None:
     flags = [*flags, "--num_train_epochs", 1, "--eval_steps", 3, "--save_steps", 3]
-    whole = run_fine_tune(fine_tuned, base, tmp_path, *flags, "--output_dir", "whole")
+    with all_checkpoints_kept():
+        whole = run_fine_tune(fine_tuned, base, tmp_path, *flags, "--output_dir", "whole")
     assert whole.returncode == 0, whole.stderr
     interrupt(tmp_path / "whole", tmp_path / "interrupted", 3)
     done = run_fine_tune(fine_tuned, base, tmp_path, *flags, "--output_dir", "interrupted")

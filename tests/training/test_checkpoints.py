@@ -12,11 +12,14 @@ from metareview.training.checkpoints import (
     MANIFEST,
     TRAINER_STATE,
     CheckpointKeeper,
+    choose_result,
     delete_checkpoints,
     find_best,
     find_checkpoint,
     find_fault,
+    keep_weights,
     list_checkpoints,
+    load_state,
     rotate_checkpoints,
     write_manifest,
 )
@@ -128,3 +131,33 @@ def test_what_is_incomplete_does_not_count_as_kept(interrupted: Path) -> None:
     (interrupted / "checkpoint-11" / MANIFEST).unlink()
     rotate_checkpoints(interrupted, TrainerState(), 2)
     assert list(list_checkpoints(interrupted).values()) == [newest, older]
+
+
+def test_the_result_is_the_last_checkpoint_or_the_best_if_it_is_undamaged(
+    interrupted: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """Damage that keeps the size is seen, too."""
+    last, best = list_checkpoints(interrupted).values()
+    state = load_state(last)
+    state.best_global_step = 10
+    assert choose_result(state, interrupted, last, "last") == last
+    assert choose_result(state, interrupted, last, "best") == best
+    for checkpoint in (best, last):
+        content = (checkpoint / WEIGHTS).read_bytes()
+        (checkpoint / WEIGHTS).write_bytes(content[: len(content) // 2] + bytes(len(content) - len(content) // 2))
+        if checkpoint == best:
+            assert choose_result(state, interrupted, last, "best") == last
+            assert f"{best}, cannot be used: {WEIGHTS} is not as it was saved" in capsys.readouterr().out
+    with pytest.raises(OSError, match="checkpoint-12 cannot be used"):
+        choose_result(state, interrupted, last, "last")
+
+
+def test_of_a_finished_run_the_last_checkpoint_and_the_best_weights_stay(interrupted: Path) -> None:
+    last, best = list_checkpoints(interrupted).values()
+    shutil.copytree(best, interrupted / "checkpoint-11")
+    keep_weights(interrupted, last, best)
+    assert find_fault(last) is None and list(list_checkpoints(interrupted).values()) == [last, best]
+    assert {"config.json", "tokenizer.json", WEIGHTS} <= {file.name for file in best.iterdir()}
+    assert not list(best.glob("*.pt*")) and not (best / MANIFEST).exists()
+    keep_weights(interrupted, last, last)
+    assert list(list_checkpoints(interrupted).values()) == [last] and find_fault(last) is None
