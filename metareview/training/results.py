@@ -83,7 +83,7 @@ def advise_on_losses(history: list[dict[str, float]], results: dict[str, Any], b
 
     `best` is the checkpoint with the lowest validation loss. Each line ends in a line break.
     """
-    losses = {entry["step"]: entry["eval_loss"] for entry in history if "eval_loss" in entry}
+    losses = {entry["step"]: entry["eval_loss"] for entry in history if "eval_loss" in entry and entry["step"]}
     saved, before = results["eval_loss"], results["eval_loss_before"]
     lines = []
     if saved is not None and before is not None and saved > before:

@@ -57,13 +57,13 @@ def test_a_curve_is_plotted_of_whatever_was_logged(
 
 
 def test_lower_losses_before_the_saved_weights_are_told_with_the_command_that_compares_them() -> None:
-    losses = ((0, 5.0), (2, 2.0), (4, 3.0))
+    losses = ((0, 1.0), (2, 2.0), (4, 3.0))
     history = [{"step": step, "epoch": step / 4, "eval_loss": loss} for step, loss in losses]
     state, best = TrainerState(epoch=1.0, global_step=4, log_history=history), Path("models/my run/checkpoint-2")
-    [line] = advise_on_losses(history, summarize_training(state, 4), best)
+    worse, line = advise_on_losses(history, summarize_training(state, 4), best)
+    assert worse.startswith("The model got worse: its validation loss rose from 1.0000 to 3.0000; try a LEARNING_RATE")
     assert line.startswith("The validation loss was lower at step 2 (2.0000).")
     assert line.endswith("python evaluation.py --models 'models/my run/checkpoint-2'\n")
+    history[0]["eval_loss"] = 5.0
     assert advise_on_losses(history, summarize_training(state, 2), best) == []
-    history[0]["eval_loss"] = 2.5
-    worse, _ = advise_on_losses(history, summarize_training(state, 4), best)
-    assert worse.startswith("The model got worse: its validation loss rose from 2.5000 to 3.0000; try a LEARNING_RATE")
+    assert advise_on_losses(history, summarize_training(state, 4), best) == [line]
