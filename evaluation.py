@@ -74,7 +74,6 @@ MAX_NEW_TOKENS = None  # longest meta-review in tokens; None: what each model wa
 NO_REPEAT_NGRAM = 4  # tokens in a row that are not written twice in a text; 0: anything may be written twice
 REPETITION_PENALTY = 1.0  # above 1, tokens that a text already has become less likely
 TEMPERATURE = 0.0  # above 0, each token is drawn at random, the higher the freer; 0: always the likeliest one
-CANDIDATES = 1  # with TEMPERATURE: so many texts are drawn for each case, and the one most like the others is taken
 NUM_BEAMS = 1  # continuations that are followed at the same time, in as many times the memory; 1: greedy decoding
 BATCH_SIZE = 32  # meta-reviews written at once, fewer where memory is small; changes speed, not the texts in fp32
 
@@ -96,7 +95,6 @@ class EvaluationArguments(HubArguments):
     no_repeat_ngram: int | None = flag(NO_REPEAT_NGRAM)
     repetition_penalty: float = flag(REPETITION_PENALTY)
     temperature: float = flag(TEMPERATURE)
-    candidates: int = flag(CANDIDATES)
     num_beams: int = flag(NUM_BEAMS)
     batch_size: int = flag(BATCH_SIZE)
     prompt: str | None = flag(None, help="one in metareview/prompts.py; default: as in training", topic="The texts")
@@ -111,7 +109,7 @@ class EvaluationArguments(HubArguments):
         for name in ("max_new_tokens", "batch_size", "num_examples"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise ValueError(f"--{name} must be at least 1, got {value}")
-        drawing = self.temperature, self.seed, self.candidates
+        drawing = self.temperature, self.seed
         self.decoding = Decoding(self.no_repeat_ngram or 0, self.repetition_penalty, self.num_beams, *drawing)
         check_encoding(self.encoding)
         find_template("plain" if self.prompt is None else self.prompt)
