@@ -36,7 +36,6 @@ MAX_NEW_TOKENS = None  # longest meta-review in tokens; None: what each model wa
 NO_REPEAT_NGRAM = 4  # tokens in a row that are not written twice in a text; 0: anything may be written twice
 REPETITION_PENALTY = 1.0  # above 1, tokens that a text already has become less likely
 TEMPERATURE = 0.0  # above 0, each token is drawn at random, the higher the freer; 0: always the likeliest one
-CANDIDATES = 1  # with TEMPERATURE: so many texts are drawn for each case, and the one most like the others is taken
 NUM_BEAMS = 1  # continuations that are followed at the same time, in as many times the memory; 1: greedy decoding
 BATCH_SIZE = 32  # meta-reviews written at once, fewer where memory is small; changes speed, not the texts in fp32
 
@@ -58,7 +57,6 @@ class EvaluationFlags(PublishingFlags):
     no_repeat_ngram: int = flag(NO_REPEAT_NGRAM, least=0)
     repetition_penalty: float = flag(REPETITION_PENALTY, least=1)
     temperature: float = flag(TEMPERATURE, least=0)
-    candidates: int = flag(CANDIDATES, least=1)
     num_beams: int = flag(NUM_BEAMS, least=1)
     batch_size: int = flag(BATCH_SIZE, least=1)
     prompt: str | None = flag(
@@ -143,12 +141,7 @@ def main(flags: EvaluationFlags) -> None:
 
     # 1. Choose the models; each reads and writes as in its training. For one paper, print drafts.
     decoding = Decoding(
-        flags.no_repeat_ngram,
-        flags.repetition_penalty,
-        flags.num_beams,
-        flags.temperature,
-        flags.sample_seed,
-        flags.candidates,
+        flags.no_repeat_ngram, flags.repetition_penalty, flags.num_beams, flags.temperature, flags.sample_seed
     )
     writing = flags.prompt, flags.max_new_tokens, decoding
     variants = find_variants(flags.models, flags.base_model, *writing)

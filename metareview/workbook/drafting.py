@@ -51,7 +51,7 @@ def print_draft(model: Variant, reviews: list[str], log: Path | None) -> Output:
     _, [cut] = fit_prompts([review], tokenizer, limit, model.settings.prompt_template)
     lengths = [len(tokens) for tokens in encode_texts(review.split(REVIEW_JOINER), tokenizer)]
     print(f"Read of each review ({limit:,} tokens in all): {describe_shares(lengths, cut)}")
-    [output] = write_summaries(model, [review], model.decoding.candidates, log)
+    [output] = write_summaries(model, [review], 1, log)
     end = "" if output.stopped else f" [cut off after {output.tokens} tokens]"
     print(f"\nDraft by a model ({public_name(model.model)}); check it against the reviews:\n")
     print(f"{output.text}{end}")
