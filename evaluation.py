@@ -24,7 +24,7 @@ BASE_MODEL = None  # what they are compared with; None: the base that each of th
 
 # The test cases
 TEST_CASES = "eval_examples.xlsx"  # workbook or CSV with a column `review` and, if there are references, `reference`
-ENCODING = "utf-8"  # of test cases in a CSV file
+ENCODING = "utf-8"  # of test cases in a CSV file, and of --reviews
 OUTPUT = None  # workbook for the results; None: eval_examples_results.xlsx, or eval_test.xlsx with NUM_EXAMPLES
 NUM_EXAMPLES = None  # take so many random rows of the processed data set instead of the workbook's test cases
 SPLIT = "test"  # the split that they are taken from
@@ -148,7 +148,10 @@ def main(flags: EvaluationFlags) -> None:
     models = [variant for variant in variants if variant.fine_tuned]
     keep = share([model.keep for model in models], DEFAULT_KEEP)
     if flags.reviews or flags.forum:
-        paper = fetch_forum(flags.forum) if flags.forum else Paper(read_review_files(flags.reviews))
+        if flags.forum:
+            paper = fetch_forum(flags.forum)
+        else:
+            paper = Paper(read_review_files(flags.reviews, flags.encoding))
         print_drafts(paper, models, flags.test_cases if flags.save else None, name_log(target))
         return
     cards = choose_cards(models, flags.hub_model_id) if flags.push_to_hub else {}

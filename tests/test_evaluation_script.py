@@ -498,8 +498,8 @@ def test_wrong_input_of_the_scripts(refused, server: OpenReview, model: Path, ba
     assert "'a.txt': No such file" in refused(EVALUATE, *model, "--reviews", "a.txt")
     (tmp_path / "a.txt").write_text(" \n---\n!\n")
     assert "no review in --reviews 'a.txt'" in refused(EVALUATE, *model, "--reviews", "a.txt")
-    (tmp_path / "b.txt").write_bytes(b"\xff\xfe\x00")
-    assert "'b.txt': it is no text in UTF-8" in refused(EVALUATE, *model, "--reviews", "b.txt", "a.txt")
+    (tmp_path / "b.txt").write_bytes(b"na\xefve")
+    assert "'b.txt' is not a text in UTF-8" in refused(EVALUATE, *model, "--reviews", "b.txt", "a.txt")
     (tmp_path / "c.txt").write_text("Только кириллица.")
     assert "cleaning leaves nothing" in refused(EVALUATE, *model, "--reviews", "c.txt")
     (tmp_path / "d.txt").write_text("A fine paper.")
@@ -518,7 +518,7 @@ def test_a_failure_of_openreview_ends_with_status_1(server: OpenReview, fine_tun
     flags = ["--model_name_or_path", find_model(fine_tuned), "--forum", "abc"]
     result = run_script(EVALUATE, *flags, cwd=fine_tuned, **server.environment())
     assert result.returncode == 1 and "Traceback" not in result.stderr
-    assert "failed: cannot read the forum abc: OpenReview's answer makes no sense" in result.stderr
+    assert "failed: cannot read the forum abc: OpenReview fails, or answers nonsense" in result.stderr
 
 
 def draft(folder: Path, *flags: object, given: str = "") -> str:

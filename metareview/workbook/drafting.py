@@ -1,10 +1,10 @@
 """Drafting: the meta-review of one paper, printed for a person to check."""
 
-import re
 import sys
+from collections import Counter
 from pathlib import Path
 
-from metareview.common.cli import InputError
+from metareview.common.cli import InputError, format_count
 from metareview.common.hub import public_name
 from metareview.data.cleaning import DEFAULT_KEEP, REVIEW_JOINER, clean_reviews, clean_text, join_reviews, split_reviews
 from metareview.data.context import fit_prompts, share_budget
@@ -16,8 +16,10 @@ from metareview.generation.writing import write_summaries
 from metareview.scoring.comparison import average_scores
 from metareview.scoring.metrics import score_systems
 from metareview.scoring.score_table import format_scores
-from metareview.sources.forms import Paper, describe_paper
-from metareview.sources.table_files import FORMATS
+from metareview.sources.escapes import plain_text
+from metareview.sources.forms import Paper, describe_counts, describe_paper
+from metareview.sources.pasted import split_pasted
+from metareview.sources.table_files import FORMATS, decode_text
 from metareview.workbook.adding import add_case
 
 
@@ -64,25 +66,30 @@ def describe_shares(lengths: list[int], cut: int) -> str:
     return ", ".join(f"{part / length:.0%}" for part, length in zip(kept, lengths, strict=True))
 
 
-def read_review_files(names: list[str]) -> list[str]:
-    """The reviews in these files, one in each; a single file, or - for standard input, may hold several.
+def read_review_files(names: list[str], encoding: str = "utf-8") -> list[str]:
+    """The reviews in these files, one in each, or several below headings such as Reviewer 2; prints how many.
 
-    Lines of --- or <REVBREAK> separate them there. Raises `InputError` for a file that is missing, empty or not text.
+    Lines of --- or <REVBREAK> also separate those in a single file, or in - for standard input. Raises `InputError` for
+    a file that is missing, empty or not plain text.
     """
-    texts = []
+    reviews, left_out = [], Counter[str]()
     for name in names:
         if Path(name).suffix.lower() in FORMATS:
             advice = "a review each. For a table of test cases: --test_cases (.xlsx, .csv, .tsv)"
             raise InputError(f"--reviews {name!r} is a table, but --reviews takes text files with {advice}")
         try:
             content = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
-            texts.append(content.decode("utf-8-sig"))
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "it is no text in UTF-8"
-            raise InputError(f"cannot read --reviews {name!r}: {reason}") from error
-    parts = [split_reviews(text) if len(texts) == 1 else [text] for text in texts]
-    reviews = [[part.strip() for part in found if re.search(r"\w", part)] for found in parts]
-    for name, found in zip(names, reviews, strict=True):
-        if not found:
+        except OSError as error:
+            raise InputError(f"cannot read --reviews {name!r}: {error.strerror}") from error
+        text = plain_text(decode_text(content, f"--reviews {name!r}", encoding))
+        before = len(reviews)
+        for part in split_reviews(text) if len(names) == 1 else [text]:
+            found, others = split_pasted(part)
+            reviews += found
+            left_out += others
+        if len(reviews) == before:
             raise InputError(f"there is no review in --reviews {name!r}")
-    return [review for found in reviews for review in found]
+    print(
+        f"Read {format_count(len(reviews), 'review')}{'; left out: ' if left_out else ''}{describe_counts(left_out)}."
+    )
+    return reviews

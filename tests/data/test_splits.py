@@ -59,6 +59,12 @@ def test_only_what_is_missing_is_made() -> None:
     assert list(whole) == ["train", "validation", "test"] and len(whole["train"]) == 40
 
 
+def test_rows_that_are_empty_stay_in_train() -> None:
+    splits = complete_splits(cleaned(train=[(str(index), "" if index % 3 else f"s{index}") for index in range(90)]), 42)
+    assert [len(split) for split in splits.values()] == [86, 2, 2]
+    assert all(splits["validation"]["summary"]) and all(splits["test"]["summary"])
+
+
 @pytest.mark.parametrize("train", [[("a", "s")], [(str(index), "the same") for index in range(50)]])
 def test_too_few_papers_are_an_error(train: list[tuple[str, str]]) -> None:
     with pytest.raises(InputError, match="too few rows"):
