@@ -118,16 +118,14 @@ def main(flags: ProcessingFlags) -> None:
     how = TokenizationArguments(flags.model, flags.prompt, flags.max_length, flags.max_summary_tokens)
     tokenizer, limit = load_tokenizer(how)
     name, source, unread = read_raw(flags)
-    columns = choose_columns(
-        source, flags.review_column, flags.summary_column, flags.group_column, flags.review_separator
-    )
-    repositories = open_repositories(flags) if flags.push_to_hub else []
+    names = flags.review_column, flags.summary_column, flags.group_column
+    papers, notes = read_papers(source, choose_columns(source, *names, flags.review_separator))
+    repository_ids = open_repositories(flags) if flags.push_to_hub else []
 
     # 2. Clean the texts of each paper, divide the papers, drop what cannot be used.
-    papers, joined = read_papers(source, columns)
     cleaned = complete_splits(clean_splits(papers, flags.keep), flags.split_seed)
     processed, cleaning, repeated = drop_rows(cleaned)
-    print(format_table(cleaning), *joined, *repeated, sep="\n")
+    print(format_table(cleaning), *notes, *repeated, sep="\n")
     if unread:
         print(f"Not read: {', '.join(unread)}.")
 
@@ -143,11 +141,11 @@ def main(flags: ProcessingFlags) -> None:
     print(f"Saved {flags.processed_dir} (texts) and {flags.tokenized_dir} (token ids). Next: python fine_tune.py")
 
     # 5. Push both, if asked.
-    if repositories:
-        model = public_name(flags.model)
+    if repository_ids:
         tables = {"cleaning": format_table(cleaning), "lengths": format_table(lengths)}
-        push_splits(processed, record | {"model": model}, None, tables, repositories[0])
-        push_splits(tokenized, tokenized_record | {"model": model}, model, tables, repositories[1])
+        model = {"model": public_name(flags.model)}
+        push_splits(processed, record | model, None, tables, repository_ids[0])
+        push_splits(tokenized, tokenized_record | model, model["model"], tables, repository_ids[1])
 
 
 def read_raw(flags: ProcessingFlags) -> tuple[str, dict[str, Any], list[str]]:
