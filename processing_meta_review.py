@@ -106,7 +106,7 @@ from metareview.data.dataset_card import push_splits
 from metareview.data.rows import clean_splits, drop_rows
 from metareview.data.splits import check_output_folders, complete_splits, read_record, save_splits
 from metareview.data.tokenization import TokenizationArguments, load_tokenizer, tokenization_record, tokenize_splits
-from metareview.sources.columns import choose_columns, read_papers
+from metareview.sources.columns import Columns, choose_columns, read_papers
 from metareview.sources.reading import load_venues, read_source
 
 
@@ -118,8 +118,7 @@ def main(flags: ProcessingFlags) -> None:
     how = TokenizationArguments(flags.model, flags.prompt, flags.max_length, flags.max_summary_tokens)
     tokenizer, limit = load_tokenizer(how)
     name, source, unread = read_raw(flags)
-    names = flags.review_column, flags.summary_column, flags.group_column
-    papers, notes = read_papers(source, choose_columns(source, *names, flags.review_separator))
+    papers, notes = read_papers(source, choose_source_columns(flags, source))
     repository_ids = open_repositories(flags) if flags.push_to_hub else []
 
     # 2. Clean the texts of each paper, divide the papers, drop what cannot be used.
@@ -159,6 +158,12 @@ def read_raw(flags: ProcessingFlags) -> tuple[str, dict[str, Any], list[str]]:
     if read_record(flags.dataset):
         raise InputError(f"{flags.dataset!r} is cleaned already; set DATASET to the data that it was made from")
     return flags.dataset, *read_source(flags.dataset, flags.encoding)
+
+
+def choose_source_columns(flags: ProcessingFlags, source: dict[str, Any]) -> Columns:
+    """The columns that the constants name, or else those with names that people use."""
+    names = flags.review_column, flags.summary_column, flags.group_column
+    return choose_columns(source, *names, flags.review_separator)
 
 
 def open_repositories(flags: ProcessingFlags) -> list[str]:
