@@ -127,7 +127,7 @@ from transformers.trainer_callback import TrainerState
 from metareview.common.files import lock, remove
 from metareview.common.hub import open_repository
 from metareview.common.model import TRAINING_RECORD, prepare_model
-from metareview.data.tokenization import load_tokenizer
+from metareview.data.tokenization import find_ends, load_tokenizer
 from metareview.training.arguments import build_adapter, build_training_arguments, count_steps, name_precision
 from metareview.training.batching import SummaryCollator, draw_validation
 from metareview.training.callbacks import Patience, Stop
@@ -227,9 +227,6 @@ def load(flags: FineTuningFlags) -> Job:
     tokenizer, limit = load_tokenizer(how)
     with args.main_process_first(local=False):
         examples, record = load_examples(flags, args, how, tokenizer, limit)
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token  # only fills; whether a token is learned is up to the labels
-    tokenizer.padding_side = "left"
     return Job(args, how.model_name_or_path, asked_max_length, tokenizer, examples, record)
 
 
@@ -304,9 +301,15 @@ def save(flags: FineTuningFlags, job: Job, state: TrainerState, speed: float | N
         "hub_model_id": job.repo_id,
         "training_examples": len(job.examples["train"]),
     }
-    card = model_card(job.args, record, job.tokenizer, job.repo_id or str(job.folder))
+    card = model_card(job.args, record, job.repo_id or str(job.folder))
     texts = {TRAINING_RECORD: json.dumps(record, indent=2) + "\n", "README.md": str(card)}
-    names = save_result(model, job.tokenizer, texts, state.log_history, saved_step, flags.max_new_tokens, job.folder)
+    ends = find_ends(job.base, job.tokenizer)
+    settings = {
+        "eos_token_id": ends,
+        "pad_token_id": job.tokenizer.pad_token_id,
+        "max_new_tokens": flags.max_new_tokens,
+    }
+    names = save_result(model, job.tokenizer, texts, state.log_history, saved_step, settings, job.folder)
     best = find_best(state, job.folder)
     mark_finished(job.folder)
     keep_weights(job.folder, last, best)

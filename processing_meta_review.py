@@ -97,6 +97,7 @@ class ProcessingFlags(PublishingFlags):
 if __name__ == "__main__":  # help and wrong values are answered here, before the libraries load
     FLAGS = start(ProcessingFlags, __file__)
 
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -133,7 +134,7 @@ def main(flags: ProcessingFlags) -> None:
     print(format_table(lengths))
 
     # 4. Save both, with a record that the next scripts go by.
-    record = build_record(flags, name, how.prompt_template)
+    record = build_record(flags, name, how)
     tokenized_record = record | tokenization_record(processed, tokenizer, how)
     save_splits(processed, record, flags.processed_dir)
     save_splits(tokenized, tokenized_record, flags.tokenized_dir)
@@ -174,14 +175,15 @@ def open_repositories(flags: ProcessingFlags) -> list[str]:
     return ids
 
 
-def build_record(flags: ProcessingFlags, name: str, prompt_template: str) -> dict[str, Any]:
+def build_record(flags: ProcessingFlags, name: str, how: TokenizationArguments) -> dict[str, Any]:
     """What the data are made from and how."""
     record = {
         "dataset_name": public_name(name),
         "keep": flags.keep,
         "review_separator": flags.review_separator,
         "model": flags.model,
-        "prompt_template": prompt_template,
+        "prompt_template": how.prompt_template,
+        "frame": list(astuple(how.frame)),
         "asked_max_length": flags.max_length,
         "max_summary_tokens": flags.max_summary_tokens,
     }

@@ -48,6 +48,7 @@ from transformers import (
 )
 
 from fine_tune import FineTuningFlags
+from metareview.data.prompts import PROMPTS, build_frame, frame_as_chat_template
 from metareview.training.arguments import build_training_arguments
 from metareview.training.batching import SummaryCollator, draw_validation
 from metareview.training.checkpoints import RUN
@@ -111,6 +112,11 @@ def make_tokenizer(special: str = "<|endoftext|>") -> PreTrainedTokenizerFast:
     )
     backend.train_from_iterator([text for row in make_rows(50) for text in row.values()], trainer)
     return PreTrainedTokenizerFast(tokenizer_object=backend, bos_token=special, eos_token=special, unk_token=special)
+
+
+def make_frame_template(tokenizer: PreTrainedTokenizerFast, prompt: str = PROMPTS["plain"]) -> str:
+    """The chat template of a prompt for a tokenizer that has none of its own."""
+    return frame_as_chat_template(build_frame(tokenizer, "it", prompt))
 
 
 def make_model(architecture: str, context: int = 256) -> torch.nn.Module:

@@ -147,23 +147,28 @@ def test_without_it_they_are_the_last_ones_and_patience_ends_the_run(worsening: 
     assert same_weights(last / WEIGHTS, last / f"checkpoint-{lowest + 12}" / WEIGHTS)
 
 
-def test_a_chat_model_keeps_its_template_and_the_card_gives_the_right_prompt(
+def test_a_chat_model_is_prompted_as_in_training_by_plain_transformers(
     processed: Path, base: Path, tmp_path: Path
 ) -> None:
-    chat = tmp_path / "chat"
+    """Reviews in, the right prompt out; generation stops at the token that ends a turn and at the end of text."""
+    tokenizer, chat = AutoTokenizer.from_pretrained(base), tmp_path / "chat"
     shutil.copytree(base, chat)
-    tokenizer = AutoTokenizer.from_pretrained(base)
-    tokenizer.chat_template = "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}{% endfor %}<assistant>"
+    tokenizer.add_special_tokens({"additional_special_tokens": [tokenizer.convert_ids_to_tokens(300)]})
+    end = tokenizer.convert_ids_to_tokens(300)
+    tokenizer.chat_template = "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] + '" + end + "' }}{% endfor %}"
     tokenizer.save_pretrained(chat)
     flags = ["--dataset_name", processed / "processed_meta_review", "--model_name_or_path", chat, *FINE_TUNING]
     result = run_script(TUNE, *flags, "--max_steps", 1, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     saved = AutoTokenizer.from_pretrained(tmp_path / "pythia_finetuned")
-    assert saved.chat_template == tokenizer.chat_template
+    messages = [{"role": "user", "content": "first review\n\nsecond review"}]
+    text = saved.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    assert text == "<user>### Review:\nfirst review\n\nsecond review\n\n### Summary:\n" + end
+    assert GenerationConfig.from_pretrained(tmp_path / "pythia_finetuned").eos_token_id == [300, 0]
     code = (tmp_path / "pythia_finetuned" / "README.md").read_text().split("```python\n")[1].split("```")[0]
     with chdir(tmp_path):
         exec(code, {})
-    assert "### Review:\\nfirst review\\n\\nsecond review\\n\\n### Summary:\\n" in code
+    assert 'reviews = "first review\\n\\nsecond review"' in code
 
 
 def test_the_folder_explains_itself_to_plain_transformers(fine_tuned: Path, base: Path) -> None:
@@ -177,7 +182,7 @@ def test_the_folder_explains_itself_to_plain_transformers(fine_tuned: Path, base
     inputs = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", return_dict=True)
     assert inputs["input_ids"][0].tolist() == encode_prompts([review], tokenizer)[0]
     settings = GenerationConfig.from_pretrained(folder)
-    assert settings.eos_token_id == tokenizer.eos_token_id and settings.max_new_tokens == 40
+    assert settings.eos_token_id == [tokenizer.eos_token_id] and settings.max_new_tokens == 40
     assert model.config.use_cache
     written = model.generate(**inputs)
     assert written.shape[1] - inputs["input_ids"].shape[1] <= 40
@@ -545,9 +550,9 @@ def test_every_summary_too_long(refused, source: Path, base: Path) -> None:
 
 def test_context_too_small(refused, base: Path, source: Path) -> None:
     message = refused(PROCESS, "--dataset_name", source, "--model_name_or_path", base)
-    assert "context of 256 tokens is too small" in message and "512" in message and "--max_summary_tokens" in message
+    assert "context of 256 tokens is too small" in message and "512" in message and "MAX_SUMMARY_TOKENS" in message
     message = refused(PROCESS, "--dataset_name", source, "--model_name_or_path", base, "--max_length", 300)
-    assert "--max_length is 300" in message and "256" in message
+    assert "MAX_LENGTH (--max_length) is 300" in message and "256" in message
 
 
 def test_folder_that_is_no_model(refused, source: Path) -> None:

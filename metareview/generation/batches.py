@@ -1,6 +1,6 @@
 """Batches: prompts that are continued together, as many as fit into memory, each as if it were alone."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,17 +25,19 @@ def generate(
     max_new_tokens: int,
     batch_size: int,
     decoding: Decoding = Decoding(),
+    ends: Sequence[int] = (),
 ) -> Iterator[tuple[int, Output]]:
     """Continue the prompts (token ids) as `decoding` says; yields the index and the output of each when it has ended.
 
     Prompts of similar length share a batch, padded on the left, the longest first: too little memory shows at once.
-    In fp32 the texts are those of one prompt at a time, which a model gets if a batch would change them.
+    In fp32 the texts are those of one prompt at a time, which a model gets if a batch would change them. A text ends at
+    the first of `ends` (token ids), by default the tokenizer's end-of-text token.
     """
-    end = tokenizer.eos_token_id
-    padding = end if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+    ends = list(ends) or [tokenizer.eos_token_id]
+    padding = ends[0] if tokenizer.pad_token_id is None else tokenizer.pad_token_id
     # Replaces the model's own, so that base and fine-tuned model decode alike.
     model.generation_config = GenerationConfig(
-        do_sample=False, num_beams=decoding.num_beams, eos_token_id=end, pad_token_id=padding
+        do_sample=False, num_beams=decoding.num_beams, eos_token_id=ends, pad_token_id=padding
     )
     waiting = sorted(range(len(prompts)), key=lambda index: -len(prompts[index]))
     batching = _Batching()
@@ -47,9 +49,9 @@ def generate(
         batch, waiting = waiting[:rows], waiting[rows:]
         texts = _continue_batch(model, [prompts[index] for index in batch], max_new_tokens, decoding, batching)
         for row, ids in texts:
-            length = ids.index(end) if end in ids else len(ids)
+            length = next((place for place, token in enumerate(ids) if token in ends), len(ids))
             text = tokenizer.decode(ids[:length], skip_special_tokens=True).strip()
-            yield batch[row], Output(text, end in ids, min(length + 1, len(ids)))
+            yield batch[row], Output(text, length < len(ids), min(length + 1, len(ids)))
 
 
 @dataclass
@@ -95,13 +97,13 @@ def _try_batch(model: PreTrainedModel, prompt: list[int], padding: int) -> _Batc
 
 
 class _HalfEnded(StoppingCriteria):
-    """Interrupts generation when at least half of the rows have their end token."""
+    """Interrupts generation when at least half of the rows have an end token."""
 
-    def __init__(self, end: int, prompt_length: int) -> None:
-        self.end, self.prompt_length = end, prompt_length
+    def __init__(self, ends: torch.Tensor, prompt_length: int) -> None:
+        self.ends, self.prompt_length = ends, prompt_length
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **_: Any) -> torch.Tensor:
-        ended = (input_ids[:, self.prompt_length :] == self.end).any(1)
+        ended = torch.isin(input_ids[:, self.prompt_length :], self.ends).any(1)
         return torch.full_like(ended, bool(ended.float().mean() >= 0.5))
 
 
@@ -113,8 +115,9 @@ def _continue_batch(
     Rows that have ended still cost time. So whenever half of them have, generation resumes from the cache of the
     others. With beams, and with a cache that cannot shrink, all rows stay to the end.
     """
-    length, end, padding = len(prompts[0]), model.generation_config.eos_token_id, model.generation_config.pad_token_id
-    ids, mask = _pad(prompts, padding, model.device)
+    length, config = len(prompts[0]), model.generation_config
+    ids, mask = _pad(prompts, config.pad_token_id, model.device)
+    ends = torch.tensor(config.eos_token_id, device=model.device)
     greedy = decoding.num_beams == 1
     shrinks = batching.shrinks and greedy
     with torch.inference_mode():
@@ -129,7 +132,7 @@ def _continue_batch(
                     attention_mask=mask,
                     max_length=length + max_new_tokens,
                     logits_processor=decoding.make_processors(length, [prompts[row] for row in rows]),
-                    stopping_criteria=[_HalfEnded(end, length)] if shrinks else [],
+                    stopping_criteria=[_HalfEnded(ends, length)] if shrinks else [],
                     return_dict_in_generate=True,
                     **options,
                 )
@@ -138,7 +141,7 @@ def _continue_batch(
                 raise
             raise InputError(f"NUM_BEAMS is {decoding.num_beams}: {error}; set NUM_BEAMS = 1") from error
         ids, cache = output.sequences, output.past_key_values
-        ended = (ids[:, length:] == end).any(1)
+        ended = torch.isin(ids[:, length:], ends).any(1)
         if ids.shape[1] == length + max_new_tokens or not shrinks:
             ended[:] = True
         for row, tokens, has_ended in zip(rows, ids[:, length:].tolist(), ended.tolist(), strict=True):

@@ -14,7 +14,7 @@ from metareview.common.files import read_json
 from metareview.common.hub import reading
 from metareview.common.model import MODELS_DIR, TRAINING_RECORD, is_model
 from metareview.data.cleaning import DEFAULT_KEEP
-from metareview.data.prompts import PROMPTS
+from metareview.data.prompts import PROMPTS, Frame, change_prompt, find_template
 from metareview.data.splits import read_record
 from metareview.data.tokenization import DEFAULT_SUMMARY_TOKENS, TokenizationArguments
 from metareview.generation.decoding import Decoding
@@ -131,6 +131,8 @@ def _build_variant(
     name: str, model: str, base: str | None, record: dict[str, Any], prompt: str | None, max_new_tokens: int | None
 ) -> Variant:
     """A model with the settings in the `record` of a training; `prompt` and `max_new_tokens` replace those."""
+    template = record.get("prompt_template", PROMPTS["plain"])
+    frame = Frame(*record["frame"]) if "frame" in record else None
     return Variant(
         name=name,
         model=model,
@@ -139,9 +141,10 @@ def _build_variant(
         fine_tuned=True,
         settings=TokenizationArguments(
             model_name_or_path=model,
-            prompt=prompt or record.get("prompt_template", PROMPTS["plain"]),
+            prompt=prompt or template,
             max_length=record.get("max_length"),
             max_summary_tokens=record.get("max_summary_tokens", DEFAULT_SUMMARY_TOKENS),
+            frame=frame and change_prompt(frame, template, find_template(prompt or template)),
         ),
         keep=record.get("keep", DEFAULT_KEEP),
         max_new_tokens=choose_max_new_tokens(max_new_tokens, record),

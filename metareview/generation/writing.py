@@ -15,7 +15,7 @@ from transformers.utils.logging import disable_progress_bar
 from metareview.common.device import choose_device, overflows_in_fp16
 from metareview.common.model import load_model
 from metareview.data.context import fit_prompts
-from metareview.data.tokenization import load_tokenizer
+from metareview.data.tokenization import find_ends, load_tokenizer
 from metareview.generation.batches import generate
 from metareview.generation.outputs import Output, identify, open_log, read_outputs
 from metareview.generation.variants import Variant
@@ -34,6 +34,8 @@ def write_summaries(variant: Variant, reviews: list[str], batch_size: int, log: 
     device, dtype = choose_device()
     settings = [identify(variant.model), variant.max_new_tokens, str(dtype), variant.decoding.identify()]
     settings += ["4 bits"] if variant.load_in_4bit else []
+    ends = find_ends(variant.model, tokenizer)
+    settings += [sorted(ends)] if len(ends) > 1 else []
     keys = [hashlib.sha256(json.dumps([settings, prompt]).encode()).hexdigest() for prompt in prompts]
     logged = read_outputs(log) if log else {}
     outputs = {index: logged[key] for index, key in enumerate(keys) if key in logged}
@@ -42,7 +44,7 @@ def write_summaries(variant: Variant, reviews: list[str], batch_size: int, log: 
     missing = [index for index in range(len(keys)) if index not in outputs]
     if missing:
         model = _load_writer(variant, device, dtype, prompts[missing[0]])
-        arguments = variant.max_new_tokens, batch_size, variant.decoding
+        arguments = variant.max_new_tokens, batch_size, variant.decoding, ends
         written = generate(model, tokenizer, [prompts[index] for index in missing], *arguments)
         with open_log(log) as file:
             for position, output in _show_progress(written, len(missing), variant.name):

@@ -64,7 +64,10 @@ def load_examples(
     record = tokenization_record(texts, tokenizer, how)
     if not texts:
         record["texts"] = saved.get("texts")
-    differences = ", ".join(key for key, value in record.items() if saved.get(key) != value)
+    differing = [key for key, value in record.items() if saved.get(key) != value]
+    if {"prompt_template", "tokenizer"} & set(differing):
+        differing = [name for name in differing if name != "frame"]  # which follows from these
+    differences = ", ".join(differing)
     if saved and not differences:
         return load_source(flags.tokenized_dir), saved
     if not texts:

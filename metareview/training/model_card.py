@@ -8,13 +8,11 @@ import torch
 import transformers
 from huggingface_hub import ModelCard, ModelCardData
 from huggingface_hub.errors import HTTPError
-from transformers import PreTrainedTokenizerBase as Tokenizer
 from transformers import TrainingArguments
 from yaml import YAMLError
 
 from metareview.common.files import TEMPLATES
 from metareview.common.hub import public_name
-from metareview.data.prompts import PROMPT_MARK
 from metareview.training.results import describe_loss
 
 
@@ -25,12 +23,9 @@ def find_license(name: str) -> str | None:
     return None
 
 
-def model_card(args: TrainingArguments, record: dict[str, Any], tokenizer: Tokenizer, name: str) -> ModelCard:
+def model_card(args: TrainingArguments, record: dict[str, Any], name: str) -> ModelCard:
     """README.md of a saved model: how to use it, how it was made. `name` is its Hub id or its folder."""
     base, data, results = record["base_model"], record["dataset_name"], record["results"]
-    message = "first review\n\nsecond review"
-    if not tokenizer.chat_template.startswith(PROMPT_MARK):  # the base's own, which lacks our prompt
-        message = record["prompt_template"].replace("{review}", message)
     metadata = ModelCardData(
         library_name="transformers",
         pipeline_tag="text-generation",
@@ -44,7 +39,6 @@ def model_card(args: TrainingArguments, record: dict[str, Any], tokenizer: Token
         TEMPLATES / "model.md",
         title=Path(name).name,
         load_from=public_name(name),
-        message=repr(message),
         base=public_name(base),
         losses={key: describe_loss(value) for key, value in results.items() if "loss" in key},
         args=args,

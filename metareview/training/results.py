@@ -136,20 +136,19 @@ def save_result(
     texts: dict[str, str],
     history: list[dict[str, float]],
     saved_step: int,
-    max_new_tokens: int,
+    settings: dict[str, Any],
     folder: Path,
 ) -> list[str]:
-    """Write the model, further `texts` by file name and the loss curve beside, then put them in their place; names.
+    """Write the model with generation `settings`, the `texts` by file name and the loss curve; their names.
 
-    The checkpoints in the folder stay where they are, so files are replaced one by one; the configuration, which marks
-    a finished model, is the last.
+    They are written beside, then put in their place. The checkpoints in the folder stay where they are, so files are
+    replaced one by one; the configuration, which marks a finished model, is the last.
     """
     new = folder / ".new"
     remove(new)
     model.config.use_cache = True  # the Trainer turned it off, in the checkpoint too
     # Said outright that it does not sample: where a model leaves that open, pipelines do.
-    ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
-    model.generation_config = GenerationConfig(**ends, max_new_tokens=max_new_tokens, do_sample=False)
+    model.generation_config = GenerationConfig(**settings, do_sample=False)
     model.save_pretrained(new)
     model.generation_config.save_pretrained(new)
     tokenizer.save_pretrained(new)

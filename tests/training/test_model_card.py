@@ -3,14 +3,21 @@
 from pathlib import Path
 
 import pytest
-from conftest import make_arguments, make_tokenizer
+from conftest import make_arguments
 from huggingface_hub import ModelCard
 
-from metareview.data.prompts import PROMPTS, prompt_as_chat_template
 from metareview.training.model_card import find_license, model_card
 
 SETTINGS = {"learning_rate": 1e-5, "seed": 42, "examples_per_step": 4, "validation_examples": 300, "use_lora": False}
-RESULTS = {"epochs": 2.0, "steps": 12, "train_loss": 3.5, "eval_loss_before": 6.0, "eval_loss": 3.0}
+RESULTS = {
+    "epochs": 2.0,
+    "steps": 12,
+    "saved_step": 8,
+    "saved_epoch": 1.5,
+    "train_loss": 3.5,
+    "eval_loss_before": 6.0,
+    "eval_loss": 3.0,
+}
 
 
 @pytest.fixture
@@ -21,14 +28,10 @@ def licensed(tmp_path: Path) -> Path:
     return tmp_path / "base"
 
 
-def make_card(base: Path, template: str | None = None, **results: float | None) -> ModelCard:
-    """The card of a model with our prompt as its chat template, or with a template of its own."""
-    tokenizer = make_tokenizer()
-    tokenizer.chat_template = template or prompt_as_chat_template(tokenizer)
+def make_card(base: Path, **results: float | None) -> ModelCard:
     record = {"dataset_name": "zqz979/meta-review", "keep": "a-z", "max_length": 256, "max_summary_tokens": 100}
-    record |= {"base_model": str(base), "prompt_template": PROMPTS["plain"], "precision": "fp32"}
-    record |= {"results": RESULTS | results, "settings": SETTINGS}
-    return ModelCard(str(model_card(make_arguments(base.parent), record, tokenizer, "me/tuned")))
+    record |= {"base_model": str(base), "precision": "fp32", "results": RESULTS | results, "settings": SETTINGS}
+    return ModelCard(str(model_card(make_arguments(base.parent), record, "me/tuned")))
 
 
 def test_it_says_what_it_is_made_from_and_how_good_it_is(licensed: Path) -> None:
@@ -37,14 +40,12 @@ def test_it_says_what_it_is_made_from_and_how_good_it_is(licensed: Path) -> None
     assert card.data.base_model is None  # a folder is no name on the Hub
     assert card.text.startswith("# tuned") and 'model="me/tuned"' in card.text
     assert "Fine-tuned from `base`." in card.text and str(licensed) not in card.text
-    assert "reviews = 'first review\\n\\nsecond review'" in card.text
+    assert 'reviews = "first review\\n\\nsecond review"' in card.text
     assert "truncate them to 156 tokens" in card.text and "weights in fp32, matrix products in fp32" in card.text
-    assert "initial | not evaluated |" in card.text and "this model | 3.0000 (perplexity 20.09) |" in card.text
-
-
-def test_the_prompt_stands_in_the_message_where_the_template_is_the_models_own(licensed: Path) -> None:
-    card = make_card(licensed, "{{ messages[0]['content'] }}")
-    assert f"reviews = {PROMPTS['plain'].format(review='first review' + chr(10) * 2 + 'second review')!r}" in card.text
+    assert (
+        "initial | not evaluated |" in card.text
+        and "this model (the weights of step 8, epoch 1.5) | 3.0000 (perplexity 20.09) |" in card.text
+    )
 
 
 def test_a_license_that_is_not_known_is_none(licensed: Path) -> None:
