@@ -70,7 +70,7 @@ def _expand_pattern(name: str) -> list[str]:
         if models and len(models) < len(folders):
             print(f"Skipped, no finished model: {', '.join(folder for folder in folders if folder not in models)}")
     else:
-        is_path = path.exists() or name.startswith((".", "/")) or (path.parent != Path() and path.parent.is_dir())
+        is_path = path.is_dir() or name.startswith((".", "/")) or (path.parent != Path() and path.parent.is_dir())
         models = [name] if is_model(path) or not is_path else []
     if not models:
         raise InputError(f"there is no finished model in {name!r}. First: python fine_tune.py, or set MODELS")
@@ -185,12 +185,12 @@ def find_variants(
 
 
 def _report_bases(variants: list[Variant]) -> None:
-    """Print which settings a base has if those of the models made from it differ."""
+    """Print whose settings a base has if the models that were made from it differ in theirs."""
     for base in variants:
         models = [variant for variant in variants if variant.base == base.name]
-        settings = [(it.settings.prompt_template, it.keep, it.max_new_tokens, it.load_in_4bit) for it in models]
-        if len(set(settings)) > 1:
-            others = [model.name for model, own in zip(models, settings, strict=True) if own != settings[0]]
+        settings = [(m.settings.prompt_template, m.keep, m.max_new_tokens, m.load_in_4bit) for m in models]
+        others = [model.name for model, own in zip(models, settings, strict=True) if own != settings[0]]
+        if others:
             like = f"{base.name} has the prompt, cleaning, length and precision of {models[0].name}"
             print(f"{like}; those of {', '.join(others)} differ.")
 
