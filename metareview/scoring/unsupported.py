@@ -1,9 +1,8 @@
 """What stands in no review: numbers and terms like acronyms that a text has and none of its reviews, for you to check.
 
-A figure of a rule: what is not in the reviews may still be true, for the writer may know the paper, and an invention in
-other words is not seen. People write such terms too: of 30 human meta-reviews with all their reviews at hand (the
-annotated data of Li et al. 2024) 6 have one or more, 0.5 a text. Held against the reviews of the next paper instead,
-21 of the 30 have, 1.9 a text. So it tells texts about another paper from those about this one.
+What is not in the reviews may still be true, for the writer may know the paper, and an invention in other words is not
+seen. People write such terms, too: of 462 human meta-reviews of ICLR 2017, compared with all their reviews, 21% have one
+or more (0.34 per text); compared with the reviews of the next paper, 43% (0.80 per text).
 """
 
 import re
