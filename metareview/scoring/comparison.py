@@ -96,14 +96,17 @@ def _format_interval(mean: float, low: float, high: float) -> str:
     return f"(ROUGE-L {mean:+.3f}, {low:+.3f} to {high:+.3f})"
 
 
+def _join(parts: list[str], word: str) -> str:
+    return f" {word} ".join(filter(None, [", ".join(parts[:-1]), parts[-1]]))
+
+
 def compare_with_base(results: Results, model: str, base: str | None) -> str:
     """In a sentence, how a model differs in ROUGE-L from its base, lead and another paper's meta-review, by case."""
     names = {base: f"its base {base}"} if base else {}
     names |= {LEAD: LEAD, OTHER_PAPER: "another paper's meta-review"}
     scores = _find_known(results, model)
     if few := _explain_few(len(scores)):
-        *first, last = names.values()
-        return f"Whether {model} is better than {', '.join(first)} or {last} {few}"
+        return f"Whether {model} is better than {_join(list(names.values()), 'or')} {few}"
     others = [system for system in names if system in results]
     differences = [np.subtract(scores, _find_known(results, system)) for system in others]
     claims, unclear = [], []
@@ -113,8 +116,9 @@ def compare_with_base(results: Results, model: str, base: str | None) -> str:
             claims.append(f"{'better' if low > 0 else 'worse'} than {names[system]} {figures}")
         else:
             unclear.append(f"no difference from {names[system]} was found {figures}")
-    found = f"{model} is {' and '.join(claims)}" if claims else ""
-    return f"{'; '.join(filter(None, [found, *unclear]))}." if found else f"{model}: {'; '.join(unclear)}."
+    if claims:
+        return "; ".join([f"{model} is {_join(claims, 'and')}", *unclear]) + "."
+    return f"{model}: {'; '.join(unclear)}."
 
 
 def group_models(groups: dict[str, str]) -> dict[str, list[str]]:

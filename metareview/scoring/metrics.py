@@ -31,21 +31,25 @@ class Text:
 
     text: str
     review: str  # of one paper, REVIEW_JOINER between two
-    reference: str = ""  # empty where there is none
-    ended: bool | None = None  # whether the model reached its end token; None where no model wrote it
-    decision: str | None = None  # the right verdict; None where it is unknown
+    reference: str = ""  # empty if there is none
+    ended: bool | None = None  # whether the model reached its end token; None if no model wrote it
+    decision: str | None = None  # the right verdict; None if it is unknown
 
-    @cached_property
+    @property
     def words(self) -> list[str]:
         return self.text.lower().split()
 
-    @cached_property
+    @property
     def reviews(self) -> list[list[str]]:
         return [one.lower().split() for one in self.review.split(REVIEW_JOINER)]
 
     @cached_property
     def rouge(self) -> dict[str, float | None]:
-        return score_rouge(self.text, self.reference)
+        """ROUGE-1/2/L as F1 with stemming (Lin 2004, the rouge-score package); None if the reference is unreadable."""
+        if not is_readable(self.reference):
+            return dict.fromkeys(ROUGE)
+        scores = RougeScorer(ROUGE, use_stemmer=True).score(self.reference, self.text)
+        return {metric: scores[metric].fmeasure for metric in ROUGE}
 
     @cached_property
     def verdict(self) -> str | None:
@@ -55,10 +59,6 @@ class Text:
     def terms(self) -> list[str]:
         return find_unsupported(self.text, self.review)
 
-    @cached_property
-    def is_right(self) -> bool | None:
-        return self.verdict == self.decision if self.verdict and self.decision else None
-
 
 @dataclass(frozen=True)
 class Metric:
@@ -66,10 +66,15 @@ class Metric:
 
     title: str
     format: str  # of its mean, in Python's notation
-    measure: Callable[[Text], float | bool | None]  # None where it cannot be measured
+    measure: Callable[[Text], float | bool | None]  # None if it cannot be measured
     table: int  # 0: closeness to the reference; 1: what can be told of the text alone
     interval: bool = False  # whether its interval is shown beside its mean
     in_sheet: bool = False  # whether each text has its value beside it in the workbook
+
+
+def judge_verdict(text: Text) -> bool | None:
+    """Whether the verdict of a text is right; None if one of the two is unknown."""
+    return text.verdict == text.decision if text.verdict and text.decision else None
 
 
 METRICS = {
@@ -81,7 +86,7 @@ METRICS = {
     "repetition": Metric("repetition", ".0%", lambda text: repetition(text.words), 1, in_sheet=True),
     "copied": Metric("copied", ".0%", lambda text: copied(text.words, text.reviews), 1),
     "named": Metric("names a verdict", ".0%", lambda text: text.verdict is not None, 1, interval=True),
-    "right": Metric("right verdict", ".0%", lambda text: text.is_right, 1, interval=True),
+    "right": Metric("right verdict", ".0%", judge_verdict, 1, interval=True),
     "unsupported": Metric("terms in no review", ".1f", lambda text: len(text.terms), 1, interval=True),
 }
 
@@ -93,14 +98,6 @@ def is_readable(reference: str) -> bool:
     """
     letters = [character for character in reference if character.isalnum()]
     return 0 < len(letters) <= 2 * sum(map(str.isascii, letters))
-
-
-def score_rouge(text: str, reference: str) -> dict[str, float | None]:
-    """ROUGE-1/2/L as F1 with stemming (Lin 2004, the rouge-score package); None where the reference is not readable."""
-    if not is_readable(reference):
-        return dict.fromkeys(ROUGE)
-    scores = RougeScorer(ROUGE, use_stemmer=True).score(reference, text)
-    return {metric: scores[metric].fmeasure for metric in ROUGE}
 
 
 def lead(review: str, words: int) -> str:
@@ -157,9 +154,8 @@ def score_systems(
     `decisions` are what became of the papers, in words, empty if that is unknown; if none is known, the verdict of the
     reference is held to be the right one. `ratings` are the reviewers', in numbers, and a system if there are some.
     """
-    has_references, references = any(references), [clean_text(reference, keep) for reference in references]
-    decisions_known = any(decisions)
-    verdicts = [find_verdict(text) for text in (decisions if decisions_known else references)]
+    references = [clean_text(reference, keep) for reference in references]
+    verdicts = [find_verdict(text) for text in (decisions if any(decisions) else references)]
     cases = list(zip(reviews, references, verdicts, strict=True))
     results: Results = {}
     for name, written in outputs.items():
@@ -167,30 +163,29 @@ def score_systems(
             score(Text(clean_text(output.text, keep), *case[:2], output.stopped, case[2])) | {"text": output.text}
             for output, case in zip(written, cases, strict=True)
         ]
-    if has_references:
-        others = draw_other_papers(references)
-        floors = {LEAD: [lead(review, len(reference.split())) for review, reference, _ in cases]}
-        if others:
-            floors[OTHER_PAPER] = [others.get(reference, "") for reference in references]
+    others = draw_other_papers(references)
+    floors = {LEAD: [lead(review, len(reference.split())) for review, reference, _ in cases]}
+    if others:
+        floors[OTHER_PAPER] = [others.get(reference, "") for reference in references]
+    if any(references):
         for name, texts in floors.items():
             results[name] = [
-                score(Text(text, *case[:2], decision=case[2])) if case[1] else no_score(text)
+                score(Text(text, *case[:2], decision=case[2])) if case[1] else no_score()
                 for text, case in zip(texts, cases, strict=True)
             ]
-        known = verdicts if decisions_known else [None] * len(cases)  # else the reference is compared with itself
-        results[REFERENCE] = [
-            score(Text(reference, review, decision=verdict)) if reference else no_score("")
-            for (review, reference, _), verdict in zip(cases, known, strict=True)
+        results[REFERENCE] = [  # without decisions it would be compared with its own verdict
+            score(Text(reference, review, decision=verdict if any(decisions) else None)) if reference else no_score()
+            for review, reference, verdict in cases
         ]
     rated = [judge_ratings(text) for text in ratings]
     if any(rated):
         results[RATINGS] = [
-            no_score("") | {"named": found is not None, "right": found == verdict if found and verdict else None}
+            no_score() | {"named": found is not None, "right": found == verdict if found and verdict else None}
             for found, verdict in zip(rated, verdicts, strict=True)
         ]
     return results
 
 
-def no_score(text: str) -> dict[str, Any]:
-    """What `score` returns, for a text of which nothing can be measured."""
-    return {"text": text, **dict.fromkeys(METRICS), "verdict": None, "terms": ""}
+def no_score() -> dict[str, Any]:
+    """What `score` returns, for a case of which there is no text."""
+    return {"text": "", **dict.fromkeys(METRICS), "verdict": None, "terms": ""}
