@@ -129,9 +129,7 @@ def group_models(groups: dict[str, str]) -> dict[str, list[str]]:
     members: dict[str, list[str]] = {}
     for model, group in groups.items():
         members.setdefault(group, []).append(model)
-    return {
-        models[0] if len(models) == 1 else f"{group} ({len(models)} seeds)": models for group, models in members.items()
-    }
+    return {f"{group} ({len(each)} seeds)" if len(each) > 1 else each[0]: each for group, each in members.items()}
 
 
 def compare_models(results: Results, groups: dict[str, str]) -> list[str]:
@@ -169,11 +167,11 @@ def average_scores(results: Results) -> Averages:
     for name in METRICS:
         columns: dict[int, dict[str, list[float]]] = {}  # by their length: those of one length share their draws
         for system, cases in results.items():
-            values = [case[name] for case in cases if case[name] is not None]
-            columns.setdefault(len(values), {})[system] = values
-        for length, values in columns.items():
-            for system, found in zip(values, estimate(list(values.values())) if length else (), strict=False):
-                averages[system][name] = found
+            if values := [case[name] for case in cases if case[name] is not None]:
+                columns.setdefault(len(values), {})[system] = values
+        for alike in columns.values():
+            for system, mean_and_interval in zip(alike, estimate(list(alike.values())), strict=True):
+                averages[system][name] = mean_and_interval
     return averages
 
 
