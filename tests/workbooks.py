@@ -11,7 +11,7 @@ from metareview.workbook.cases import read_cases
 from metareview.workbook.layout import Column, find_columns, lay_out
 from metareview.workbook.results import read_judgements, write_results
 
-SCORES = {"rougeL": 0.5, "words": 1, "repetition": 0.0, "stopped": True, "verdict": None, "terms": "7, GAN"}
+SCORES = {"rougeL": 0.5, "words": 1, "repetition": 0.0, "ended": True, "verdict": None, "terms": "7, GAN"}
 AVERAGES: Averages = {
     system: dict.fromkeys(("rouge1", "rouge2", "rougeL"), (0.2, 0.1, 0.3)) for system in ("base", "tuned", "lead")
 }

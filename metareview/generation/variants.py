@@ -20,7 +20,7 @@ from metareview.data.tokenization import DEFAULT_SUMMARY_TOKENS, TokenizationArg
 from metareview.generation.decoding import Decoding
 
 DEFAULT_NEW_TOKENS = 256  # for a model that does not record what it was saved with
-RESERVED = ("lead", "reference", "ratings", "tie", "neither")  # names that mean something else in a workbook
+RESERVED = ("lead", "other paper", "reference", "ratings", "tie", "neither")  # mean something else in a workbook
 
 
 @dataclass

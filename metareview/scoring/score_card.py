@@ -13,13 +13,14 @@ from metareview.common.hub import check_token, explain_hub
 from metareview.generation.outputs import describe_decoding
 from metareview.generation.variants import Variant
 from metareview.scoring.comparison import Averages
-from metareview.scoring.metrics import LEAD, METRICS, RATINGS, REFERENCE, ROUGE
+from metareview.scoring.metrics import METRICS, OTHERS, ROUGE
 from metareview.scoring.score_table import format_scores
 
 CARD = "README.md"
-_NOTES = """Means over the cases, some with a 95% interval. lead: the opening words of each review. reference: written
-by a person. ROUGE: F1 with stemming against the reference, both texts cleaned. Right verdicts: of the texts that state
-one. Terms in no review: numbers and acronyms per text that need checking."""
+_NOTES = """Means over the cases, some with a 95% interval. lead: the opening words of each review. other paper: the
+reference of another case. reference: written by a person. ROUGE: F1 with stemming against the reference, both texts
+cleaned. Right verdicts: of the texts that state one. Terms in no review: numbers and acronyms per text that need
+checking."""
 
 
 def choose_cards(models: list[Variant], hub_model_id: str | None) -> dict[str, str]:
@@ -50,7 +51,7 @@ def add_scores(card: ModelCard, test: dict[str, Any], model: Variant, averages: 
 
     `test` has the name of the data, of its split (None for test cases) and the number of cases.
     """
-    data, split, systems = test["data"], test["split"], (model.base, model.name, LEAD, REFERENCE, RATINGS)
+    data, split, systems = test["data"], test["split"], (model.base, model.name, *OTHERS)
     where = f"the split `{split}` of `{data}`" if split else f"`{data}`"
     begin, end = f"<!-- scores on {where} -->", "<!-- end of scores -->"
     before, _, earlier = card.text.partition(begin)

@@ -14,7 +14,7 @@ from metareview.data.prompts import PROMPTS
 from metareview.generation.outputs import describe_decoding, identify
 from metareview.generation.variants import Variant
 from metareview.scoring.comparison import Averages
-from metareview.scoring.metrics import LEAD, METRICS, RATINGS, REFERENCE
+from metareview.scoring.metrics import METRICS, OTHERS
 from metareview.workbook.cells import (
     NUMBER_FORMATS,
     emphasize,
@@ -74,7 +74,7 @@ def describe_runs(
         row = describe_training(variant) | test | {"decoding": describe_decoding(variant)}
         row |= name_scores(averages, variant.name) | judged.get(variant.name, {})
         rows.append(row | {"date": date, "weights": weights})
-    for system in (LEAD, REFERENCE, RATINGS):
+    for system in OTHERS:
         if system in averages:
             rows.append({"model": system} | test | name_scores(averages, system) | {"date": date})
     return rows

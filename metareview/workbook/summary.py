@@ -29,8 +29,9 @@ from metareview.workbook.saving import FIRST_CELLS
 NOTES = (
     "from, to: the 95% interval of the mean over the cases. Training again with another seed would differ too, which "
     "it does not show; of several seeds, from and to are the lowest and the highest.",
-    "lead: the opening words of each review in equal parts, as many as the reference has. ROUGE: F1 with stemming. "
-    "repetition: 4-grams that repeat an earlier one. copied: words in fragments of 4 or more from a review.",
+    "lead: the opening words of each review in equal parts, as many as the reference has. other paper: the reference "
+    "of another case. ROUGE: F1 with stemming. repetition: 4-grams that repeat an earlier one. copied: words in "
+    "fragments of 4 or more from a review.",
     f"names a verdict: accept or reject. right verdict: of those that name one. {RELIABILITY}",
     "terms in no review: numbers and acronyms per text, to be checked; people write some too. reference: what a person "
     "wrote.",

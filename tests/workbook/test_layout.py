@@ -29,13 +29,13 @@ def test_texts_then_judgements_then_scores() -> None:
     sheet = three_cases()
     put(sheet, a=X, b=Y)
     assert headers(sheet) == ["review", "reference", "a", "b", "preferred", "rating a", "rating b", "comment",
-                              "a ROUGE-L", "b ROUGE-L", "a words", "b words", "a stopped", "b stopped",
+                              "a ROUGE-L", "b ROUGE-L", "a words", "b words", "a ended", "b ended",
                               "a repetition", "b repetition", "a verdict", "b verdict",
                               "a terms in no review", "b terms in no review"]  # fmt: skip
     assert [cell.value for cell in sheet[2]][-4:] == ["none", "none", "7, GAN", "7, GAN"]
     put(sheet, b=Y)
     assert headers(sheet) == ["review", "reference", "b", "preferred", "rating b", "comment", "b ROUGE-L", "b words",
-                              "b stopped", "b repetition", "b verdict", "b terms in no review"]  # fmt: skip
+                              "b ended", "b repetition", "b verdict", "b terms in no review"]  # fmt: skip
     for row in (2, 3, 4):
         sheet.cell(row, 2).value = None
     put(sheet, b=Y)

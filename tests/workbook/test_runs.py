@@ -30,7 +30,7 @@ def test_a_row_for_each_model_and_test() -> None:
 
 def test_numbers_are_rounded_and_columns_narrow() -> None:
     workbook = Workbook()
-    write_runs(workbook, [{"model": "a", "learning rate": 1e-5, "stopped": 0.5, "validation loss": 1.23456}])
+    write_runs(workbook, [{"model": "a", "learning rate": 1e-5, "ended": 0.5, "validation loss": 1.23456}])
     sheet = workbook["runs"]
     assert [sheet.cell(2, column).number_format for column in (2, 3, 4)] == ["0.0E+00", "0%", "0.000"]
     assert all(sheet.column_dimensions[get_column_letter(column)].width <= 30 for column in range(1, 5))
