@@ -1,8 +1,10 @@
-"""Drafting: the meta-review of one paper, printed for a person to check."""
+"""Drafting: the meta-review of one paper, printed for a person to check, and kept as a test case if asked."""
 
 import re
 import sys
 from pathlib import Path
+
+from openpyxl.styles import Alignment
 
 from metareview.common.cli import InputError
 from metareview.common.hub import public_name
@@ -18,14 +20,18 @@ from metareview.scoring.metrics import score_systems
 from metareview.scoring.score_table import format_scores
 from metareview.sources.forms import Paper, describe_paper
 from metareview.sources.table_files import FORMATS
-from metareview.workbook.adding import add_case
+from metareview.workbook.cases import find_case_sheet
+from metareview.workbook.cells import CELL_LIMIT, emphasize, read_header, write_value
+from metareview.workbook.judgments import fingerprint
+from metareview.workbook.previous import name_rows
+from metareview.workbook.saving import check_target, open_workbook, save_workbook
 
 
 def print_drafts(paper: Paper, models: list[Variant], test_cases: str | None, log: Path) -> None:
     """Print the meta-review that each model writes for a paper, and its scores if there is a human one.
 
     The paper is also added to the workbook `test_cases`, and the drafts to the `log` of its results, unless
-    `test_cases` is None. Raises `InputError` where cleaning leaves nothing of the reviews.
+    `test_cases` is None. Raises `InputError` if cleaning leaves nothing of the reviews.
     """
     for model in models:
         if not clean_reviews(paper.reviews, model.keep):
@@ -36,7 +42,7 @@ def print_drafts(paper: Paper, models: list[Variant], test_cases: str | None, lo
         case = {"case": paper.title, "review": join_reviews(paper.reviews), "reference": paper.meta_review}
         print(f"Saved as row {add_case(test_cases, case)} of {test_cases}.")
     log = log if test_cases else None
-    outputs = {model.name: [print_draft(model, paper.reviews, log)] for model in models}
+    outputs = {model.name: [_print_draft(model, paper.reviews, log)] for model in models}
     if paper.meta_review:
         print(f"\nWritten by a person:\n\n{paper.meta_review}\n")
         keep = share([model.keep for model in models], DEFAULT_KEEP)
@@ -44,7 +50,7 @@ def print_drafts(paper: Paper, models: list[Variant], test_cases: str | None, lo
         print(format_scores(average_scores(score_systems(outputs, [review], [reference], keep, [""]))))
 
 
-def print_draft(model: Variant, reviews: list[str], log: Path | None) -> Output:
+def _print_draft(model: Variant, reviews: list[str], log: Path | None) -> Output:
     """Print how much of each review a model reads, and what it writes."""
     review = clean_reviews(reviews, model.keep)
     tokenizer, limit = load_tokenizer(model.settings)
@@ -62,6 +68,34 @@ def describe_shares(lengths: list[int], cut: int) -> str:
     """How much of each review is left after `cut` tokens of them are cut; `lengths` are in tokens too."""
     kept = share_budget(lengths, sum(lengths) - cut)
     return ", ".join(f"{part / length:.0%}" for part, length in zip(kept, lengths, strict=True))
+
+
+def add_case(path: str, texts: dict[str, str]) -> int:
+    """Add a case below everything in a workbook, unless its review is there; returns the row.
+
+    Of the columns only `reference` is added if it is missing; texts without a column are dropped. Raises
+    `InputError` for a text that is too long for a cell.
+    """
+    check_target(Path(path))
+    workbook = open_workbook(path)
+    sheet = find_case_sheet(workbook, path)
+    rows, columns = name_rows(sheet), read_header(sheet)
+    for row, name in rows.items():
+        if name == fingerprint(texts["review"]):
+            return row
+    for name, text in texts.items():
+        if len(text) > CELL_LIMIT:
+            limit = f"the {name} has {len(text):,} characters, but a cell holds {CELL_LIMIT:,}"
+            raise InputError(f"{limit}; nothing was saved. Give the command without --save")
+    if texts["reference"] and "reference" not in columns:
+        columns["reference"] = sheet.max_column + 1
+        emphasize(sheet.cell(1, columns["reference"], "reference"))
+    row = max(rows, default=1) + 1
+    for name in texts.keys() & columns.keys():
+        write_value(sheet.cell(row, columns[name]), texts[name] or None)
+        sheet.cell(row, columns[name]).alignment = Alignment(wrap_text=True, vertical="top")
+    save_workbook(workbook, Path(path))
+    return row
 
 
 def read_review_files(names: list[str]) -> list[str]:
