@@ -263,58 +263,38 @@ def test_flags_that_do_not_go_together(refused, script: str, flags: list, words:
     assert all(word in message for word in words), message
 
 
-def test_wrong_input_and_a_missing_package(refused, server: OpenReview, model: Path, base: Path, tmp_path, monkeypatch):
-    assert "no forum 'nowhere'" in refused(EVALUATE, "--model", model, "--forum", "nowhere")
-    assert "no venue 'Shells.org/1999'" in refused(
-        PROCESS, "--model", base, "--max_summary_tokens", 100, "--venue", "Shells.org/1999"
-    )
-    (tmp_path / "a.txt").write_text("Только кириллица.")
-    assert "cleaning leaves nothing" in refused(EVALUATE, "--model", model, "--reviews", "a.txt")
-    (tmp_path / "a.txt").write_text("A fine paper.")
-    assert "no workbook 'eval_examples.xlsx'" in refused(EVALUATE, "--model", model, "--reviews", "a.txt", "--save")
+def test_a_missing_package_and_a_failure_of_openreview(refused, server: OpenReview, model: Path, monkeypatch) -> None:
+    server.add_paper(2, NEW, "abc", [])
+    server.bodies.append(b"<html>")
+    result = run_script(EVALUATE, "--model", model, "--forum", "abc", cwd=model, **server.environment())
+    assert result.returncode == 1 and "failed: cannot read the forum abc: OpenReview's answer" in result.stderr
     monkeypatch.setitem(sys.modules, "openreview", None)  # as if it were not installed
     assert "pip install openreview-py" in refused(EVALUATE, "--model", model, "--forum", "abc")
 
 
-def test_a_failure_of_openreview_ends_with_status_1(server: OpenReview, fine_tuned: Path, model: Path) -> None:
-    server.add_paper(2, NEW, "abc", [])
-    server.bodies.append(b"<html>")
-    result = run_script(EVALUATE, "--model", model, "--forum", "abc", cwd=fine_tuned, **server.environment())
-    assert result.returncode == 1 and "Traceback" not in result.stderr
-    assert "failed: cannot read the forum abc: OpenReview's answer makes no sense" in result.stderr
-
-
-def draft(folder: Path, *flags: object, given: str = "") -> str:
-    """What evaluation.py prints, with no way to OpenReview and with `given` as standard input."""
-    flags = ("--model", find_model(folder).relative_to(folder), *flags)
-    nowhere = "http://127.0.0.1:9"
-    result = run_script(EVALUATE, *flags, cwd=folder, given=given, OPENREVIEW_API_BASEURL_V2=nowhere)
-    assert result.returncode == 0, result.stderr
-    return result.stdout
-
-
-def test_reviews_of_the_users_own_from_files_and_from_standard_input(fine_tuned: Path, tmp_path: Path) -> None:
+def test_drafts_for_reviews_of_the_users_own(refused, fine_tuned: Path, model: Path, tmp_path: Path) -> None:
+    """From files and from standard input; a draft leaves nothing behind, and one that is saved is not written again."""
     reviews = make_rows(1, seed=5)[0]["Input"].split(" <REVBREAK> ")
     for name, review in zip("abc", reviews, strict=True):
         (tmp_path / f"{name}.txt").write_text(review)
-    before = sorted(fine_tuned.iterdir())
-    said = draft(fine_tuned, "--reviews", *(tmp_path / f"{name}.txt" for name in "abc"))
-    assert said == draft(fine_tuned, "--reviews", "-", given="\n---\n".join(reviews))
-    assert "Read of each review (156 tokens in all): 100%, 100%, 100%" in said
-    heading = f"Draft by a model ({find_model(fine_tuned).relative_to(fine_tuned)}); check it against the reviews:\n\n"
-    assert len(said.partition(heading)[2].split()) > 3
-    assert sorted(fine_tuned.iterdir()) == before  # a draft leaves nothing behind
+    files, before = [tmp_path / f"{name}.txt" for name in "abc"], sorted(fine_tuned.iterdir())
+    path, given = make_workbook(tmp_path / "mine.xlsx", ["review"]), "\n---\n".join(reviews)
 
+    def draft(*flags: object, given: str = "") -> str:
+        nowhere = {"OPENREVIEW_API_BASEURL_V2": "http://127.0.0.1:9"}
+        result = run_script(EVALUATE, "--model", model, *flags, cwd=fine_tuned, given=given, **nowhere)
+        assert result.returncode == 0, result.stderr
+        return result.stdout.partition("check it against the reviews:\n\n")[2]
 
-def test_a_saved_draft_is_not_written_again(fine_tuned: Path, model: Path, tmp_path: Path) -> None:
-    path = make_workbook(tmp_path / "mine.xlsx", ["review"])
-    flags = ["--reviews", "-", "--save", "--test_cases", path]
-    said = draft(fine_tuned, *flags, given="The proof is convincing.\n---\nIt lacks a baseline.")
-    assert f"Saved as row 2 of {path}." in said
+    said = draft("--reviews", *files)
+    assert len(said.split()) > 3 and sorted(fine_tuned.iterdir()) == before
+    assert said == draft("--reviews", "-", "--save", "--test_cases", path, given=given)
     result = run_script(EVALUATE, "--model", model, "--test_cases", path, cwd=fine_tuned)
     assert result.returncode == 0 and f"{model.name}: 1 of 1 texts are in" in result.stdout, result.stderr
     [row] = read_rows(tmp_path / "mine_results.xlsx")
-    assert row[model.name] in said
+    assert row["review"] == "\n<REVBREAK>\n".join(reviews) and row[model.name] in said
+    (tmp_path / "a.txt").write_text("Только кириллица.")
+    assert "cleaning leaves nothing" in refused(EVALUATE, "--model", model, "--reviews", tmp_path / "a.txt")
 
 
 def test_from_a_venue_to_a_meta_review(server: OpenReview, base: Path, tmp_path: Path) -> None:

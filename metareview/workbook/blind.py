@@ -4,6 +4,7 @@ No key is needed: the copy holds the texts, and judgments find their way back by
 """
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 from openpyxl import Workbook
@@ -12,8 +13,8 @@ from openpyxl.utils import get_column_letter
 from metareview.common.cli import InputError
 from metareview.workbook import judgments
 from metareview.workbook.cases import find_case_sheet
-from metareview.workbook.cells import CASE_WIDTHS, copy_widths, new_workbook, read_header
-from metareview.workbook.judgments import Judgment, ShownCase, Store
+from metareview.workbook.cells import copy_widths, new_workbook, read_header
+from metareview.workbook.judgments import ShownCase, Store
 from metareview.workbook.previous import name_rows
 from metareview.workbook.results import TYPED, Book, list_columns, read_shown, show_judgments, write_columns
 from metareview.workbook.saving import check_lock, check_target, open_workbook, save_workbook
@@ -50,7 +51,7 @@ def make_blind(book: Book) -> Workbook:
         rows.append(values | {"review": case.review, "reference": case.reference})
         for letter, model in zip(letters, random.SystemRandom().sample(models, len(models)), strict=True):
             texts[letter].append({"text": str(book.sheet.cell(case.row, places["text", model]).value or "")})
-    workbook = new_workbook(rows, CASE_WIDTHS)
+    workbook = new_workbook(rows)
     copy_widths(book.sheet, workbook.active, {place: number for number, place in enumerate(context.values(), start=1)})
     write_columns(workbook.active, len(rows[0]) + 1, columns, list(range(2, len(rows) + 2)), texts, {})
     return workbook
@@ -66,27 +67,11 @@ def read_blind(copy: Path) -> list[ShownCase]:
     return read_shown(sheet, name_rows(sheet))
 
 
-def merge_blind(store: Store, blind: list[ShownCase], shown: list[ShownCase]) -> list[int]:
-    """Put the judgments of a blind copy into the store, under the models' names; one that is there already stays.
-
-    Returns the rows of the copy with a judgment that was not taken: the text has another one, or it does not count.
-    """
-    writers = {(case.review, text): model for case in shown for model, text in case.texts.items()}
-    rejected: set[int] = set()
-    for case in blind:
-        judged: Store = {}
-        rejected.update(judgments.merge_judgments(judged, [case]))
-        for (kind, review, text), judgment in judged.items():
-            if kind == "preferred":
-                judgment = Judgment(judgment.value, writers.get((review, judgment.value), ""))
-            if judgments.is_counted(case, kind, judgment):
-                kept = store.setdefault((kind, review, text), judgment)
-                rejected |= {case.row} if kept.value != judgment.value else set()
-    return sorted(rejected)
-
-
 def unblind(target: Path) -> None:
-    """Put the judgments of the blind copy into the workbook `target`, and print what a person thinks of each model."""
+    """Put the judgments of the blind copy into the workbook `target`, and print what a person thinks of each model.
+
+    A judgment that the workbook has already stays; the rows of the copy with another one are named.
+    """
     copy = blind_path(target)
     if not copy.is_file() or not target.is_file():
         raise InputError(f"there is no {str(copy)!r} with its {target.name!r}; make them with --blind")
@@ -97,13 +82,21 @@ def unblind(target: Path) -> None:
     models = [model for kind, model in headers if kind == "text"]
     if not models:
         raise InputError(f"{str(target)!r} holds no results to which the judgments belong")
-    shown = read_shown(sheet, name_rows(sheet))
+    shown, rejected = read_shown(sheet, name_rows(sheet)), set()
     judgments.merge_judgments(store, shown)
-    rejected = merge_blind(store, read_blind(copy), shown)
+    writers = {(case.review, text): model for case in shown for model, text in case.texts.items()}
+    for case in read_blind(copy):
+        judged: Store = {}
+        rejected |= set(judgments.merge_judgments(judged, [case]))
+        for (kind, review, text), judgment in judged.items():
+            if judgments.is_counted(case, kind, judgment):
+                named = replace(judgment, model=writers.get((review, judgment.value), ""))
+                kept = store.setdefault((kind, review, text), named)
+                rejected |= {case.row} if kept.value != judgment.value else set()
     judgments.write_hidden(workbook, headers, store)
     counts = judgments.count_judgments(show_judgments(sheet, store), models)
     save_workbook(workbook, target)
     print(*judgments.describe_judgments(counts), f"They are in {target}.", sep="\n")
     if rejected:
         reasons = "the text has another judgment already, or it is no rating from 1 to 5 or none of the letters"
-        print(f"Not taken from {copy}, rows {', '.join(map(str, rejected))}: {reasons}.")
+        print(f"Not taken from {copy}, rows {', '.join(map(str, sorted(rejected)))}: {reasons}.")

@@ -14,7 +14,7 @@ from metareview.data.cleaning import DEFAULT_SEPARATOR, REVIEW_JOINER, clean_rev
 from metareview.data.splits import load_source, read_record
 from metareview.sources.columns import SPREADSHEET_ERRORS
 from metareview.sources.table_files import read_table
-from metareview.workbook.cells import CASE_WIDTHS, CELL_LIMIT, fit_text, new_workbook, read_header
+from metareview.workbook.cells import fit_text, new_workbook, read_header
 from metareview.workbook.judgments import fingerprint
 from metareview.workbook.saving import FIRST_CELLS, open_workbook
 
@@ -29,7 +29,7 @@ class Source:
     name: str
     data: str
     split: str | None = None  # of the data set that they are drawn from
-    whole: dict[str, str] = field(default_factory=dict)  # reviews that cells cannot hold, by the fingerprints of cells
+    whole: dict[str, str] = field(default_factory=dict)  # texts that cells cannot hold, by the fingerprints of cells
 
 
 @dataclass
@@ -69,11 +69,11 @@ def read_cases(sheet: Worksheet, path: str, source: Source, keeps: Sequence[str]
     columns, cases = read_header(sheet), []
     unknown: dict[int, str] = {}  # rows of which cleaning leaves nothing
     for row in range(2, sheet.max_row + 1):
-        texts = {name: _read_text(sheet, row, columns[name], path) for name in READ if name in columns}
+        texts = {name: _read_text(sheet, row, columns[name], path) if name in columns else "" for name in READ}
         if not any(map(str.strip, split_reviews(texts["review"]))):
             continue
         key = fingerprint(texts["review"])
-        case = Case(row, key, **{"reference": ""} | texts | {"review": source.whole.get(key, texts["review"])})
+        case = Case(row, key, **{name: source.whole.get(fingerprint(text), text) for name, text in texts.items()})
         lacking = [keep for keep in keeps if not clean_reviews(case.review, keep)]
         if lacking:
             unknown[row] = lacking[0]
@@ -113,25 +113,27 @@ def draw_examples(dataset_name: str, split: str, number: int, seed: int) -> Sour
     drawn = sorted(random.Random(seed).sample(range(len(rows)), number))
     cases = [{"row": row, "review": reviews[row], "reference": rows[row]["summary"]} for row in drawn]
     data = read_record(dataset_name).get("dataset_name") or public_name(dataset_name)
-    whole = {fingerprint(fit_text(review)[0]): review for review in reviews if fit_text(review)[0] != review}
-    return Source(new_workbook(cases, CASE_WIDTHS), f"{dataset_name}, as drawn now", data, split, whole)
+    workbook = new_workbook(cases)
+    return Source(workbook, f"{dataset_name}, as drawn now", data, split, _find_long([*reviews, *rows["summary"]]))
 
 
 def open_cases(test_cases: str, encoding: str = "utf-8") -> Source:
     """The test cases in a workbook, or in a CSV file in this encoding."""
-    if Path(test_cases).suffix.lower() not in (".csv", ".tsv"):
-        return Source(open_workbook(test_cases), test_cases, Path(test_cases).name)
-    if not Path(test_cases).is_file():
+    path = Path(test_cases)
+    if path.suffix.lower() not in (".csv", ".tsv"):
+        return Source(open_workbook(test_cases), test_cases, path.name)
+    if not path.is_file():
         raise InputError(f"there is no file {test_cases!r}; name one with --test_cases, or use --num_examples")
-    rows, _ = read_table(Path(test_cases), encoding)
+    rows, _ = read_table(path, encoding)
     if not rows:
         raise InputError(f"{test_cases!r} has no rows")
-    for number, row in enumerate(rows, start=2):
-        longest = max(map(len, row.values()))
-        if longest > CELL_LIMIT:
-            limit = f"a text of {longest:,} characters, but a cell of the workbook holds {CELL_LIMIT:,}"
-            raise InputError(f"row {number} of {test_cases!r} has {limit}; shorten it")
-    return Source(new_workbook(rows, CASE_WIDTHS), test_cases, Path(test_cases).name)
+    whole = _find_long([text for row in rows for text in row.values()])
+    return Source(new_workbook(rows), test_cases, path.name, whole=whole)
+
+
+def _find_long(texts: list[str]) -> dict[str, str]:
+    """The texts that a cell cannot hold, by the fingerprint of what it shows of them."""
+    return {fingerprint(fit_text(text)[0]): text for text in texts if fit_text(text)[0] != text}
 
 
 def name_target(test_cases: str, output: str | None, split: str | None) -> Path:

@@ -71,15 +71,14 @@ def copy_cell(cell: Cell, sheet: Worksheet, row: int, column: int) -> None:
     target.comment = cell.comment or target.comment
 
 
-def new_workbook(rows: list[dict[str, Any]], widths: dict[str, float]) -> Workbook:
-    """A workbook with these rows, which have the same keys, as its sheet `examples`; `widths` are those of columns."""
+def new_workbook(rows: list[dict[str, Any]]) -> Workbook:
+    """A workbook with these rows, which have the same keys, as its sheet `examples`."""
     workbook = Workbook()
     workbook.active.title = "examples"
     for column, name in enumerate(rows[0], start=1):
-        write_value(workbook.active.cell(1, column), name)
-        for number, row in enumerate(rows, start=2):
-            write_value(workbook.active.cell(number, column), row[name])
-        style_column(workbook.active, column, widths.get(name.lower(), NARROW))
+        for number, value in enumerate([name, *(row[name] for row in rows)], start=1):
+            write_value(workbook.active.cell(number, column), value)
+        style_column(workbook.active, column, CASE_WIDTHS.get(name.lower(), NARROW))
     return workbook
 
 
@@ -99,7 +98,7 @@ def emphasize(cell: Cell, fill: bool = True) -> None:
 
 
 def style_column(sheet: Worksheet, column: int, width: float, choices: str = "") -> None:
-    """Make a column readable: wrapped, with a marked header and this width (in characters); narrow ones centered.
+    """Make a column readable: this width (in characters), wrapped, narrow ones centered, with a marked header.
 
     `choices` is what a drop-down offers: a list in quotes, or the name of a range of cells.
     """

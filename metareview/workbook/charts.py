@@ -1,28 +1,21 @@
 """The charts of `summary`: scores by model, and validation losses by epoch."""
 
-from itertools import cycle
-
 from openpyxl.chart import BarChart, Reference, ScatterChart, Series
-from openpyxl.chart.shapes import GraphicalProperties
-from openpyxl.drawing.line import LineProperties
 from openpyxl.worksheet.worksheet import Worksheet
 
 from metareview.workbook.cells import write_value
 
 TITLES = ("Mean ROUGE (F1)", "Validation loss (nats per token) by epoch")
-COLORS = ("4472C4", "ED7D31", "70AD47", "FFC000", "7030A0", "00B0F0", "C00000", "7F7F7F")  # of series
 Losses = dict[str, list[list[float]]]  # pairs of epoch and validation loss by model
-LINE_WIDTH = 19_050  # in EMU: 1.5 points
 
 
 def plot_scores(sheet: Worksheet, top: int, systems: int, columns: list[int], height: float) -> BarChart:
     """Bars: the means in these columns, whose headers are in row `top`, of each system in the rows below (cm high)."""
     chart = BarChart()
     chart.type, chart.width, chart.gapWidth = "bar", 16, 60
-    for color, column in zip(COLORS, columns, strict=False):
-        series = Series(Reference(sheet, column, top + 1, column, top + systems), title=sheet.cell(top, column).value)
-        series.graphicalProperties.solidFill = color
-        chart.append(series)
+    for column in columns:
+        values = Reference(sheet, column, top + 1, column, top + systems)
+        chart.append(Series(values, title=sheet.cell(top, column).value))
     chart.set_categories(Reference(sheet, 1, top + 1, 1, top + systems))
     chart.x_axis.scaling.orientation = "maxMin"  # the first model on top
     chart.y_axis.number_format, chart.y_axis.scaling.min = "0.0", 0
@@ -33,19 +26,16 @@ def plot_scores(sheet: Worksheet, top: int, systems: int, columns: list[int], he
 def plot_losses(sheet: Worksheet, row: int, losses: Losses, height: float) -> ScatterChart:
     """Lines (cm high): the validation loss of each model by epoch; the figures are written from this row on."""
     chart = ScatterChart()
-    chart.style, chart.scatterStyle, chart.width = 13, "lineMarker", 18
+    chart.style, chart.scatterStyle, chart.width = 2, "lineMarker", 18
     write_value(sheet.cell(row, 1), "Validation loss while training, which the chart shows")
-    for (model, points), color in zip(losses.items(), cycle(COLORS), strict=False):
+    for model, points in losses.items():
         for column, values in enumerate([(f"{model}: epoch", "loss"), *points], start=1):
             for offset, value in enumerate(values, start=1):
                 write_value(sheet.cell(row + offset, column), value)
                 sheet.cell(row + offset, column).number_format = "0.000"
         epochs, values = (Reference(sheet, 2, row + offset, 1 + len(points)) for offset in (1, 2))
         series = Series(values, epochs, title=model)
-        series.smooth = False
-        series.graphicalProperties.line = LineProperties(solidFill=color, w=LINE_WIDTH)
-        series.marker.symbol, series.marker.size = "circle", 5
-        series.marker.graphicalProperties = GraphicalProperties(solidFill=color, ln=LineProperties(solidFill=color))
+        series.smooth, series.marker.symbol = False, "circle"
         chart.append(series)
         row += 2
     values = [loss for points in losses.values() for _, loss in points]
@@ -61,5 +51,4 @@ def plot_losses(sheet: Worksheet, row: int, losses: Losses, height: float) -> Sc
 def _style(chart: BarChart | ScatterChart, title: str, height: float) -> BarChart | ScatterChart:
     chart.title, chart.height, chart.legend.position = title, height, "b"
     chart.x_axis.delete = chart.y_axis.delete = False  # else newer programs show none
-    chart.y_axis.majorGridlines.spPr = GraphicalProperties(ln=LineProperties(solidFill="D9D9D9"))
     return chart

@@ -8,11 +8,7 @@ from openpyxl.styles import Alignment
 
 from metareview.common.cli import InputError
 from metareview.common.hub import public_name
-from metareview.data.cleaning import DEFAULT_KEEP, REVIEW_JOINER, clean_reviews, clean_text, join_reviews, split_reviews
-from metareview.data.context import fit_prompts, share_budget
-from metareview.data.prompts import encode_texts
-from metareview.data.tokenization import load_tokenizer
-from metareview.generation.outputs import Output
+from metareview.data.cleaning import DEFAULT_KEEP, clean_reviews, clean_text, join_reviews, split_reviews
 from metareview.generation.variants import Variant, share
 from metareview.generation.writing import write_summaries
 from metareview.scoring.comparison import average_scores
@@ -33,16 +29,21 @@ def print_drafts(paper: Paper, models: list[Variant], test_cases: str | None, lo
     The paper is also added to the workbook `test_cases`, and the drafts to the `log` of its results, unless
     `test_cases` is None. Raises `InputError` if cleaning leaves nothing of the reviews.
     """
+    reviews = {model.name: clean_reviews(paper.reviews, model.keep) for model in models}
     for model in models:
-        if not clean_reviews(paper.reviews, model.keep):
+        if not reviews[model.name]:
             raise InputError(f"cleaning leaves nothing of the reviews; {model.name} knows only {model.keep}")
     if paper.forum:
         print(describe_paper(paper))
     if test_cases:
         case = {"case": paper.title, "review": join_reviews(paper.reviews), "reference": paper.meta_review}
         print(f"Saved as row {add_case(test_cases, case)} of {test_cases}.")
-    log = log if test_cases else None
-    outputs = {model.name: [_print_draft(model, paper.reviews, log)] for model in models}
+    outputs = {}
+    for model in models:
+        written = write_summaries(model, [reviews[model.name]], model.decoding.candidates, log if test_cases else None)
+        outputs[model.name], [output] = written, written
+        print(f"\nDraft by a model ({public_name(model.model)}); check it against the reviews:\n")
+        print(output.text + ("" if output.stopped else f" [cut off after {output.tokens} tokens]"))
     if paper.meta_review:
         print(f"\nWritten by a person:\n\n{paper.meta_review}\n")
         keep = share([model.keep for model in models], DEFAULT_KEEP)
@@ -50,50 +51,29 @@ def print_drafts(paper: Paper, models: list[Variant], test_cases: str | None, lo
         print(format_scores(average_scores(score_systems(outputs, [review], [reference], keep, [""]))))
 
 
-def _print_draft(model: Variant, reviews: list[str], log: Path | None) -> Output:
-    """Print how much of each review a model reads, and what it writes."""
-    review = clean_reviews(reviews, model.keep)
-    tokenizer, limit = load_tokenizer(model.settings)
-    _, [cut] = fit_prompts([review], tokenizer, limit, model.settings.prompt_template)
-    lengths = [len(tokens) for tokens in encode_texts(review.split(REVIEW_JOINER), tokenizer)]
-    print(f"Read of each review ({limit:,} tokens in all): {describe_shares(lengths, cut)}")
-    [output] = write_summaries(model, [review], model.decoding.candidates, log)
-    end = "" if output.stopped else f" [cut off after {output.tokens} tokens]"
-    print(f"\nDraft by a model ({public_name(model.model)}); check it against the reviews:\n")
-    print(f"{output.text}{end}")
-    return output
-
-
-def describe_shares(lengths: list[int], cut: int) -> str:
-    """How much of each review is left after `cut` tokens of them are cut; `lengths` are in tokens too."""
-    kept = share_budget(lengths, sum(lengths) - cut)
-    return ", ".join(f"{part / length:.0%}" for part, length in zip(kept, lengths, strict=True))
-
-
 def add_case(path: str, texts: dict[str, str]) -> int:
-    """Add a case below everything in a workbook, unless its review is there; returns the row.
+    """Add a case (texts by column) below everything in a workbook, unless its review is there; returns the row.
 
-    Of the columns only `reference` is added if it is missing; texts without a column are dropped. Raises
-    `InputError` for a text that is too long for a cell.
+    Of the columns only `reference` is added if it is missing. Raises `InputError` for a text too long for a cell.
     """
     check_target(Path(path))
     workbook = open_workbook(path)
     sheet = find_case_sheet(workbook, path)
     rows, columns = name_rows(sheet), read_header(sheet)
-    for row, name in rows.items():
-        if name == fingerprint(texts["review"]):
-            return row
+    present = [row for row, name in rows.items() if name == fingerprint(texts["review"])]
+    if present:
+        return present[0]
+    row = max(rows, default=1) + 1
+    if texts["reference"] and "reference" not in columns:
+        columns["reference"] = sheet.max_column + 1
+        emphasize(sheet.cell(1, columns["reference"], "reference"))
     for name, text in texts.items():
         if len(text) > CELL_LIMIT:
             limit = f"the {name} has {len(text):,} characters, but a cell holds {CELL_LIMIT:,}"
             raise InputError(f"{limit}; nothing was saved. Give the command without --save")
-    if texts["reference"] and "reference" not in columns:
-        columns["reference"] = sheet.max_column + 1
-        emphasize(sheet.cell(1, columns["reference"], "reference"))
-    row = max(rows, default=1) + 1
-    for name in texts.keys() & columns.keys():
-        write_value(sheet.cell(row, columns[name]), texts[name] or None)
-        sheet.cell(row, columns[name]).alignment = Alignment(wrap_text=True, vertical="top")
+        if text and name in columns:
+            write_value(sheet.cell(row, columns[name]), text)
+            sheet.cell(row, columns[name]).alignment = Alignment(wrap_text=True, vertical="top")
     save_workbook(workbook, Path(path))
     return row
 
@@ -103,20 +83,20 @@ def read_review_files(names: list[str]) -> list[str]:
 
     Lines of --- or <REVBREAK> separate them there. Raises `InputError` for a file that is missing, empty or not text.
     """
-    texts = []
+    reviews: list[str] = []
     for name in names:
         if Path(name).suffix.lower() in FORMATS:
             advice = "a review each. For a table of test cases: --test_cases (.xlsx, .csv, .tsv)"
             raise InputError(f"--reviews {name!r} is a table, but --reviews takes text files with {advice}")
         try:
             content = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
-            texts.append(content.decode("utf-8-sig"))
+            text = content.decode("utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "it is no text in UTF-8"
+            reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
             raise InputError(f"cannot read --reviews {name!r}: {reason}") from error
-    parts = [split_reviews(text) if len(texts) == 1 else [text] for text in texts]
-    reviews = [[part.strip() for part in found if re.search(r"\w", part)] for found in parts]
-    for name, found in zip(names, reviews, strict=True):
+        parts = split_reviews(text) if len(names) == 1 else [text]
+        found = [part.strip() for part in parts if re.search(r"\w", part)]
         if not found:
             raise InputError(f"there is no review in --reviews {name!r}")
-    return [review for found in reviews for review in found]
+        reviews += found
+    return reviews

@@ -140,13 +140,11 @@ def count_judgments(cases: list[ShownCase], models: list[str]) -> Counts:
 
 def describe_judgments(counts: Counts) -> list[str]:
     """What a person thinks of each model, in lines; none if nothing is judged."""
-    if not any(count["preferred"] or count["rated"] for count in counts.values()):
-        return []
     lines = []
     for model, count in counts.items():
         rated = f", mean rating {count['mean rating']:.1f} (rated {count['rated']})" if count["rated"] else ""
         lines.append(f"{model}: preferred {count['preferred'] or 0}{rated}")
-    return lines
+    return lines if any(count["preferred"] or count["rated"] for count in counts.values()) else []
 
 
 def read_hidden(workbook: Workbook) -> tuple[Store, dict[Column, str]]:

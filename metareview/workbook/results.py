@@ -77,11 +77,13 @@ def make_book(source: Source, previous: Workbook | None, target: str, keeps: Seq
     sheet = find_case_sheet(source.workbook, source.name)
     book = Book(sheet, strip_results(sheet))
     if previous:
-        old = find_case_sheet(previous, target)
+        old, shown = find_case_sheet(previous, target), []
         rows = carry_over(old, sheet, book.start, source.name, target)
         copy_sheets(old, sheet)
         book.store, _ = judgments.read_hidden(previous)
-        shown = [_move(case, rows[case.row]) for case in read_shown(old, name_rows(old))]
+        for case in read_shown(old, name_rows(old)):
+            row = rows[case.row]
+            shown.append(replace(case, row=row, review=f"{ROW}{row}" if case.review.startswith(ROW) else case.review))
         if rejected := judgments.merge_judgments(book.store, shown):
             rule = (
                 "a rating is a number from 1 to 5, a preference a model of the sheet, and equal texts have one rating"
@@ -90,11 +92,6 @@ def make_book(source: Source, previous: Workbook | None, target: str, keeps: Seq
     book.cases = read_cases(sheet, target, source, keeps)
     book.test = {"data": source.data, "split": source.split, "cases": len(book.cases)}
     return book
-
-
-def _move(case: ShownCase, row: int) -> ShownCase:
-    """A case in another row, which may be what it is recognized by."""
-    return replace(case, row=row, review=f"{ROW}{row}" if case.review.startswith(ROW) else case.review)
 
 
 def write_book(book: Book, variants: list[Variant], results: Results, comparison: Comparison) -> Counts:

@@ -13,7 +13,6 @@ from openpyxl import Workbook, load_workbook
 from metareview.common.cli import InputError
 from metareview.common.files import replacing
 from metareview.sources.table_files import check_unpacked
-from metareview.workbook.cells import find_sheet
 from metareview.workbook.charts import TITLES
 
 FIRST_CELLS = {  # by which we know our own sheets
@@ -37,9 +36,8 @@ def open_workbook(path: str) -> Workbook:
         workbook = load_workbook(path, rich_text=True)
     except Exception as error:  # openpyxl raises whatever zip, XML and its own parts raise
         raise InputError(f"{path!r} is no .xlsx workbook that can be read: {error}") from error
-    for title, first in FIRST_CELLS.items():
-        sheet = find_sheet(workbook, title)
-        if sheet and sheet["A1"].value != first:
+    for sheet in workbook.worksheets:
+        if sheet["A1"].value != FIRST_CELLS.get(sheet.title.lower(), sheet["A1"].value):
             raise InputError(f"{path!r} has a sheet {sheet.title!r} of its own, where ours would go; rename it")
     return workbook
 

@@ -90,18 +90,18 @@ def _write_averages(sheet: Worksheet, top: int, averages: Averages, table: int) 
 
 def _write_ratings(sheet: Worksheet, top: int, systems: list[str], cases: Worksheet) -> int:
     """Right of the table, what a person has judged, in formulas that change while one judges; returns the last row."""
-    first, places = sheet.max_column + 2, find_columns(cases)
+    first, places = sheet.max_column + 2, {**find_columns(cases), ("review", ""): read_header(cases)["review"]}
+    letters = {column: get_column_letter(place) for column, place in places.items()}
+    last, title = max(3, cases.max_row), quote_sheetname(cases.title)
+    ranges = {column: f"{title}!${letter}$2:${letter}${last}" for column, letter in letters.items()}
     _write_cells(sheet, top, first, list(JUDGED), is_header=True)
-    preferred, reviews = _name_cells(cases, places["preferred", ""]), _name_cells(cases, read_header(cases)["review"])
     for row, system in enumerate([*systems, TIE, NEITHER], start=top + 1):
         _write_cells(sheet, row, 1, [system])
-        formulas = []
-        if ("rating", system) in places or system in (TIE, NEITHER):
-            name = system.replace('"', '""')
-            formulas.append(f'=SUMPRODUCT(--({preferred}="{name}"))')
-        if ("rating", system) in places:
-            ratings = _name_cells(cases, places["rating", system])
-            counted = f'{ratings},">={LOWEST}",{ratings},"<={HIGHEST}",{reviews},"<>"'
+        formulas, name, ratings = [], system.replace('"', '""'), ranges.get(("rating", system))
+        if ratings or system in (TIE, NEITHER):
+            formulas.append(f'=SUMPRODUCT(--({ranges["preferred", ""]}="{name}"))')
+        if ratings:
+            counted = f'{ratings},">={LOWEST}",{ratings},"<={HIGHEST}",{ranges["review", ""]},"<>"'
             formulas.append(f'=IF(COUNTIFS({counted})=0,"",AVERAGEIFS({ratings},{counted}))')
             formulas.append(f"=COUNTIFS({counted})")
         for column, (formula, form) in enumerate(zip(formulas, JUDGED.values(), strict=False), start=first):
@@ -109,15 +109,7 @@ def _write_ratings(sheet: Worksheet, top: int, systems: list[str], cases: Worksh
     return top + len(systems) + 2
 
 
-def _name_cells(sheet: Worksheet, column: int) -> str:
-    """The cells of a column below the header, for a formula."""
-    letter = get_column_letter(column)
-    return f"{quote_sheetname(sheet.title)}!${letter}$2:${letter}${max(3, sheet.max_row)}"
-
-
-def _write_cells(
-    sheet: Worksheet, row: int, first: int, values: Iterable[Any], form: str = "General", is_header: bool = False
-) -> None:
+def _write_cells(sheet: Worksheet, row: int, first: int, values: Iterable, form="General", is_header=False) -> None:
     """Values in this number format, from the column `first` on; texts are never formulas."""
     for column, value in enumerate(values, start=first):
         cell = sheet.cell(row, column)

@@ -9,16 +9,7 @@ from openpyxl import load_workbook
 from workbooks import make_sheet
 
 from metareview.common.cli import InputError
-from metareview.workbook.cases import (
-    Case,
-    Source,
-    draw_examples,
-    find_case_sheet,
-    name_log,
-    name_target,
-    open_cases,
-    read_cases,
-)
+from metareview.workbook.cases import Case, Source, draw_examples, find_case_sheet, name_target, open_cases, read_cases
 
 
 def read(*rows: list, keeps: Sequence[str] = ()) -> list[Case]:
@@ -43,11 +34,9 @@ def test_the_cases_are_found_when_another_sheet_was_left_open() -> None:
 
 
 def test_where_results_go() -> None:
-    assert name_target("some/mine.xlsx", None, None) == Path("some/mine_results.xlsx")
     assert name_target("some/mine.csv", None, None) == Path("some/mine_results.xlsx")
     assert name_target("mine.xlsx", "mine.xlsx", None) == Path("mine.xlsx")
     assert name_target("mine.xlsx", None, "test") == Path("eval_test.xlsx")
-    assert name_log(Path("some/mine_results.xlsx")) == Path("some/mine_results_outputs.jsonl")
     with pytest.raises(InputError, match="never writes to the test cases"):
         name_target("mine.xlsx", "mine.xlsx", "test")
 
@@ -91,16 +80,15 @@ def test_what_cannot_be_a_case_is_refused(rows: list[list[str]], words: str) -> 
         read(*rows)
 
 
-CSV_FILES = [("a.csv", ",", "utf-8"), ("a.csv", ";", "cp1252"), ("a.tsv", "\t", "utf-16")]
-
-
-@pytest.mark.parametrize(("name", "delimiter", "encoding"), CSV_FILES)
-def test_cases_from_csv(name: str, delimiter: str, encoding: str, tmp_path: Path) -> None:
-    text = delimiter.join(("No", "Review", "reference\n")) + delimiter.join(("1", '"naïve\n---\n=1+1"', "r\n"))
-    (tmp_path / name).write_bytes((text + delimiter.join(("2", "", "r\n"))).encode(encoding))
-    source = open_cases(str(tmp_path / name), encoding)
+@pytest.mark.parametrize("delimiter", [",", ";"])
+def test_cases_from_csv(delimiter: str, tmp_path: Path) -> None:
+    rows = [("No", "Review", "reference"), ("1", '"naïve\n---\n=1+1"', "r"), ("2", "", "r"), ("3", "long " * 7_000, "")]
+    path = tmp_path / "a.csv"
+    path.write_bytes("\n".join(map(delimiter.join, rows)).encode("cp1252"))
+    source = open_cases(str(path), "cp1252")
     cases = read_cases(find_case_sheet(source.workbook, "a"), "a", source)
-    assert [(case.row, case.review, case.reference) for case in cases] == [(2, "naïve\n---\n=1+1", "r")]
+    assert [(case.row, case.review.strip(), case.reference) for case in cases] == [
+        (2, "naïve\n---\n=1+1", "r"), (4, ("long " * 7_000).strip(), "")]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -108,7 +96,6 @@ def test_cases_from_csv(name: str, delimiter: str, encoding: str, tmp_path: Path
     [
         ("text,reference\na,b\n", "has a column 'review' in row 1; .*text, reference"),
         ("review\n", "has no rows"),
-        (f"review\na\n{'long ' * 7_000}\n", "row 3 of '.*' has a text of 35,000 characters.*holds 32,767"),
         (None, "there is no file .*--test_cases"),
     ],
 )

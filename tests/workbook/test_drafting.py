@@ -1,4 +1,4 @@
-"""Drafting: how much of each review was read; papers that become test cases."""
+"""Drafting: papers that become test cases. What is printed for a paper is tested with the whole script."""
 
 from pathlib import Path
 
@@ -6,13 +6,7 @@ import pytest
 from openpyxl import Workbook, load_workbook
 
 from metareview.common.cli import InputError
-from metareview.workbook.drafting import add_case, describe_shares
-
-
-def test_short_reviews_are_read_whole_and_long_ones_in_part() -> None:
-    assert describe_shares([10, 100], cut=0) == "100%, 100%"
-    assert describe_shares([10, 100], cut=50) == "100%, 50%"
-    assert describe_shares([100, 10, 100], cut=100) == "50%, 100%, 50%"
+from metareview.workbook.drafting import add_case
 
 
 def test_a_saved_case_goes_below_everything_once_and_all_else_stays(tmp_path: Path) -> None:

@@ -3,17 +3,8 @@
 import pytest
 from workbooks import CASES, judge, judged, make_sheet, run
 
-from metareview.workbook.judgments import (
-    Judgment,
-    ShownCase,
-    count_judgments,
-    describe_judgments,
-    fingerprint,
-    merge_judgments,
-    read_hidden,
-)
-from metareview.workbook.previous import name_rows
-from metareview.workbook.results import read_shown
+from metareview.workbook import judgments
+from metareview.workbook.judgments import Judgment, ShownCase, fingerprint, merge_judgments
 
 
 def test_texts_that_are_the_same_share_their_rating() -> None:
@@ -35,7 +26,6 @@ def test_what_programs_do_to_texts_does_not_matter() -> None:
 @pytest.mark.parametrize(
     ("kind", "value", "kept", "counts"),
     [
-        ("rating", 3.0, Judgment(3), True),
         ("rating", " 3", Judgment(3), True),
         ("rating", 9, Judgment(9), False),
         ("rating", True, Judgment(True), False),
@@ -47,9 +37,7 @@ def test_what_programs_do_to_texts_does_not_matter() -> None:
         ("comment", "007", Judgment("007"), True),
     ],
 )
-def test_what_is_typed_is_kept_and_counts_if_it_is_a_judgment(
-    kind: str, value: object, kept: Judgment | None, counts: bool
-) -> None:
+def test_what_is_typed_is_kept_whether_it_counts_or_not(kind: str, value: object, kept: object, counts: bool) -> None:
     case = ShownCase(2, "review", {"a": "text of a"}, {(kind, "a" if kind == "rating" else ""): value})
     store: dict = {}
     assert merge_judgments(store, [case]) == ([] if counts else [2])
@@ -57,13 +45,13 @@ def test_what_is_typed_is_kept_and_counts_if_it_is_a_judgment(
 
 
 def test_figures_and_lines_about_what_is_judged() -> None:
-    sheet = run(make_sheet(*CASES), a=["x"] * 3, b=["y"] * 3)
-    assert describe_judgments(count_judgments(read_shown(sheet, name_rows(sheet)), ["a", "b"])) == []
-    for row, kind, value in ((2, "rating", 2), (3, "rating", "5"), (4, "rating", 9), (2, "preferred", "b")):
-        judge(sheet, row, kind, value, "a" if kind == "rating" else "")
-    counts = count_judgments(read_shown(sheet, name_rows(sheet)), ["a", "b"])
+    cells = [{("rating", "a"): 2, ("preferred", ""): "b"}, {("rating", "a"): "5"}, {("rating", "a"): 9}, {}]
+    cases = [ShownCase(row, "review", {"a": "x", "b": "y"}, judged) for row, judged in enumerate(cells)]
+    counts = judgments.count_judgments(cases, ["a", "b"])
     assert counts["a"] == {"preferred": 0, "mean rating": 3.5, "rated": 2}
-    assert describe_judgments(counts) == ["a: preferred 0, mean rating 3.5 (rated 2)", "b: preferred 1"]
+    lines = ["a: preferred 0, mean rating 3.5 (rated 2)", "b: preferred 1"]
+    assert judgments.describe_judgments(counts) == lines
+    assert judgments.describe_judgments(judgments.count_judgments(cases[3:], ["a", "b"])) == []
 
 
 def test_results_of_earlier_versions_are_read() -> None:
@@ -73,5 +61,5 @@ def test_results_of_earlier_versions_are_read() -> None:
     sheet.parent["judgments"].title = "judgements"
     sheet = run(make_sheet(*CASES), sheet, a=["x"] * 3)
     assert judged(sheet, 2, "rating", "a") == 3 and sheet.parent.sheetnames == ["Sheet", "judgments"]
-    store, _ = read_hidden(sheet.parent)
+    store, _ = judgments.read_hidden(sheet.parent)
     assert list(store.values()) == [Judgment(3)]
