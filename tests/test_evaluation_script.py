@@ -66,15 +66,10 @@ def run_main(fine_tuned: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_the_workbook_has_what_is_printed_and_a_second_run_writes_no_text(
-    run_main: Callable[..., None], fine_tuned: Path, model: Path, base: Path, monkeypatch, capsys: pytest.CaptureFixture
+    run_main, fine_tuned: Path, model: Path, base: Path, monkeypatch, capsys: pytest.CaptureFixture
 ) -> None:
-    source = make_workbook(
-        fine_tuned / "eval_examples.xlsx",
-        ["mine", "review", "reference"],
-        ["=note", "Fine: a proof, a table.<REVBREAK>Bad!", "A paper; fine."],
-        [None, "No reference here. " * 90, None],
-        ["no review", None, "nothing"],
-    )
+    rows = [["=note", "Fine: a proof, a table.<REVBREAK>Bad!", "A paper; fine."], [None, "No reference here. " * 90]]
+    source = make_workbook(fine_tuned / "eval_examples.xlsx", ["mine", "review", "reference"], *rows, ["no review"])
     before, path = source.read_bytes(), fine_tuned / "eval_examples_results.xlsx"
     run_main("--max_new_tokens", 20)
     printed = capsys.readouterr().out
@@ -156,7 +151,7 @@ def test_the_loop_of_a_user(model: Path, base: Path, tmp_path: Path) -> None:
 
 
 def test_an_interrupted_run_writes_only_what_is_missing(
-    run_main: Callable[..., None], fine_tuned: Path, model: Path, base: Path, monkeypatch: pytest.MonkeyPatch
+    run_main: Callable[..., None], fine_tuned: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     generated = []
 
@@ -164,30 +159,24 @@ def test_an_interrupted_run_writes_only_what_is_missing(
         for index, output in generate(*arguments):
             generated.append(output)
             yield index, output
-            if len(generated) == stop_after:
+            if len(generated) == 3:
                 raise KeyboardInterrupt
 
     monkeypatch.setattr(writing, "generate", counted)
     flags = ["--num_examples", 5, "--max_new_tokens", 12, "--batch_size", 2, "--output"]
-    stop_after = 3
     with pytest.raises(KeyboardInterrupt):
         run_main(*flags, "broken.xlsx")
-    assert not (fine_tuned / "broken.xlsx").exists()
     log = fine_tuned / "broken_outputs.jsonl"
     assert [output.text for output in read_outputs(log).values()] == [output.text for output in generated]
+    assert not (fine_tuned / "broken.xlsx").exists()
     log.write_bytes(log.read_bytes()[:-30])  # the third line is cut off, as by kill -9
-    stop_after = 0
     run_main(*flags, "broken.xlsx")
     assert len(generated) == 3 + 3 + 5  # two of five texts of the base were there
     run_main(*flags, "whole.xlsx")
     assert read_rows(fine_tuned / "broken.xlsx") == read_rows(fine_tuned / "whole.xlsx")
-    lines = [json.loads(line) for line in (fine_tuned / "whole_outputs.jsonl").read_text().splitlines()]
-    assert [line["model"] for line in lines] == [str(base)] * 5 + [str(model)] * 5
 
 
-def test_what_the_user_saves_meanwhile_is_not_overwritten(
-    run_main: Callable[..., None], fine_tuned: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_the_user_saves_meanwhile_is_not_overwritten(run_main, fine_tuned: Path, monkeypatch) -> None:
     path = make_workbook(fine_tuned / "open.xlsx", ["review"], ["Fine."])
 
     def write(variant: object, reviews: list, *_: object) -> list[Output]:
@@ -201,9 +190,7 @@ def test_what_the_user_saves_meanwhile_is_not_overwritten(
     assert load_workbook(written).active["B2"].value == "text"
 
 
-def test_texts_follow_from_the_prompt_and_the_decoding_and_are_not_mixed_up(
-    run_main: Callable[..., None], fine_tuned: Path, model: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_texts_follow_from_the_prompt_and_the_decoding(run_main, fine_tuned: Path, model: Path, monkeypatch) -> None:
     prompts = []
 
     def write(model: object, tokenizer: object, ids: list[list[int]], *_: object) -> Iterator[tuple[int, Output]]:
@@ -211,21 +198,19 @@ def test_texts_follow_from_the_prompt_and_the_decoding_and_are_not_mixed_up(
         yield from ((index, Output("text", True, 1)) for index in range(len(ids)))
 
     monkeypatch.setattr(writing, "generate", write)
-    settings = [["--prompt", name] for name in PROMPTS] + [["--no_repeat_ngram", 0], ["--temperature", 1.5]]
+    settings = [["--prompt", name] for name in PROMPTS] + [["--no_repeat_ngram", 0]]
     for flags in settings:
         run_main("--num_examples", 2, "--output", "settings.xlsx", "--max_new_tokens", 5, *flags)
     for written, template in zip(prompts[::2], PROMPTS.values(), strict=False):
         before, after = template.split("{review}")
         assert written.startswith(before) and written.endswith(after)
-    lines = (fine_tuned / "settings_outputs.jsonl").read_text().splitlines()
-    assert len({json.loads(line)["key"] for line in lines}) == len(lines) == 4 * len(settings)
+    assert len(read_outputs(fine_tuned / "settings_outputs.jsonl")) == 4 * len(settings)  # none taken from another
     runs = [row for row in read_rows(fine_tuned / "settings.xlsx", "runs") if row["model"] == model.name]
-    assert [run["prompt"] for run in runs] == [*PROMPTS, "plain", "plain"]
-    assert ["no 4-gram twice" in run["decoding"] for run in runs] == [True] * len(PROMPTS) + [False, True]
-    assert runs[-1]["decoding"].startswith("drawn at temperature 1.5 with seed 42")
+    assert [run["prompt"] for run in runs] == [*PROMPTS, "plain"]
+    assert ["no 4-gram twice" in run["decoding"] for run in runs] == [True] * len(PROMPTS) + [False]
 
 
-def test_rows_of_the_test_split_go_to_a_workbook_of_their_own(run_main: Callable[..., None], fine_tuned: Path) -> None:
+def test_rows_of_the_test_split_go_to_a_workbook_of_their_own(run_main, fine_tuned: Path) -> None:
     run_main("--max_new_tokens", 5, "--num_examples", 3)
     rows = read_rows(fine_tuned / "eval_test.xlsx")
     assert len(rows) == 3 and all(row["reference"] and row["review"].count("<REVBREAK>") == 2 for row in rows)
@@ -237,11 +222,8 @@ def test_rows_of_the_test_split_go_to_a_workbook_of_their_own(run_main: Callable
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenReview]:
-    """A server that the client in this process talks to, as a guest."""
+def server() -> Iterator[OpenReview]:
     with OpenReview() as server:
-        for name, value in server.environment().items():
-            monkeypatch.setenv(name, value)
         yield server
 
 

@@ -53,7 +53,8 @@ def carry_over(old: Worksheet, new: Worksheet, start: int, source: str, target: 
         stay = "They stay; delete their rows to leave them out."
         print(f"Cases of {target} that are not in {source}: {added}. {stay}")
     if differing:
-        print(f"{target} keeps what it has in the cells {', '.join(differing)}; {source} has something else there.")
+        where = f"{', '.join(differing[:5])}{', ...' if len(differing) > 5 else ''}"
+        print(f"{target} keeps what it has in cells for which {source} has something else: {where}")
     return rows
 
 

@@ -85,9 +85,7 @@ def make_book(source: Source, previous: Workbook | None, target: str, keeps: Seq
             row = rows[case.row]
             shown.append(replace(case, row=row, review=f"{ROW}{row}" if case.review.startswith(ROW) else case.review))
         if rejected := judgments.merge_judgments(book.store, shown):
-            rule = (
-                "a rating is a number from 1 to 5, a preference a model of the sheet, and equal texts have one rating"
-            )
+            rule = "a rating is a number from 1 to 5, a preference names a model, and equal texts have one rating"
             book.remarks = [f"Not all judgments in the rows {', '.join(map(str, rejected))} count: {rule}."]
     book.cases = read_cases(sheet, target, source, keeps)
     book.test = {"data": source.data, "split": source.split, "cases": len(book.cases)}
@@ -100,10 +98,9 @@ def write_book(book: Book, variants: list[Variant], results: Results, comparison
     columns = list_columns(models, any(case.reference for case in book.cases))
     write_columns(book.sheet, book.start, columns, [case.row for case in book.cases], results, book.store)
     counts = judgments.count_judgments(show_judgments(book.sheet, book.store), models)
-    losses = {variant.name: variant.record.get("validation_losses") for variant in variants}
-    write_summary(
-        book.sheet, book.test, comparison, book.remarks, {name: points for name, points in losses.items() if points}
-    )
+    recorded = {variant.name: variant.record.get("validation_losses") for variant in variants}
+    losses = {model: points for model, points in recorded.items() if points}
+    write_summary(book.sheet, book.test, comparison, book.remarks, losses)
     write_runs(book.sheet.parent, describe_runs(variants, book.test, comparison.averages, counts))
     return counts
 
@@ -124,7 +121,7 @@ def write_columns(
         taken.add(headers[column].lower())
         cells.write_value(cells.free_cell(sheet, 1, place), headers[column])
         kind, model = column
-        for row, result in zip(rows, results.get(model, ()) if kind not in TYPED else (), strict=False):
+        for row, result in zip(rows, [] if kind in TYPED else results[model], strict=kind not in TYPED):
             value = {True: "yes", False: "no"}[result[kind]] if isinstance(result[kind], bool) else result[kind]
             cell = cells.free_cell(sheet, row, place)
             replaced += cells.write_value(cell, "none" if kind == "verdict" and value is None else value)
@@ -163,7 +160,9 @@ def show_judgments(sheet: Worksheet, store: Store) -> list[ShownCase]:
     for case in shown:
         for kind, model in case.cells:
             kept = judgments.decode(case, kind, store.get(judgments.find_key(case, kind, model)))
-            case.cells[kind, model] = kept
+            before, case.cells[kind, model] = case.cells[kind, model], kept
+            if kept is None and not before:
+                continue
             if kind == "note":
                 place = places["text", model] if model else places["comment", ""]
                 sheet.cell(case.row, place).comment = Comment(kept, "") if kept else None

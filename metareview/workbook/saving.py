@@ -13,7 +13,6 @@ from openpyxl import Workbook, load_workbook
 from metareview.common.cli import InputError
 from metareview.common.files import replacing
 from metareview.sources.table_files import check_unpacked
-from metareview.workbook.charts import TITLES
 
 FIRST_CELLS = {  # by which we know our own sheets
     "summary": "Summary of the last run (this sheet is written anew by every run)",
@@ -21,6 +20,7 @@ FIRST_CELLS = {  # by which we know our own sheets
     "judgments": "kind",
     "judgements": "kind",
 }
+CHART_TITLES = ("Mean ROUGE (F1)", "Validation loss (nats per token) by epoch")  # by which we know our own charts
 # What openpyxl may drop: files inside a workbook, and marks in those of its sheets.
 PARTS = r"xl/(media|charts(?=/chart)|chartsheets|pivotTables|slicers|timelines|embeddings|ctrlProps|activeX|"
 PARTS += "externalLinks|tables|queryTables|threadedComments|vbaProject)"
@@ -102,7 +102,7 @@ def _count_parts(path: Path) -> Counter[str]:
         for name in archive.namelist():
             content = archive.read(name)
             part = re.match(PARTS, name)
-            if part and not any(title.encode() in content for title in TITLES):
+            if part and not any(title.encode() in content for title in CHART_TITLES):
                 counts[part[1]] += 1
             if re.match(r"xl/(worksheets|drawings)/[^/]*\.xml$", name):
                 counts.update(mark.decode() for mark in re.findall(MARKS, content))

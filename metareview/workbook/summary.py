@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from openpyxl.chart import BarChart, Reference, ScatterChart, Series
 from openpyxl.styles import Alignment
 from openpyxl.utils import get_column_letter, quote_sheetname
 from openpyxl.worksheet.worksheet import Worksheet
@@ -14,9 +15,8 @@ from metareview.scoring.metrics import METRICS, ROUGE
 from metareview.scoring.score_table import find_metrics
 from metareview.scoring.verdicts import RELIABILITY
 from metareview.workbook.cells import LINE_HEIGHT, NARROW, emphasize, number_format, read_header, write_value
-from metareview.workbook.charts import Losses, plot_losses, plot_scores
 from metareview.workbook.judgments import HIGHEST, LOWEST, NEITHER, TIE, find_columns
-from metareview.workbook.saving import FIRST_CELLS
+from metareview.workbook.saving import CHART_TITLES, FIRST_CELLS
 
 NOTES = (
     "from, to: the 95% interval of the mean over the cases; of several seeds, the lowest and the highest.",
@@ -25,6 +25,7 @@ NOTES = (
     RELIABILITY,
 )
 JUDGED = {"preferred": "0", "mean rating": "0.0", "rated": "0"}  # columns of a person's judgments: number formats
+Losses = dict[str, list[list[float]]]  # pairs of epoch and validation loss by model
 WIDTHS = (42, 64)  # of the first column, at least and at most, in characters
 
 
@@ -62,9 +63,9 @@ def write_summary(
     scored = sum("rougeL" in estimates for estimates in averages.values())  # not the reference, which is the last
     row, height = row + len(NOTES) + 1, max(7.5, 2.5 + 1.1 * scored)  # cm
     if scored:
-        sheet.add_chart(plot_scores(sheet, top, scored, [columns[name] for name in ROUGE], height), f"A{row}")
+        sheet.add_chart(_plot_scores(sheet, top, scored, [columns[name] for name in ROUGE], height), f"A{row}")
     if losses:
-        sheet.add_chart(plot_losses(sheet, row + int(height * 2) + 2, losses, height), f"G{row}")
+        sheet.add_chart(_plot_losses(sheet, row + int(height * 2) + 2, losses, height), f"G{row}")
     sheet.column_dimensions["A"].width = min(max(WIDTHS[0], *map(len, averages | spread)), WIDTHS[1])
     for column in range(2, sheet.max_column + 1):
         sheet.column_dimensions[get_column_letter(column)].width = NARROW
@@ -118,3 +119,48 @@ def _write_cells(sheet: Worksheet, row: int, first: int, values: Iterable, form=
         cell.alignment = Alignment(horizontal="left" if column == 1 else "right", wrap_text=is_header)
         if is_header:
             emphasize(cell)
+
+
+def _plot_scores(sheet: Worksheet, top: int, systems: int, columns: list[int], height: float) -> BarChart:
+    """Bars: the means in these columns, whose headers are in row `top`, of each system in the rows below (cm high)."""
+    chart = BarChart()
+    chart.type, chart.width, chart.gapWidth = "bar", 16, 60
+    for column in columns:
+        values = Reference(sheet, column, top + 1, column, top + systems)
+        chart.append(Series(values, title=sheet.cell(top, column).value))
+    chart.set_categories(Reference(sheet, 1, top + 1, 1, top + systems))
+    chart.x_axis.scaling.orientation = "maxMin"  # the first model on top
+    chart.y_axis.number_format, chart.y_axis.scaling.min = "0.0", 0
+    chart.y_axis.crosses = "max"  # below: the other axis is upside down
+    return _style_chart(chart, CHART_TITLES[0], height)
+
+
+def _plot_losses(sheet: Worksheet, row: int, losses: Losses, height: float) -> ScatterChart:
+    """Lines (cm high): the validation loss of each model by epoch; the figures are written from this row on."""
+    chart = ScatterChart()
+    chart.style, chart.scatterStyle, chart.width = 2, "lineMarker", 18
+    write_value(sheet.cell(row, 1), "Validation loss while training, which the chart shows")
+    for model, points in losses.items():
+        for column, values in enumerate([(f"{model}: epoch", "loss"), *points], start=1):
+            for offset, value in enumerate(values, start=1):
+                write_value(sheet.cell(row + offset, column), value)
+                sheet.cell(row + offset, column).number_format = "0.000"
+        epochs, values = (Reference(sheet, 2, row + offset, 1 + len(points)) for offset in (1, 2))
+        series = Series(values, epochs, title=model)
+        series.smooth, series.marker.symbol = False, "circle"
+        chart.append(series)
+        row += 2
+    values = [loss for points in losses.values() for _, loss in points]
+    chart.x_axis.number_format, chart.y_axis.number_format = "0.0", "General"
+    chart.x_axis.scaling.max = max(epoch for points in losses.values() for epoch, _ in points)
+    chart.x_axis.majorGridlines = None
+    if max(values) > 10 * min(values) > 0:  # else the first losses would press all others to the ground
+        chart.y_axis.scaling.logBase = 10
+        chart.x_axis.crosses = "min"
+    return _style_chart(chart, CHART_TITLES[1], height)
+
+
+def _style_chart(chart: BarChart | ScatterChart, title: str, height: float) -> BarChart | ScatterChart:
+    chart.title, chart.height, chart.legend.position = title, height, "b"
+    chart.x_axis.delete = chart.y_axis.delete = False  # else newer programs show none
+    return chart

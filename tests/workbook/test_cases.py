@@ -91,17 +91,9 @@ def test_cases_from_csv(delimiter: str, tmp_path: Path) -> None:
         (2, "naïve\n---\n=1+1", "r"), (4, ("long " * 7_000).strip(), "")]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("text,reference\na,b\n", "has a column 'review' in row 1; .*text, reference"),
-        ("review\n", "has no rows"),
-        (None, "there is no file .*--test_cases"),
-    ],
-)
-def test_csv_that_holds_no_cases_is_refused(text: str | None, words: str, tmp_path: Path) -> None:
-    path = tmp_path / "a.csv"
-    if text:
-        path.write_text(text)
-    with pytest.raises(InputError, match=words):
-        find_case_sheet(open_cases(str(path)).workbook, str(path))
+def test_csv_that_holds_no_cases_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"there is no file .*--test_cases"):
+        open_cases(str(tmp_path / "a.csv"))
+    (tmp_path / "a.csv").write_text("review\n")
+    with pytest.raises(InputError, match="has no rows"):
+        open_cases(str(tmp_path / "a.csv"))

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import pytest
 from openpyxl import Workbook, load_workbook
 
 from metareview.workbook.cells import CELL_LIMIT, number_format, write_value
@@ -20,6 +19,5 @@ def test_texts_never_become_formulas_and_stay_within_a_cell(tmp_path: Path) -> N
     assert len(loaded[8].value) == CELL_LIMIT and loaded[8].value.endswith("[cut]")
 
 
-@pytest.mark.parametrize(("form", "excel"), [(".3f", "0.000"), (".0f", "0"), (".0%", "0%"), (".1%", "0.0%")])
-def test_number_formats(form: str, excel: str) -> None:
-    assert number_format(form) == excel
+def test_number_formats() -> None:
+    assert [number_format(form) for form in (".3f", ".0f", ".0%", ".1%")] == ["0.000", "0", "0%", "0.0%"]

@@ -153,7 +153,7 @@ def test_cases_and_references_of_the_results_stay(capsys: pytest.CaptureFixture)
             (6, "a case of mine", "")]  # fmt: skip
         said = capsys.readouterr().out
         assert "Cases of b.xlsx that are not in a.xlsx: 2. They stay" in said
-        assert "b.xlsx keeps what it has in the cells B" in said
+        assert "b.xlsx keeps what it has in cells for which a.xlsx has something else: B" in said
         sheet = write_texts(book, a=["x"] * 5)
         assert sheet["B7"].value == "a remark" and judged(sheet, 9, "comment") == "all in all, good"
     judge(sheet, 9, "comment", None)
@@ -203,7 +203,8 @@ def test_results_in_the_test_cases_themselves(tmp_path: Path) -> None:
 
 def test_what_the_test_cases_look_like_stays_and_the_results_are_easy_to_read(tmp_path: Path) -> None:
     """Widths that a program set for a group of columns, merged cells, heights, filters; headers, wrapped texts."""
-    cases = make_sheet(["review", "reference"], ["a", "b"], ["c", "d"], ["e", None])
+    cases = make_sheet(["review", "reference"], ["a", "b"], ["c", "d"], ["e", None], [None, "a footer"])
+    cases.merge_cells("B5:H5")
     cases.column_dimensions["A"].width, cases.row_dimensions[3].height = 33, 20
     cases.column_dimensions["A"].min, cases.column_dimensions["A"].max = 1, 16_384  # as LibreOffice does
     cases.merge_cells("B3:C4")
@@ -213,8 +214,9 @@ def test_what_the_test_cases_look_like_stays_and_the_results_are_easy_to_read(tm
     assert [sheet.column_dimensions[letter].width for letter in "ABC"] == [33, 33, 45]
     assert sheet.row_dimensions[2].height == 15 * 6  # 300 characters in a column 45 wide: 54 letters a line
     assert sheet.row_dimensions[3].height == 20 and sheet["C3"].value == "word " * 60 and sheet["B3"].value == "d"
+    assert sheet["B5"].value == "a footer" and "B5:H5" in sheet.merged_cells
     assert sheet["C1"].font.bold and sheet["C1"].fill.fill_type == "solid" and sheet["C2"].alignment.wrap_text
-    assert sheet.freeze_panes == "B2" and sheet.auto_filter.ref == f"A1:{get_column_letter(sheet.max_column)}4"
+    assert sheet.freeze_panes == "B2" and sheet.auto_filter.ref == f"A1:{get_column_letter(sheet.max_column)}5"
 
 
 def test_many_models_have_a_drop_down_that_excel_takes() -> None:

@@ -15,8 +15,14 @@ from openpyxl.chart import BarChart, Reference
 from workbooks import CASES, make_sheet, make_workbook
 
 from metareview.common.cli import InputError
-from metareview.workbook.charts import TITLES
-from metareview.workbook.saving import check_target, modified, open_workbook, save_unless_changed, save_workbook
+from metareview.workbook.saving import (
+    CHART_TITLES,
+    check_target,
+    modified,
+    open_workbook,
+    save_unless_changed,
+    save_workbook,
+)
 
 
 def test_a_killed_save_leaves_a_whole_file(tmp_path: Path) -> None:
@@ -45,7 +51,7 @@ def test_a_sheet_of_the_users_with_our_name_is_left_alone(tmp_path: Path) -> Non
 
 def test_a_file_with_parts_that_would_be_lost_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     path, sheet = tmp_path / "a.xlsx", make_sheet(*CASES)
-    for title in (TITLES[0], "a chart of mine"):
+    for title in (CHART_TITLES[0], "a chart of mine"):
         chart = BarChart()
         chart.title = title
         chart.add_data(Reference(sheet, 1, 2, 1, 4))

@@ -40,13 +40,6 @@ def test_a_row_for_each_model_and_the_spread_of_seeds() -> None:
     assert find_row(summary, "tuned: epoch")[1:4] == [0.0, 0.5, 1.0] and len(summary._charts) == 2
 
 
-def test_without_references_and_losses_there_is_no_chart() -> None:
-    sheet = run(make_sheet(["review"], ["first"]), base=["a"])
-    write_summary(sheet, TEST, Comparison({"base": {"words": (3.0, None, None)}}, {}, {}, []), [], {})
-    summary = sheet.parent["summary"]
-    assert find_row(summary, "model")[:3] == ["model", "words", None] and not summary._charts
-
-
 @pytest.mark.skipif(SOFFICE is None, reason="LibreOffice is not installed")
 def test_formulas_calculate_in_libreoffice_and_nothing_is_lost_there(tmp_path: Path) -> None:
     path, sheet = tmp_path / "a.xlsx", run(make_sheet(*CASES), **TEXTS)
