@@ -97,7 +97,7 @@ from pathlib import Path
 from metareview.common.files import lock
 from metareview.data.cleaning import DEFAULT_KEEP, clean_reviews
 from metareview.generation.decoding import Decoding
-from metareview.generation.variants import find_variants, share
+from metareview.generation.variants import Variant, find_variants, share
 from metareview.generation.writing import write_summaries
 from metareview.scoring.comparison import (
     average_scores,
@@ -107,29 +107,18 @@ from metareview.scoring.comparison import (
     find_unread,
     find_weakest,
 )
-from metareview.scoring.metrics import score_systems
+from metareview.scoring.metrics import Results, score_systems
 from metareview.scoring.score_card import choose_cards, push_scores, save_scores
 from metareview.scoring.score_table import format_scores
 from metareview.sources.forms import Paper
 from metareview.sources.openreview import fetch_forum
-from metareview.workbook.adding import continue_workbook
-from metareview.workbook.blind import check_blind, unblind, write_blind
-from metareview.workbook.cases import (
-    draw_examples,
-    find_case_sheet,
-    name_log,
-    name_source,
-    name_target,
-    open_cases,
-    read_cases,
-)
+from metareview.workbook.blind import blind_path, check_blind, make_blind, unblind
+from metareview.workbook.cases import Case, draw_examples, name_log, name_target, open_cases
 from metareview.workbook.drafting import print_drafts, read_review_files
-from metareview.workbook.judgments import describe_judgements
-from metareview.workbook.layout import lay_out
-from metareview.workbook.results import read_judgements, write_results
-from metareview.workbook.runs import describe_runs, write_runs
-from metareview.workbook.saving import check_target, modified, save_unless_changed
-from metareview.workbook.summary import describe_test, write_summary
+from metareview.workbook.judgments import describe_judgments
+from metareview.workbook.results import open_book, write_book
+from metareview.workbook.saving import check_target, modified, save_unless_changed, save_workbook
+from metareview.workbook.summary import Comparison
 
 
 def main(flags: EvaluationFlags) -> None:
@@ -140,72 +129,80 @@ def main(flags: EvaluationFlags) -> None:
         return
 
     # 1. Choose the models; each reads and writes as in its training. For one paper, print drafts.
-    decoding = Decoding(
-        flags.no_repeat_ngram, flags.repetition_penalty, flags.num_beams, flags.temperature, flags.sample_seed
-    )
-    writing = flags.prompt, flags.max_new_tokens, decoding
-    variants = find_variants(flags.models, flags.base_model, *writing)
+    variants = find_variants(flags.models, flags.base_model, flags.prompt, flags.max_new_tokens, choose_decoding(flags))
     models = [variant for variant in variants if variant.fine_tuned]
-    keep = share([model.keep for model in models], DEFAULT_KEEP)
     if flags.reviews or flags.forum:
-        if flags.forum:
-            paper = fetch_forum(flags.forum)
-        else:
-            paper = Paper(read_review_files(flags.reviews, flags.encoding))
-        print_drafts(paper, models, flags.test_cases if flags.save else None, name_log(target))
+        print_drafts(read_paper(flags), models, flags.test_cases if flags.save else None, name_log(target))
         return
     cards = choose_cards(models, flags.hub_model_id) if flags.push_to_hub else {}
 
-    # 2. Read the test cases, and what a person thinks of the texts that are there already.
+    # 2. Read the test cases, and what a person has made of the last results.
     check_target(target)
-    _lock = lock(target)  # until this process ends
-    seen, rows = modified(target), None
+    _lock, seen = lock(target), modified(target)  # the lock is kept until this process ends
     if split:
-        workbook, rows = draw_examples(flags.processed_dir, split, flags.num_examples, flags.sample_seed)
-        source, data = f"{flags.processed_dir}, as drawn now", name_source(flags.processed_dir)
+        source = draw_examples(flags.processed_dir, split, flags.num_examples, flags.sample_seed)
     else:
-        workbook = open_cases(flags.test_cases, target, flags.encoding)
-        source, data = flags.test_cases, Path(flags.test_cases).name
-    workbook = continue_workbook(workbook, source, target)
-    sheet = find_case_sheet(workbook, str(target))
-    cases = read_cases(sheet, str(target), rows, [variant.keep for variant in variants])
+        source = open_cases(flags.test_cases, flags.encoding)
+    book = open_book(source, target, [variant.keep for variant in variants])
     if flags.blind:
         check_blind(target)
-    store, uncounted = read_judgements(sheet, cases)
-    columns = lay_out(sheet, [variant.name for variant in variants], cases, str(target))
 
-    # 3. Let each model write, unless its texts are there, and score what they wrote, all alike.
-    outputs = {}
-    for variant in variants:
-        reviews = [clean_reviews(case.review, variant.keep) for case in cases]
-        outputs[variant.name] = write_summaries(variant, reviews, flags.batch_size, name_log(target))
-    reviews = [clean_reviews(case.review, keep) for case in cases]
-    references, decisions = [case.reference for case in cases], [case.decision for case in cases]
-    results = score_systems(outputs, reviews, references, keep, decisions, [case.ratings for case in cases])
-    averages, groups = average_scores(results), {model.name: model.group for model in models}
-    verdicts = {model.name: compare_with_base(results, model.name, model.base) for model in models}
-    numbers = [case.row for case in cases]
-    found = [*verdicts.values(), *compare_models(results, groups), *find_unread(results, references, numbers)]
+    # 3. Let each model write, unless its texts are there; score what they wrote, all alike; compare.
+    results = write_and_score(variants, book.cases, flags.batch_size, name_log(target))
+    comparison = compare(results, models, book.cases)
 
     # 4. Write the workbook and print what came out.
-    test = {"data": data, "split": split, "cases": len(cases)}
-    judged = write_results(sheet, columns, cases, results, store)
-    losses = {model.name: model.record.get("validation_losses") for model in models}
-    sentences = [describe_test(test), *found, find_weakest(results, averages, list(groups), numbers), *uncounted]
-    write_summary(sheet, sentences, averages, average_seeds(averages, groups), columns, losses)
-    write_runs(workbook, describe_runs(variants, test, averages, judged))
-    target = save_unless_changed(workbook, target, seen)
-    print(format_scores(averages), *found, *uncounted, *describe_judgements(judged), sep="\n")
+    counts = write_book(book, variants, results, comparison)
+    target = save_unless_changed(book.sheet.parent, target, seen)
+    lines = [*comparison.sentences, *book.remarks, *describe_judgments(counts)]
+    print(format_scores(comparison.averages), *lines, sep="\n")
     print(f"The texts side by side, to read and to rate: {target}")
     if flags.blind:
-        copy = write_blind(sheet, columns, cases, target)
-        print(f"To judge without knowing who wrote what: {copy}; afterwards the same command with --unblind")
+        save_workbook(make_blind(book), blind_path(target))
+        print(
+            f"To judge without knowing who wrote what: {blind_path(target)}; afterwards the same command with --unblind"
+        )
 
     # 5. Add the scores to the models' cards; on the Hub, if asked.
     for model in models:
-        save_scores(model, test, averages, verdicts[model.name])
+        scores = book.test, comparison.averages, comparison.verdicts[model.name]
+        save_scores(model, *scores)
         if model.name in cards:
-            push_scores(cards[model.name], model, test, averages, verdicts[model.name], target)
+            push_scores(cards[model.name], model, *scores, target)
+
+
+def choose_decoding(flags: EvaluationFlags) -> Decoding:
+    """How all models decode."""
+    sampling = flags.temperature, flags.sample_seed
+    return Decoding(flags.no_repeat_ngram, flags.repetition_penalty, flags.num_beams, *sampling)
+
+
+def read_paper(flags: EvaluationFlags) -> Paper:
+    """The paper that a draft is written for: from OpenReview, or reviews from files."""
+    return fetch_forum(flags.forum) if flags.forum else Paper(read_review_files(flags.reviews, flags.encoding))
+
+
+def write_and_score(variants: list[Variant], cases: list[Case], batch_size: int, log: Path) -> Results:
+    """Let each model write for the cases, unless its texts are in the log, and score all texts, cleaned alike."""
+    outputs = {}
+    for variant in variants:
+        reviews = [clean_reviews(case.review, variant.keep) for case in cases]
+        outputs[variant.name] = write_summaries(variant, reviews, batch_size, log)
+    keep = share([variant.keep for variant in variants if variant.fine_tuned], DEFAULT_KEEP)
+    reviews = [clean_reviews(case.review, keep) for case in cases]
+    references, decisions = [case.reference for case in cases], [case.decision for case in cases]
+    return score_systems(outputs, reviews, references, keep, decisions, [case.ratings for case in cases])
+
+
+def compare(results: Results, models: list[Variant], cases: list[Case]) -> Comparison:
+    """Which fine-tuned model is better than its base, than lead, than the others; where the best is weakest."""
+    averages, groups = average_scores(results), {model.name: model.group for model in models}
+    verdicts = {model.name: compare_with_base(results, model.name, model.base) for model in models}
+    rows = [case.row for case in cases]
+    unread = find_unread(results, [case.reference for case in cases], rows)
+    weakest = find_weakest(results, averages, list(groups), rows)
+    sentences = [*verdicts.values(), *compare_models(results, groups), *unread, *([weakest] if weakest else [])]
+    return Comparison(averages, average_seeds(averages, groups), verdicts, sentences)
 
 
 if __name__ == "__main__":
