@@ -477,6 +477,8 @@ def test_an_adapter_replaces_a_whole_model(processed: Path, fine_tuned: Path, ba
         (EVALUATE, ["--num_examples", 1, "--temperature", 1, "--num_beams", 2], "TEMPERATURE samples tokens and"),
         (EVALUATE, ["--num_examples", 1, "--save"], "--save adds a case that --reviews or --forum gives"),
         (EVALUATE, ["--forum", "abc", "--blind"], "--forum prints the meta-review of one paper and does not go with"),
+        (EVALUATE, ["--forum", "https://openreview.net/about"], "is neither an id of OpenReview"),
+        (EVALUATE, ["--reviews", "-", "--num_examples", 3], "--reviews prints the meta-review of one paper"),
         (EVALUATE, ["--num_examples", 1], "First: python fine_tune.py"),
     ],
 )

@@ -42,7 +42,7 @@ def print_drafts(paper: Paper, models: list[Variant], test_cases: str | None, lo
         print(f"Saved as row {add_case(test_cases, case)} of {test_cases}.")
     outputs = {}
     for model in models:
-        written = write_summaries(model, [reviews[model.name]], model.decoding.candidates, log if test_cases else None)
+        written = write_summaries(model, [reviews[model.name]], 1, log if test_cases else None)
         outputs[model.name], [output] = written, written
         print(f"\nDraft by a model ({public_name(model.model)}); check it against the reviews:\n")
         print(output.text + ("" if output.stopped else f" [cut off after {output.tokens} tokens]"))
