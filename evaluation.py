@@ -96,8 +96,9 @@ from pathlib import Path
 
 from metareview.common.files import lock
 from metareview.data.cleaning import DEFAULT_KEEP, clean_reviews
+from metareview.data.splits import read_record
 from metareview.generation.decoding import Decoding
-from metareview.generation.variants import Variant, find_variants, share
+from metareview.generation.variants import Variant, check_cleaning, find_variants, name_groups, share
 from metareview.generation.writing import write_summaries
 from metareview.scoring.comparison import (
     average_scores,
@@ -140,6 +141,7 @@ def main(flags: EvaluationFlags) -> None:
     check_target(target)
     _lock, seen = lock(target), modified(target)  # the lock is kept until this process ends
     if split:
+        check_cleaning(models, flags.processed_dir, read_record(flags.processed_dir).get("keep", DEFAULT_KEEP))
         source = draw_examples(flags.processed_dir, split, flags.num_examples, flags.sample_seed)
     else:
         source = open_cases(flags.test_cases, flags.encoding)
@@ -196,7 +198,7 @@ def write_and_score(variants: list[Variant], cases: list[Case], batch_size: int,
 
 def compare(results: Results, models: list[Variant], cases: list[Case]) -> Comparison:
     """Which fine-tuned model is better than its base, than lead, than the others; where the best is weakest."""
-    averages, groups = average_scores(results), {model.name: model.group for model in models}
+    averages, groups = average_scores(results), name_groups(models)
     verdicts = {model.name: compare_with_base(results, model.name, model.base) for model in models}
     rows = [case.row for case in cases]
     unread = find_unread(results, [case.reference for case in cases], rows)

@@ -103,7 +103,14 @@ def test_the_loop_of_a_user(model: Path, base: Path, tmp_path: Path) -> None:
     losses = [[0.0, 6.0], [1.0, 3.0], [2.0, 2.5]]
     make_variant(model, tmp_path / "models" / "m_lr1e-3", 0.0, validation_losses=losses, group="m_lr1e-3")
     make_variant(model, tmp_path / "models" / "m_lr1e-3_seed7", 0.02, validation_losses=losses, group="m_lr1e-3")
-    make_variant(model, tmp_path / "models" / "m_lr1e-4", 1.0, keep="a-zA-Z0-9.,", finished="2030-01-01")
+    make_variant(
+        model,
+        tmp_path / "models" / "m_lr1e-4",
+        1.0,
+        keep="a-zA-Z0-9.,",
+        finished="2030-01-01",
+        settings={"learning_rate": 1e-4},
+    )
     results, blind = tmp_path / "eval_examples_results.xlsx", tmp_path / "eval_examples_results_blind.xlsx"
 
     def evaluate(*flags: object) -> str:
@@ -232,7 +239,10 @@ def test_a_missing_package_and_a_failure_of_openreview(refused, server: OpenRevi
     server.add_paper(2, NEW, "abc", [])
     server.bodies.append(b"<html>")
     result = run_script(EVALUATE, "--model", model, "--forum", "abc", cwd=model, **server.environment())
-    assert result.returncode == 1 and "failed: cannot read the forum abc: OpenReview fails, or answers nonsense" in result.stderr
+    assert (
+        result.returncode == 1
+        and "failed: cannot read the forum abc: OpenReview fails, or answers nonsense" in result.stderr
+    )
     monkeypatch.setitem(sys.modules, "openreview", None)  # as if it were not installed
     assert "pip install openreview-py" in refused(EVALUATE, "--model", model, "--forum", "abc")
 

@@ -1,7 +1,10 @@
 """Variants: which models are compared, their names, and the settings, those of its training, that each writes with."""
 
 import glob
+import hashlib
 import json
+import re
+import string
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +16,7 @@ from metareview.common.cli import InputError
 from metareview.common.files import read_json
 from metareview.common.hub import reading
 from metareview.common.model import MODELS_DIR, TRAINING_RECORD, is_model
-from metareview.data.cleaning import DEFAULT_KEEP
+from metareview.data.cleaning import DEFAULT_KEEP, clean_text
 from metareview.data.prompts import PROMPTS, Frame, change_prompt, find_template
 from metareview.data.splits import read_record
 from metareview.data.tokenization import DEFAULT_SUMMARY_TOKENS, TokenizationArguments
@@ -40,9 +43,10 @@ class Variant:
     precision: str = ""  # that its texts were computed in, once they are written
 
     @property
-    def group(self) -> str:
-        """The same for models that differ in their seed alone."""
-        return self.record.get("group") or self.name
+    def group_key(self) -> str:
+        """The same for models that differ in their seed alone: all other settings, texts and base weights included."""
+        settings = {name: value for name, value in (self.record.get("settings") or {}).items() if name != "seed"}
+        return hashlib.sha256(json.dumps(settings or self.model, sort_keys=True).encode()).hexdigest()[:6]
 
 
 def choose_models(names: list[str] | str | None) -> list[str]:
@@ -78,7 +82,19 @@ def _expand_pattern(name: str) -> list[str]:
 
 
 def _read_training_record(name: str) -> dict[str, Any]:
-    """The record that fine_tune.py saved with a model, in a folder or on the Hub; empty for one of another origin."""
+    """The record that fine_tune.py saved with a model, in a folder or on the Hub; empty for one of another origin.
+
+    A checkpoint has that of its run, with what is true of the checkpoint's own weights.
+    """
+    step = re.fullmatch(r"checkpoint-(\d+)", Path(name).name)
+    if Path(name).is_dir() and step and not Path(name, TRAINING_RECORD).exists():
+        record = read_record(str(Path(name).parent), TRAINING_RECORD)
+        if not record:
+            return {}
+        results, settings = record["results"], record["settings"] | {"checkpoint": int(step[1])}
+        epoch = round(results["epochs"] * int(step[1]) / results["steps"], 4)
+        own = {"saved_step": int(step[1]), "saved_epoch": epoch, "eval_loss": None, "train_loss": None}
+        return record | {"results": results | own, "settings": settings, "group": f"{record['group']}/{step[0]}"}
     if Path(name).is_dir():
         return read_record(name, TRAINING_RECORD)
     with reading("model", name):
@@ -104,7 +120,7 @@ def name_models(models: list[str]) -> list[str]:
     paths = [Path(model).resolve().parts if Path(model).exists() else Path(model).parts for model in models]
     names = []
     for path in paths:
-        length = 1
+        length = 2 if path[-1].startswith("checkpoint-") else 1  # its own name says little
         while length < len(path) and (
             any(rival[-length:] == path[-length:] for rival in paths if rival != path)
             or "/".join(path[-length:]).lower() in RESERVED
@@ -193,6 +209,23 @@ def _report_bases(variants: list[Variant]) -> None:
         if others:
             like = f"{base.name} has the prompt, cleaning, length and precision of {models[0].name}"
             print(f"{like}; those of {', '.join(others)} differ.")
+
+
+def name_groups(models: list[Variant]) -> dict[str, str]:
+    """The group of each model, by its name; groups whose models were named alike are distinguished by a hash."""
+    names = {model.group_key: str(model.record.get("group") or model.name) for model in models}
+    twice = {name for name in names.values() if list(names.values()).count(name) > 1}
+    shown = {key: f"{name} [{key}]" if name in twice else name for key, name in names.items()}
+    return {model.name: shown[model.group_key] for model in models}
+
+
+def check_cleaning(models: list[Variant], data: str, keep: str) -> None:
+    """Raise `InputError` where processed data lack characters that a model was trained on: it would read other texts."""
+    for model in models:
+        lost = [one for one in string.printable if clean_text(one, model.keep) and not clean_text(one, keep)]
+        if lost:
+            told = f"{data!r} is cleaned to {keep!r}, but {model.name} was trained on texts with {model.keep!r}"
+            raise InputError(f"{told}. Run processing_meta_review.py with that KEEP, or name other data: PROCESSED_DIR")
 
 
 def share(values: list[str], default: str) -> str:

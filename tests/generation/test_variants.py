@@ -9,7 +9,15 @@ import pytest
 
 from metareview.common.cli import InputError
 from metareview.data.prompts import PROMPTS
-from metareview.generation.variants import choose_max_new_tokens, choose_models, find_variants, name_models, share
+from metareview.generation.variants import (
+    check_cleaning,
+    choose_max_new_tokens,
+    choose_models,
+    find_variants,
+    name_groups,
+    name_models,
+    share,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -99,7 +107,6 @@ def test_each_reads_and_writes_as_in_its_training(capsys: pytest.CaptureFixture)
     assert base.settings.prompt == first.settings.prompt == PROMPTS["word_limit"]
     assert (base.keep, base.max_new_tokens, base.settings.max_length) == ("a-z", 50, 300) and base.record == {}
     assert (second.keep, second.max_new_tokens) == ("a-zA-Z0-9", 256)
-    assert (first.group, second.group) == ("g", "b")
     assert "one has the prompt, cleaning, length and precision of a; those of b differ." in capsys.readouterr().out
     assert all(variant.settings.prompt == "plain" for variant in find_variants(["a", "b"], None, "plain", None))
 
@@ -117,3 +124,38 @@ def test_texts_may_be_as_long_as_the_model_was_saved_with() -> None:
 def test_what_is_compared_is_cleaned_alike() -> None:
     assert share(["a-z", "a-z"], "a-zA-Z0-9") == "a-z"
     assert share(["a-z", "a-zA-Z"], "a-zA-Z0-9") == "a-zA-Z0-9"
+
+
+def test_a_group_is_every_setting_but_the_seed() -> None:
+    """Models of one name in two folders, trained on other texts, are no seeds of each other."""
+    for folder, texts in (("one", "a"), ("two", "b")):
+        for seed in (1, 2):
+            settings = {"learning_rate": 1e-3, "texts": texts, "seed": seed}
+            make_folder(f"{folder}/m{seed}", base_model="hub/one", group="m", settings=settings)
+    make_folder("three/other", base_model="hub/one", group="other", settings={"learning_rate": 1e-4})
+    variants = [one for one in find_variants(["one/*", "two/*", "three/*"], None, None, None) if one.fine_tuned]
+    groups = name_groups(variants)
+    assert groups["one/m1"] == groups["one/m2"] != groups["two/m1"] == groups["two/m2"]
+    assert re.fullmatch(r"m \[[0-9a-f]{6}\]", groups["one/m1"]) and groups["other"] == "other"
+
+
+def test_a_checkpoint_is_a_model_with_the_record_of_its_run() -> None:
+    results = {"epochs": 2.0, "steps": 48, "saved_step": 48, "saved_epoch": 2.0, "eval_loss": 3.0, "train_loss": 2.0}
+    make_folder("models/m", base_model="hub/one", group="m", results=results, settings={"seed": 1}, keep="a-z")
+    Path("models/m/checkpoint-6").mkdir()
+    Path("models/m/checkpoint-6/config.json").write_text("{}")
+    _, model, checkpoint = find_variants(["models/m", "models/m/checkpoint-6"], None, None, None)
+    assert (checkpoint.name, checkpoint.base, checkpoint.keep) == ("m/checkpoint-6", "one", "a-z")
+    own = checkpoint.record["results"]
+    assert (own["saved_step"], own["saved_epoch"], own["eval_loss"]) == (6, 0.25, None)
+    assert len(set(name_groups([model, checkpoint]).values())) == 2
+
+
+def test_data_cleaned_to_less_than_a_model_was_trained_on_are_refused() -> None:
+    for name, keep in (("a", "a-zA-Z0-9"), ("b", "a-zA-Z0-9.,")):
+        make_folder(name, base_model="hub/one", keep=keep)
+    models = [one for one in find_variants(["a", "b"], None, None, None) if one.fine_tuned]
+    check_cleaning(models, "data", "a-zA-Z0-9.,;")
+    check_cleaning(models[:1], "data", "a-zA-Z0-9")
+    with pytest.raises(InputError, match=r"^'data' is cleaned to 'a-zA-Z0-9', but b was trained on texts with .*KEEP"):
+        check_cleaning(models, "data", "a-zA-Z0-9")
