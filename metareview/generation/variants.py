@@ -220,7 +220,7 @@ def name_groups(models: list[Variant]) -> dict[str, str]:
 
 
 def check_cleaning(models: list[Variant], data: str, keep: str) -> None:
-    """Raise `InputError` where processed data lack characters that a model was trained on: it would read other texts."""
+    """Raise `InputError` where processed data lack characters that a model has read in training."""
     for model in models:
         lost = [one for one in string.printable if clean_text(one, model.keep) and not clean_text(one, keep)]
         if lost:
