@@ -13,48 +13,10 @@ Results go to eval_examples_results.xlsx, right of your own columns; the .jsonl 
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 
-from metareview.common.cli import flag, parse_flags, run
-from metareview.common.files import hold
-from metareview.common.hub import HubArguments
-from metareview.data.cleaning import DEFAULT_KEEP, clean_reviews
+from metareview.common.cli import InputError, PublishingFlags, check_encoding, check_file, flag, run, start
 from metareview.data.prompts import find_template
-from metareview.generation.decoding import Decoding
-from metareview.generation.variants import find_variants, share
-from metareview.generation.writing import write_summaries
-from metareview.scoring.comparison import (
-    average_scores,
-    average_seeds,
-    compare_models,
-    compare_with_base,
-    find_unread,
-    find_weakest,
-)
-from metareview.scoring.metrics import score_systems
-from metareview.scoring.score_card import choose_cards, push_scores, save_scores
-from metareview.scoring.score_table import format_scores
-from metareview.sources.forms import Paper, read_id
-from metareview.sources.openreview import fetch_forum
-from metareview.sources.table_files import check_encoding
-from metareview.workbook.adding import continue_workbook
-from metareview.workbook.blind import check_blind, unblind, write_blind
-from metareview.workbook.cases import (
-    draw_examples,
-    find_case_sheet,
-    name_log,
-    name_source,
-    name_target,
-    open_cases,
-    read_cases,
-)
-from metareview.workbook.drafting import print_drafts, read_review_files
-from metareview.workbook.judgments import describe_judgements
-from metareview.workbook.layout import lay_out
-from metareview.workbook.results import read_judgements, write_results
-from metareview.workbook.runs import describe_runs, write_runs
-from metareview.workbook.saving import check_target, modified, save_unless_changed
-from metareview.workbook.summary import describe_test, write_summary
+from metareview.sources.forms import read_id
 
 # The models
 MODELS = None  # fine-tuned models: folders, Hub ids or patterns such as "models/*"; None: the newest in models/
@@ -74,130 +36,176 @@ MAX_NEW_TOKENS = None  # longest meta-review in tokens; None: what each model wa
 NO_REPEAT_NGRAM = 4  # tokens in a row that are not written twice in a text; 0: anything may be written twice
 REPETITION_PENALTY = 1.0  # above 1, tokens that a text already has become less likely
 TEMPERATURE = 0.0  # above 0, each token is drawn at random, the higher the freer; 0: always the likeliest one
-CANDIDATES = 1  # with TEMPERATURE: so many texts are drawn for each case, and the one most like the others is taken
 NUM_BEAMS = 1  # continuations that are followed at the same time, in as many times the memory; 1: greedy decoding
 BATCH_SIZE = 32  # meta-reviews written at once, fewer where memory is small; changes speed, not the texts in fp32
 
 
 @dataclass
-class EvaluationArguments(HubArguments):
+class EvaluationFlags(PublishingFlags):
     """Every constant as a flag, and what else can be done with a model."""
 
-    models: list[str] | None = flag(MODELS, "model_name_or_path", "model", several=True)
+    models: list[str] | None = flag(MODELS, "model_name_or_path", "model")
     base_model: str | None = flag(BASE_MODEL)
     test_cases: str = flag(TEST_CASES)
     encoding: str = flag(ENCODING)
     output: str | None = flag(OUTPUT)
-    num_examples: int | None = flag(NUM_EXAMPLES)
+    num_examples: int | None = flag(NUM_EXAMPLES, least=1)
     split: str = flag(SPLIT)
-    dataset_name: str = flag(PROCESSED_DIR, "dataset", "processed_dir")
-    seed: int = flag(SAMPLE_SEED, "sample_seed")
-    max_new_tokens: int | None = flag(MAX_NEW_TOKENS)
-    no_repeat_ngram: int | None = flag(NO_REPEAT_NGRAM)
-    repetition_penalty: float = flag(REPETITION_PENALTY)
-    temperature: float = flag(TEMPERATURE)
-    candidates: int = flag(CANDIDATES)
-    num_beams: int = flag(NUM_BEAMS)
-    batch_size: int = flag(BATCH_SIZE)
-    prompt: str | None = flag(None, help="one in metareview/prompts.py; default: as in training", topic="The texts")
+    processed_dir: str = flag(PROCESSED_DIR, "dataset", "dataset_name")
+    sample_seed: int = flag(SAMPLE_SEED, "seed")
+    max_new_tokens: int | None = flag(MAX_NEW_TOKENS, least=1)
+    no_repeat_ngram: int = flag(NO_REPEAT_NGRAM, least=0)
+    repetition_penalty: float = flag(REPETITION_PENALTY, least=1)
+    temperature: float = flag(TEMPERATURE, least=0)
+    num_beams: int = flag(NUM_BEAMS, least=1)
+    batch_size: int = flag(BATCH_SIZE, least=1)
+    prompt: str | None = flag(
+        None, help="one in metareview/data/prompts.py; default: as in training", topic="The texts"
+    )
     blind: bool = flag(False, help="also write a copy that hides who wrote what", topic="Judging")
-    unblind: bool = flag(False, help="write no texts; take the judgments from that copy", topic="Judging")
+    unblind: bool = flag(False, help="write no texts; merge the judgments of that copy", topic="Judging")
     reviews: list[str] | None = flag(None, help="files with a review each or --- between; -: stdin", topic="One paper")
     forum: str | None = flag(None, help="a paper on OpenReview: its address or id", topic="One paper")
     save: bool = flag(False, help="add the case to the workbook TEST_CASES, and keep the draft", topic="One paper")
-    hub_model_id: str | None = flag(None, help="default: where the model was pushed to", topic="Publishing")
+    hub_model_id: str | None = flag(None, help="default: the repository the model was pushed to", topic="Publishing")
 
     def __post_init__(self) -> None:
-        for name in ("max_new_tokens", "batch_size", "num_examples"):
-            if (value := getattr(self, name)) is not None and value < 1:
-                raise ValueError(f"--{name} must be at least 1, got {value}")
-        drawing = self.temperature, self.seed, self.candidates
-        self.decoding = Decoding(self.no_repeat_ngram or 0, self.repetition_penalty, self.num_beams, *drawing)
+        if self.temperature and self.num_beams > 1:
+            raise InputError("TEMPERATURE samples tokens and NUM_BEAMS searches the likeliest text: set one of them")
         check_encoding(self.encoding)
-        find_template("plain" if self.prompt is None else self.prompt)
+        for name in self.reviews or ():
+            check_file(name, "--reviews")
+        if not (self.num_examples or self.reviews or self.forum):
+            check_file(self.test_cases, "TEST_CASES (--test_cases)")
+        if self.prompt is not None:
+            find_template(self.prompt)
         if self.forum is not None:
             self.forum = read_id(self.forum)
         papers = [name for name in ("reviews", "forum") if getattr(self, name)]
         others = [name for name in ("output", "num_examples", "blind", "unblind", "push_to_hub") if getattr(self, name)]
         if papers and len(refused := [*papers, *others]) > 1:
-            raise ValueError(f"--{papers[0]} prints the meta-review of one paper and does not go with --{refused[1]}")
+            raise InputError(f"--{papers[0]} prints the meta-review of one paper and does not go with --{refused[1]}")
         if self.save and not papers:
-            raise ValueError("--save adds a case that --reviews or --forum gives")
+            raise InputError("--save adds a case that --reviews or --forum gives")
 
 
-def main() -> None:
-    arguments: EvaluationArguments = parse_flags(EvaluationArguments, __file__)
-    split = arguments.split if arguments.num_examples else None
-    target = name_target(arguments.test_cases, arguments.output, split)
-    if arguments.unblind:
+if __name__ == "__main__":  # help and wrong values are answered here, before PyTorch and transformers load
+    FLAGS = start(EvaluationFlags, __file__)
+
+from pathlib import Path
+
+from metareview.common.files import lock
+from metareview.data.cleaning import DEFAULT_KEEP, clean_reviews
+from metareview.data.splits import read_record
+from metareview.generation.decoding import Decoding
+from metareview.generation.variants import Variant, check_cleaning, find_variants, name_groups, share
+from metareview.generation.writing import write_summaries
+from metareview.scoring.comparison import (
+    average_scores,
+    average_seeds,
+    compare_models,
+    compare_with_base,
+    find_unread,
+    find_weakest,
+)
+from metareview.scoring.metrics import Results, score_systems
+from metareview.scoring.score_card import choose_cards, push_scores, save_scores
+from metareview.scoring.score_table import format_scores
+from metareview.sources.forms import Paper
+from metareview.sources.openreview import fetch_forum
+from metareview.workbook.blind import blind_path, check_blind, make_blind, unblind
+from metareview.workbook.cases import Case, draw_examples, name_log, name_target, open_cases
+from metareview.workbook.drafting import print_drafts, read_review_files
+from metareview.workbook.judgments import describe_judgments
+from metareview.workbook.results import open_book, write_book
+from metareview.workbook.saving import check_target, modified, save_unless_changed, save_workbook
+from metareview.workbook.summary import Comparison
+
+
+def main(flags: EvaluationFlags) -> None:
+    split = flags.split if flags.num_examples else None
+    target = name_target(flags.test_cases, flags.output, split)
+    if flags.unblind:
         unblind(target)
         return
 
     # 1. Choose the models; each reads and writes as in its training. For one paper, print drafts.
-    writing = arguments.prompt, arguments.max_new_tokens, arguments.decoding
-    variants = find_variants(arguments.models, arguments.base_model, *writing)
+    variants = find_variants(flags.models, flags.base_model, flags.prompt, flags.max_new_tokens, choose_decoding(flags))
     models = [variant for variant in variants if variant.fine_tuned]
-    keep = share([model.keep for model in models], DEFAULT_KEEP)
-    if arguments.reviews or arguments.forum:
-        if arguments.forum:
-            paper = fetch_forum(arguments.forum)
-        else:
-            paper = Paper(read_review_files(arguments.reviews, arguments.encoding))
-        print_drafts(paper, models, arguments.test_cases if arguments.save else None, name_log(target))
+    if flags.reviews or flags.forum:
+        print_drafts(read_paper(flags), models, flags.test_cases if flags.save else None, name_log(target))
         return
-    cards = choose_cards(models, arguments.hub_model_id) if arguments.push_to_hub else {}
+    cards = choose_cards(models, flags.hub_model_id) if flags.push_to_hub else {}
 
-    # 2. Read the test cases, and what a person thinks of the texts that are there already.
+    # 2. Read the test cases, and what a person has made of the last results.
     check_target(target)
-    _lock = hold(target)  # until this process ends
-    seen, rows = modified(target), None
+    _lock, seen = lock(target), modified(target)  # the lock is kept until this process ends
     if split:
-        workbook, rows = draw_examples(arguments.dataset_name, split, arguments.num_examples, arguments.seed)
-        source, data = f"{arguments.dataset_name}, as drawn now", name_source(arguments.dataset_name)
+        check_cleaning(models, flags.processed_dir, read_record(flags.processed_dir).get("keep", DEFAULT_KEEP))
+        source = draw_examples(flags.processed_dir, split, flags.num_examples, flags.sample_seed)
     else:
-        workbook = open_cases(arguments.test_cases, target, arguments.encoding)
-        source, data = arguments.test_cases, Path(arguments.test_cases).name
-    workbook = continue_workbook(workbook, source, target)
-    sheet = find_case_sheet(workbook, str(target))
-    cases = read_cases(sheet, str(target), rows, [variant.keep for variant in variants])
-    if arguments.blind:
+        source = open_cases(flags.test_cases, flags.encoding)
+    book = open_book(source, target, [variant.keep for variant in variants])
+    if flags.blind:
         check_blind(target)
-    store, uncounted = read_judgements(sheet, cases)
-    columns = lay_out(sheet, [variant.name for variant in variants], cases, str(target))
 
-    # 3. Let each model write, unless its texts are there, and score what they wrote, all alike.
-    outputs = {}
-    for variant in variants:
-        reviews = [clean_reviews(case.review, variant.keep) for case in cases]
-        outputs[variant.name] = write_summaries(variant, reviews, arguments.batch_size, name_log(target))
-    reviews = [clean_reviews(case.review, keep) for case in cases]
-    references, decisions = [case.reference for case in cases], [case.decision for case in cases]
-    results = score_systems(outputs, reviews, references, keep, decisions, [case.ratings for case in cases])
-    averages, groups = average_scores(results), {model.name: model.group for model in models}
-    verdicts = {model.name: compare_with_base(results, model.name, model.base) for model in models}
-    numbers = [case.row for case in cases]
-    found = [*verdicts.values(), *compare_models(results, groups), *find_unread(results, references, numbers)]
+    # 3. Let each model write, unless its texts are there; score what they wrote, all alike; compare.
+    results = write_and_score(variants, book.cases, flags.batch_size, name_log(target))
+    comparison = compare(results, models, book.cases)
 
     # 4. Write the workbook and print what came out.
-    test = {"data": data, "split": split, "cases": len(cases)}
-    judged = write_results(sheet, columns, cases, results, store)
-    losses = {model.name: model.record.get("validation_losses") for model in models}
-    sentences = [describe_test(test), *found, find_weakest(results, averages, list(groups), numbers), *uncounted]
-    write_summary(sheet, sentences, averages, average_seeds(averages, groups), columns, losses)
-    write_runs(workbook, describe_runs(variants, test, averages, judged))
-    target = save_unless_changed(workbook, target, seen)
-    print(format_scores(averages), *found, *uncounted, *describe_judgements(judged), sep="\n")
+    counts = write_book(book, variants, results, comparison)
+    target = save_unless_changed(book.sheet.parent, target, seen)
+    lines = [*comparison.sentences, *book.remarks, *describe_judgments(counts)]
+    print(format_scores(comparison.averages), *lines, sep="\n")
     print(f"The texts side by side, to read and to rate: {target}")
-    if arguments.blind:
-        copy = write_blind(sheet, columns, cases, target)
-        print(f"To judge without knowing who wrote what: {copy}; afterwards the same command with --unblind")
+    if flags.blind:
+        save_workbook(make_blind(book), blind_path(target))
+        print(
+            f"To judge without knowing who wrote what: {blind_path(target)}; afterwards the same command with --unblind"
+        )
 
     # 5. Add the scores to the models' cards; on the Hub, if asked.
     for model in models:
-        save_scores(model, test, averages, verdicts[model.name])
+        scores = book.test, comparison.averages, comparison.verdicts[model.name]
+        save_scores(model, *scores)
         if model.name in cards:
-            push_scores(cards[model.name], model, test, averages, verdicts[model.name], target)
+            push_scores(cards[model.name], model, *scores, target)
+
+
+def choose_decoding(flags: EvaluationFlags) -> Decoding:
+    """How all models decode."""
+    sampling = flags.temperature, flags.sample_seed
+    return Decoding(flags.no_repeat_ngram, flags.repetition_penalty, flags.num_beams, *sampling)
+
+
+def read_paper(flags: EvaluationFlags) -> Paper:
+    """The paper that a draft is written for: from OpenReview, or reviews from files."""
+    return fetch_forum(flags.forum) if flags.forum else Paper(read_review_files(flags.reviews, flags.encoding))
+
+
+def write_and_score(variants: list[Variant], cases: list[Case], batch_size: int, log: Path) -> Results:
+    """Let each model write for the cases, unless its texts are in the log, and score all texts, cleaned alike."""
+    outputs = {}
+    for variant in variants:
+        reviews = [clean_reviews(case.review, variant.keep) for case in cases]
+        outputs[variant.name] = write_summaries(variant, reviews, batch_size, log)
+    keep = share([variant.keep for variant in variants if variant.fine_tuned], DEFAULT_KEEP)
+    reviews = [clean_reviews(case.review, keep) for case in cases]
+    references, decisions = [case.reference for case in cases], [case.decision for case in cases]
+    return score_systems(outputs, reviews, references, keep, decisions, [case.ratings for case in cases])
+
+
+def compare(results: Results, models: list[Variant], cases: list[Case]) -> Comparison:
+    """Which fine-tuned model is better than its base, than lead, than the others; where the best is weakest."""
+    averages, groups = average_scores(results), name_groups(models)
+    verdicts = {model.name: compare_with_base(results, model.name, model.base) for model in models}
+    rows = [case.row for case in cases]
+    unread = find_unread(results, [case.reference for case in cases], rows)
+    weakest = find_weakest(results, averages, list(groups), rows)
+    sentences = [*verdicts.values(), *compare_models(results, groups), *unread, *([weakest] if weakest else [])]
+    return Comparison(averages, average_seeds(averages, groups), verdicts, sentences)
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, FLAGS)

@@ -1,4 +1,4 @@
-"""What the tests of the workbook share: small workbooks, results in them, judgements."""
+"""What the tests of the workbook share: small workbooks, runs that write results into them, judgments."""
 
 from pathlib import Path
 from typing import Any
@@ -6,43 +6,42 @@ from typing import Any
 from openpyxl import Workbook
 from openpyxl.worksheet.worksheet import Worksheet
 
-from metareview.scoring.comparison import Averages
-from metareview.workbook.cases import read_cases
-from metareview.workbook.layout import Column, find_columns, lay_out
-from metareview.workbook.results import read_judgements, write_results
+from metareview.workbook.cases import Source
+from metareview.workbook.judgments import find_columns
+from metareview.workbook.results import Book, list_columns, make_book, show_judgments, write_columns
 
-SCORES = {"rougeL": 0.5, "words": 1, "repetition": 0.0, "stopped": True, "verdict": None, "terms": "7, GAN"}
-AVERAGES: Averages = {
-    system: dict.fromkeys(("rouge1", "rouge2", "rougeL"), (0.2, 0.1, 0.3)) for system in ("base", "tuned", "lead")
-}
+SCORES = {"rougeL": 0.5, "words": 1, "repetition": 0.0, "ended": True, "verdict": None, "terms": "7, GAN"}
+CASES = (["review", "reference"], ["first", "r"], ["second", "r"], ["third", "r"])
 
 
-def make_workbook(path: Path, *rows: list) -> Path:
-    workbook = Workbook()
-    for row in rows:
-        workbook.active.append(row)
-    workbook.save(path)
-    return path
-
-
-def three_cases() -> Worksheet:
+def make_sheet(*rows: list) -> Worksheet:
     sheet = Workbook().active
-    for row in (["review", "reference"], ["first", "r"], ["second", "r"], ["third", "r"]):
+    for row in rows:
         sheet.append(row)
     return sheet
 
 
-def put(sheet: Worksheet, **texts: list[str]) -> dict[Column, int]:
-    """A run: what each model wrote for each case goes into the sheet. Returns our columns."""
-    cases = read_cases(sheet, "a.xlsx")
-    store, _ = read_judgements(sheet, cases)
-    columns = lay_out(sheet, list(texts), cases, "a.xlsx")
+def make_workbook(path: Path, *rows: list) -> Path:
+    make_sheet(*rows).parent.save(path)
+    return path
+
+
+def write_texts(book: Book, **texts: list[str]) -> Worksheet:
+    """Put what each model wrote for each case into a workbook; returns its sheet."""
     results = {model: [{"text": text} | SCORES for text in written] for model, written in texts.items()}
-    write_results(sheet, columns, cases, results, store)
-    return columns
+    columns = list_columns(list(texts), any(case.reference for case in book.cases))
+    write_columns(book.sheet, book.start, columns, [case.row for case in book.cases], results, book.store)
+    show_judgments(book.sheet, book.store)
+    return book.sheet
 
 
-def judge(sheet: Worksheet, row: int, kind: str, value: object, model: str = "") -> None:
+def run(cases: Worksheet, previous: Worksheet | None = None, **texts: list[str]) -> Worksheet:
+    """A run on test cases, of which `previous` are the last results; returns the sheet with the new ones."""
+    source = Source(cases.parent, "a.xlsx", "a.xlsx")
+    return write_texts(make_book(source, previous and previous.parent, "a_results.xlsx", []), **texts)
+
+
+def judge(sheet: Worksheet, row: int, kind: str, value: Any, model: str = "") -> None:
     sheet.cell(row, find_columns(sheet)[kind, model]).value = value
 
 

@@ -99,6 +99,7 @@ def save_splits(splits: DatasetDict, record: dict[str, Any], folder: str) -> Non
 
 def load_source(name: str) -> DatasetDict:
     """Load a data set from a folder that `save_to_disk` has written, or from the Hub."""
+    datasets.disable_caching()  # else every map leaves a file beside the data that were read
     with reading("data set", name):
         if Path(name, "dataset_dict.json").is_file():
             return DatasetDict.load_from_disk(name)

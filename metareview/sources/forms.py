@@ -59,11 +59,14 @@ class Paper:
     skipped: str = ""  # why the paper is of no use
 
 
-def read_id(given: str) -> str:
-    """The id in an address of openreview.net, or the id itself. Raises `InputError` for anything else."""
+def read_id(given: str, name: str = "--forum") -> str:
+    """The id in an address of openreview.net, or the id itself; `name` is the flag's.
+
+    Raises `InputError` for anything else.
+    """
     found = parse_qs(urlsplit(given).query).get("id", [given])[0].strip().strip("/")
     if not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)*", found):
-        raise InputError(f"{given!r} is neither an id of OpenReview nor an address with one (.../forum?id=ID)")
+        raise InputError(f"{name} {given!r} is neither an id of OpenReview nor an address with one (.../forum?id=ID)")
     return found
 
 

@@ -13,11 +13,10 @@ from metareview.sources.columns import Rows, list_columns
 from metareview.sources.openreview import fetch_venue
 from metareview.sources.table_files import FORMATS, read_table
 
-datasets.disable_caching()  # else every map leaves a file beside the data it read
-
 
 def read_source(name: str, encoding: str = "utf-8") -> tuple[dict[str, Rows], list[str]]:
     """The splits of a file, a folder or a data set on the Hub, under the names in SPLITS; what was not read."""
+    datasets.disable_caching()  # else every map leaves a file beside the data that were read
     path = Path(name)
     if path.is_file():
         source, unread = read_files({"train": [path]}, encoding)

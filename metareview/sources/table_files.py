@@ -55,14 +55,6 @@ def read_table(path: Path, encoding: str = "utf-8") -> tuple[list[Row], list[str
     return [{name: row.get(name) for name in names} for row in rows], []
 
 
-def check_encoding(encoding: str) -> None:
-    """Raise `InputError` for an encoding that Python does not know."""
-    try:
-        codecs.lookup(encoding)
-    except (LookupError, ValueError) as error:
-        raise InputError(f"--encoding {encoding!r} is unknown; utf-8, utf-16 and cp1252 are common") from error
-
-
 def decode_text(content: bytes, name: str, encoding: str) -> str:
     """The text in a file's bytes; the mark that Windows puts first says that it is UTF-8 or UTF-16.
 

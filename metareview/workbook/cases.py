@@ -1,12 +1,10 @@
 """Test cases: finding them in a workbook, reading them from CSV, drawing some from a data set."""
 
 import random
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from datasets import Dataset
 from openpyxl import Workbook
 from openpyxl.worksheet.worksheet import Worksheet
 
@@ -16,20 +14,33 @@ from metareview.data.cleaning import DEFAULT_SEPARATOR, REVIEW_JOINER, clean_rev
 from metareview.data.splits import load_source, read_record
 from metareview.sources.columns import SPREADSHEET_ERRORS
 from metareview.sources.table_files import read_table
-from metareview.workbook.cells import CASE_WIDTHS, CELL_LIMIT, NARROW, fit_text, new_workbook, read_header
+from metareview.workbook.cells import fit_text, new_workbook, read_header
 from metareview.workbook.judgments import fingerprint
-from metareview.workbook.saving import FIRST_CELLS, open_copy, open_workbook
+from metareview.workbook.saving import FIRST_CELLS, open_workbook
+
+READ = ("review", "reference", "decision", "ratings")  # columns; all but the first may be missing
+
+
+@dataclass
+class Source:
+    """Where test cases come from: a workbook with them, its name for messages, the name of the data for `runs`."""
+
+    workbook: Workbook
+    name: str
+    data: str
+    split: str | None = None  # of the data set that they are drawn from
+    whole: dict[str, str] = field(default_factory=dict)  # texts that cells cannot hold, by the fingerprints of cells
 
 
 @dataclass
 class Case:
-    """A test case: its row in the sheet, its reviews as they are there, its reference (empty if there is none)."""
+    """A test case: its row in the sheet, and what is known of the paper, empty if the sheet does not say it."""
 
     row: int
     key: str  # the fingerprint of the reviews as they are in the sheet
     review: str
     reference: str
-    decision: str = ""  # what became of the paper, in words; empty where the sheet does not say
+    decision: str = ""  # what became of the paper, in words
     ratings: str = ""  # the reviewers', such as 6, 8, 3
 
 
@@ -39,77 +50,55 @@ def find_case_sheet(workbook: Workbook, path: str) -> Worksheet:
     sheets = [sheet for sheet in sheets if sheet.title.lower() not in FIRST_CELLS]  # those are ours
     for sheet in sheets:
         if "review" in read_header(sheet):
-            check_header(sheet, path)
+            headers = [str(cell.value).strip() for cell in sheet[1]]
+            for name in READ:
+                if len(same := [header for header in headers if header.lower() == name]) > 1:
+                    columns = f"has the columns {' and '.join(map(repr, same))}; rename all but one"
+                    raise InputError(f"the sheet {sheet.title!r} of {path!r} {columns}")
             return sheet
     headers = {sheet.title: ", ".join(read_header(sheet)) or "none" for sheet in sheets}
     found = "; ".join(f"{title!r}: {names}" for title, names in headers.items())
     raise InputError(f"no sheet of {path!r} has a column 'review' in row 1; there are, by sheet: {found}")
 
 
-def check_header(sheet: Worksheet, path: str) -> None:
-    """Raise `InputError` where two columns have the name of one that is read: in upper and in lower case."""
-    headers = [str(cell.value).strip() for cell in sheet[1] if cell.value is not None]
-    for name in ("review", "reference"):
-        if len(same := [header for header in headers if header.lower() == name]) > 1:
-            names = " and ".join(map(repr, same))
-            raise InputError(f"the sheet {sheet.title!r} of {path!r} has the columns {names}; rename all but one")
+def read_cases(sheet: Worksheet, path: str, source: Source, keeps: Sequence[str] = ()) -> list[Case]:
+    """The rows with a review; skipped are those of which one of `keeps`, what the models know, leaves nothing.
 
-
-def read_cases(sheet: Worksheet, path: str, rows: Dataset | None = None, keeps: Iterable[str] = ()) -> list[Case]:
-    """The rows with a review; those are passed over of which one of `keeps`, what the models know, leaves nothing.
-
-    `rows` is the split that drawn examples are of: where a cell could not hold a whole text of it, the case has it.
-    Raises `InputError` where there is no row with a review, or a formula or an error in its place.
+    Raises `InputError` if there is no row with a review, or a formula or an error in place of a text.
     """
     columns, cases = read_header(sheet), []
     unknown: dict[int, str] = {}  # rows of which cleaning leaves nothing
     for row in range(2, sheet.max_row + 1):
-        texts = {name: read_text(sheet, row, columns.get(name), path) for name in ("review", "reference")}
+        texts = {name: _read_text(sheet, row, columns[name], path) if name in columns else "" for name in READ}
         if not any(map(str.strip, split_reviews(texts["review"]))):
             continue
-        number = sheet.cell(row, columns["row"]).value if "row" in columns else None
-        whole = restore_texts(texts, number, rows)
-        known = {name: read_text(sheet, row, columns.get(name), path) for name in ("decision", "ratings")}
-        case = Case(row, fingerprint(texts["review"]), **whole, **known)
-        if lacking := [keep for keep in keeps if not clean_reviews(case.review, keep)]:
+        key = fingerprint(texts["review"])
+        case = Case(row, key, **{name: source.whole.get(fingerprint(text), text) for name, text in texts.items()})
+        lacking = [keep for keep in keeps if not clean_reviews(case.review, keep)]
+        if lacking:
             unknown[row] = lacking[0]
         else:
             cases.append(case)
     if unknown:
-        print(f"Passed over rows {', '.join(map(str, unknown))}: KEEP {next(iter(unknown.values()))!r} leaves nothing.")
+        print(f"Skipped rows {', '.join(map(str, unknown))}: KEEP {next(iter(unknown.values()))!r} leaves nothing.")
     if not cases:
         raise InputError(f"the sheet {sheet.title!r} of {path!r} has no row with a review")
     return cases
 
 
-def read_text(sheet: Worksheet, row: int, column: int | None, path: str) -> str:
-    """A text of a case, empty where the sheet has no such column. Raises `InputError` for a formula."""
-    if column is None:
-        return ""
+def _read_text(sheet: Worksheet, row: int, column: int, path: str) -> str:
     cell = sheet.cell(row, column)
-    if cell.data_type == "f":
-        where = f"row {row} of {path!r} has a formula as review, reference, decision or ratings"
-        raise InputError(f"{where}; put the text itself there")
     text = str(cell.value or "").strip()
-    if text in SPREADSHEET_ERRORS:
-        where = f"row {row} of {path!r} has the error {text} as review, reference, decision or ratings"
-        raise InputError(f"{where}; put the text itself there")
+    if cell.data_type == "f" or text in SPREADSHEET_ERRORS:
+        fault = "a formula" if cell.data_type == "f" else f"the error {text}"
+        raise InputError(f"row {row} of {path!r} has {fault} as {', '.join(READ)}; put the text itself there")
     return text
 
 
-def restore_texts(texts: dict[str, str], number: Any, rows: Dataset | None) -> dict[str, str]:
-    """The whole texts of the row of the data set that a case names, where its cells hold what they could of them."""
-    if rows is None or not isinstance(number, int) or not 0 <= number < len(rows):
-        return texts
-    example = read_example(rows[number])
-    same = all(fit_text(text)[0].strip() == texts[name] for name, text in example.items())
-    return example if same else texts
+def draw_examples(dataset_name: str, split: str, number: int, seed: int) -> Source:
+    """Random rows of a processed data set, always the same rows for the same seed.
 
-
-def draw_examples(dataset_name: str, split: str, number: int, seed: int) -> tuple[Workbook, Dataset]:
-    """A workbook with random rows of a processed data set, always the same rows for the same seed; and the whole split.
-
-    Raises `InputError` where the data set has no such split or is not cleaned.
+    Raises `InputError` if the data set has no such split or is not cleaned.
     """
     splits = load_source(dataset_name)
     if split not in splits:
@@ -120,24 +109,37 @@ def draw_examples(dataset_name: str, split: str, number: int, seed: int) -> tupl
     if number > len(rows):
         print(f"The split {split!r} has only {len(rows):,} rows; all are taken.")
         number = len(rows)
+    reviews = [review.replace(REVIEW_JOINER, f"\n{DEFAULT_SEPARATOR}\n") for review in rows["review"]]
     drawn = sorted(random.Random(seed).sample(range(len(rows)), number))
-    return new_workbook([{"row": row} | read_example(rows[row]) for row in drawn], CASE_WIDTHS), rows
+    cases = [{"row": row, "review": reviews[row], "reference": rows[row]["summary"]} for row in drawn]
+    data = read_record(dataset_name).get("dataset_name") or public_name(dataset_name)
+    workbook = new_workbook(cases)
+    return Source(workbook, f"{dataset_name}, as drawn now", data, split, _find_long([*reviews, *rows["summary"]]))
 
 
-def read_example(row: dict[str, str]) -> dict[str, str]:
-    """A row of a processed data set as a test case."""
-    return {"review": row["review"].replace(REVIEW_JOINER, f"\n{DEFAULT_SEPARATOR}\n"), "reference": row["summary"]}
+def open_cases(test_cases: str, encoding: str = "utf-8") -> Source:
+    """The test cases in a workbook, or in a CSV file in this encoding."""
+    path = Path(test_cases)
+    if path.suffix.lower() not in (".csv", ".tsv"):
+        return Source(open_workbook(test_cases), test_cases, path.name)
+    if not path.is_file():
+        raise InputError(f"there is no file {test_cases!r}; name one with --test_cases, or use --num_examples")
+    rows, _ = read_table(path, encoding)
+    if not rows:
+        raise InputError(f"{test_cases!r} has no rows")
+    whole = _find_long([text for row in rows for text in row.values()])
+    return Source(new_workbook(rows), test_cases, path.name, whole=whole)
 
 
-def name_source(dataset_name: str) -> str:
-    """What a processed data set was made from, or else its own name."""
-    return read_record(dataset_name).get("dataset_name") or public_name(dataset_name)
+def _find_long(texts: list[str]) -> dict[str, str]:
+    """The texts that a cell cannot hold, by the fingerprint of what it shows of them."""
+    return {fingerprint(fit_text(text)[0]): text for text in texts if fit_text(text)[0] != text}
 
 
 def name_target(test_cases: str, output: str | None, split: str | None) -> Path:
     """The workbook that the results go to; `split` is that of drawn examples, None for test cases.
 
-    Raises `InputError` where examples would take the place of the test cases.
+    Raises `InputError` if examples would take the place of the test cases.
     """
     source = Path(test_cases)
     default = source.with_name(f"{source.stem}_results.xlsx") if split is None else Path(f"eval_{split}.xlsx")
@@ -150,29 +152,3 @@ def name_target(test_cases: str, output: str | None, split: str | None) -> Path:
 def name_log(target: Path) -> Path:
     """The file beside a workbook that every text goes into as soon as it is written."""
     return target.with_name(f"{target.stem}_outputs.jsonl")
-
-
-def open_cases(test_cases: str, target: Path, encoding: str = "utf-8") -> Workbook:
-    """The workbook with the test cases, where results go to `target`; only what is saved again could lose something.
-
-    The rows of a CSV file, in this encoding, go into a new workbook.
-    """
-    if Path(test_cases).suffix.lower() in (".csv", ".tsv"):
-        return read_csv_cases(test_cases, encoding)
-    if Path(test_cases).exists() and target.resolve() == Path(test_cases).resolve():
-        return open_workbook(test_cases)
-    return open_copy(test_cases, quiet=target.exists())
-
-
-def read_csv_cases(test_cases: str, encoding: str) -> Workbook:
-    """A workbook with the rows of a CSV file. Raises `InputError` where a text is too long for a cell."""
-    if not Path(test_cases).is_file():
-        raise InputError(f"there is no file {test_cases!r}; name one with --test_cases, or use --num_examples")
-    rows, _ = read_table(Path(test_cases), encoding)
-    for number, row in enumerate(rows, start=2):
-        if longest := max((len(text) for text in row.values() if len(text) > CELL_LIMIT), default=0):
-            limit = f"a text of {longest:,} characters, but a cell of the workbook holds {CELL_LIMIT:,}"
-            raise InputError(f"row {number} of {test_cases!r} has {limit}; shorten it")
-    if not rows:
-        raise InputError(f"{test_cases!r} has no rows")
-    return new_workbook(rows, {name: CASE_WIDTHS.get(name.lower(), NARROW) for name in rows[0]})

@@ -1,16 +1,14 @@
-"""Drafting: the meta-review of one paper, printed for a person to check."""
+"""Drafting: the meta-review of one paper, printed for a person to check, and kept as a test case if asked."""
 
 import sys
 from collections import Counter
 from pathlib import Path
 
+from openpyxl.styles import Alignment
+
 from metareview.common.cli import InputError, format_count
 from metareview.common.hub import public_name
-from metareview.data.cleaning import DEFAULT_KEEP, REVIEW_JOINER, clean_reviews, clean_text, join_reviews, split_reviews
-from metareview.data.context import fit_prompts, share_budget
-from metareview.data.prompts import encode_texts
-from metareview.data.tokenization import load_tokenizer
-from metareview.generation.outputs import Output
+from metareview.data.cleaning import DEFAULT_KEEP, clean_reviews, clean_text, join_reviews, split_reviews
 from metareview.generation.variants import Variant, share
 from metareview.generation.writing import write_summaries
 from metareview.scoring.comparison import average_scores
@@ -20,25 +18,34 @@ from metareview.sources.escapes import plain_text
 from metareview.sources.forms import Paper, describe_counts, describe_paper
 from metareview.sources.pasted import split_pasted
 from metareview.sources.table_files import FORMATS, decode_text
-from metareview.workbook.adding import add_case
+from metareview.workbook.cases import find_case_sheet
+from metareview.workbook.cells import CELL_LIMIT, emphasize, read_header, write_value
+from metareview.workbook.judgments import fingerprint
+from metareview.workbook.previous import name_rows
+from metareview.workbook.saving import check_target, open_workbook, save_workbook
 
 
 def print_drafts(paper: Paper, models: list[Variant], test_cases: str | None, log: Path) -> None:
     """Print the meta-review that each model writes for a paper, and its scores if there is a human one.
 
     The paper is also added to the workbook `test_cases`, and the drafts to the `log` of its results, unless
-    `test_cases` is None. Raises `InputError` where cleaning leaves nothing of the reviews.
+    `test_cases` is None. Raises `InputError` if cleaning leaves nothing of the reviews.
     """
+    reviews = {model.name: clean_reviews(paper.reviews, model.keep) for model in models}
     for model in models:
-        if not clean_reviews(paper.reviews, model.keep):
+        if not reviews[model.name]:
             raise InputError(f"cleaning leaves nothing of the reviews; {model.name} knows only {model.keep}")
     if paper.forum:
         print(describe_paper(paper))
     if test_cases:
         case = {"case": paper.title, "review": join_reviews(paper.reviews), "reference": paper.meta_review}
         print(f"Saved as row {add_case(test_cases, case)} of {test_cases}.")
-    log = log if test_cases else None
-    outputs = {model.name: [print_draft(model, paper.reviews, log)] for model in models}
+    outputs = {}
+    for model in models:
+        written = write_summaries(model, [reviews[model.name]], 1, log if test_cases else None)
+        outputs[model.name], [output] = written, written
+        print(f"\nDraft by a model ({public_name(model.model)}); check it against the reviews:\n")
+        print(output.text + ("" if output.stopped else f" [cut off after {output.tokens} tokens]"))
     if paper.meta_review:
         print(f"\nWritten by a person:\n\n{paper.meta_review}\n")
         keep = share([model.keep for model in models], DEFAULT_KEEP)
@@ -46,24 +53,31 @@ def print_drafts(paper: Paper, models: list[Variant], test_cases: str | None, lo
         print(format_scores(average_scores(score_systems(outputs, [review], [reference], keep, [""]))))
 
 
-def print_draft(model: Variant, reviews: list[str], log: Path | None) -> Output:
-    """Print how much of each review a model reads, and what it writes."""
-    review = clean_reviews(reviews, model.keep)
-    tokenizer, limit = load_tokenizer(model.settings)
-    _, [cut] = fit_prompts([review], tokenizer, limit, model.settings.prompt_template)
-    lengths = [len(tokens) for tokens in encode_texts(review.split(REVIEW_JOINER), tokenizer)]
-    print(f"Read of each review ({limit:,} tokens in all): {describe_shares(lengths, cut)}")
-    [output] = write_summaries(model, [review], model.decoding.candidates, log)
-    end = "" if output.stopped else f" [cut off after {output.tokens} tokens]"
-    print(f"\nDraft by a model ({public_name(model.model)}); check it against the reviews:\n")
-    print(f"{output.text}{end}")
-    return output
+def add_case(path: str, texts: dict[str, str]) -> int:
+    """Add a case (texts by column) below everything in a workbook, unless its review is there; returns the row.
 
-
-def describe_shares(lengths: list[int], cut: int) -> str:
-    """How much of each review is left after `cut` tokens of them are cut; `lengths` are in tokens too."""
-    kept = share_budget(lengths, sum(lengths) - cut)
-    return ", ".join(f"{part / length:.0%}" for part, length in zip(kept, lengths, strict=True))
+    Of the columns only `reference` is added if it is missing. Raises `InputError` for a text too long for a cell.
+    """
+    check_target(Path(path))
+    workbook = open_workbook(path)
+    sheet = find_case_sheet(workbook, path)
+    rows, columns = name_rows(sheet), read_header(sheet)
+    present = [row for row, name in rows.items() if name == fingerprint(texts["review"])]
+    if present:
+        return present[0]
+    row = max(rows, default=1) + 1
+    if texts["reference"] and "reference" not in columns:
+        columns["reference"] = sheet.max_column + 1
+        emphasize(sheet.cell(1, columns["reference"], "reference"))
+    for name, text in texts.items():
+        if len(text) > CELL_LIMIT:
+            limit = f"the {name} has {len(text):,} characters, but a cell holds {CELL_LIMIT:,}"
+            raise InputError(f"{limit}; nothing was saved. Give the command without --save")
+        if text and name in columns:
+            write_value(sheet.cell(row, columns[name]), text)
+            sheet.cell(row, columns[name]).alignment = Alignment(wrap_text=True, vertical="top")
+    save_workbook(workbook, Path(path))
+    return row
 
 
 def read_review_files(names: list[str], encoding: str = "utf-8") -> list[str]:

@@ -1,198 +1,171 @@
-"""What is in our columns beside the test cases: texts, scores, and the judgements that are kept for these texts."""
+"""The results workbook: made anew by each run from the test cases, the last results, the new texts and their scores."""
 
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from openpyxl import Workbook
 from openpyxl.comments import Comment
-from openpyxl.formatting.formatting import ConditionalFormattingList
-from openpyxl.formatting.rule import ColorScaleRule
 from openpyxl.utils import get_column_letter
 from openpyxl.worksheet.worksheet import Worksheet
 
-from metareview.scoring.metrics import Results
-from metareview.workbook.cases import Case
-from metareview.workbook.cells import (
-    CHOICE_TITLE,
-    LAST_ROW,
-    NARROW,
-    add_choices,
-    fit_cases_to_page,
-    fit_rows,
-    style_column,
-    write_text,
-    write_value,
-)
-from metareview.workbook.judgments import (
-    NEITHER,
-    TIE,
-    ShownCase,
-    Store,
-    count_judgements,
-    decode,
-    find_uncounted,
-    find_unknown,
-    fingerprint,
-    make_key,
-    normalize,
-    read_store,
-    take,
-    write_store,
-)
-from metareview.workbook.layout import SCORES, Column, find_columns
+from metareview.generation.variants import Variant
+from metareview.scoring.metrics import METRICS, ROUGE, Results
+from metareview.workbook import cells, judgments
+from metareview.workbook.cases import Case, Source, find_case_sheet, read_cases
+from metareview.workbook.judgments import ROW, Column, Counts, ShownCase, Store, find_columns, fingerprint
+from metareview.workbook.previous import carry_over, copy_sheets, name_rows, strip_results
+from metareview.workbook.runs import describe_runs, write_runs
+from metareview.workbook.saving import open_workbook
+from metareview.workbook.summary import Comparison, write_summary
 
-RATINGS = ("1", "2", "3", "4", "5")
-WIDTHS = {"text": 45, "preferred": 14, "rating": 10, "comment": 40, "terms": 24}
-COLOURS = {
-    "rougeL": {
-        "start_type": "min",
-        "start_color": "FFF8B4AB",
-        "mid_type": "percentile",
-        "mid_value": 50,
-        "mid_color": "FFFFFFFF",
-        "end_type": "max",
-        "end_color": "FF9FD5A5",
-    },
-    "repetition": {
-        "start_type": "num",
-        "start_value": 0,
-        "start_color": "FFFFFFFF",
-        "end_type": "num",
-        "end_value": 1,
-        "end_color": "FFF08070",
-    },
-}
+TYPED = ("preferred", "rating", "comment")  # kinds of columns that a person fills in
 
 
-def read_shown(sheet: Worksheet, cases: list[Case], columns: dict[Column, int]) -> list[ShownCase]:
-    """What the sheet shows of our columns: of each case the texts and the judgements, with the notes on the texts."""
-    shown = []
-    for case in cases:
-        one = ShownCase(case.row, case.key, {})
-        for (kind, model), column in columns.items():
-            cell = sheet.cell(case.row, column)
+@dataclass
+class Book:
+    """A results workbook: test cases, what a person has made of the last results, and from `start` on the results."""
+
+    sheet: Worksheet  # with the test cases
+    start: int  # the first column for results
+    cases: list[Case] = field(default_factory=list)
+    test: dict[str, Any] = field(default_factory=dict)  # what is tested on: data, split, cases
+    store: Store = field(default_factory=dict)  # all judgments
+    remarks: list[str] = field(default_factory=list)  # lines about judgments that do not count
+
+
+class Style(NamedTuple):
+    """How a column looks."""
+
+    title: str
+    width: float = cells.NARROW  # characters
+    number_format: str = "General"
+    choices: str = ""  # what its drop-down offers, if it has one
+
+
+def list_columns(models: list[str], has_references: bool) -> dict[Column, Style]:
+    """Our columns from left to right: texts, judgments, scores; ROUGE only with references."""
+    ratings = ",".join(map(str, range(judgments.LOWEST, judgments.HIGHEST + 1)))
+    columns = {("text", model): Style(model, 45) for model in models}
+    columns["preferred", ""] = Style("preferred", 14, choices=judgments.CHOICES)
+    columns |= {("rating", model): Style(f"rating {model}", 10, choices=f'"{ratings}"') for model in models}
+    columns["comment", ""] = Style("comment", 40)
+    for name, metric in METRICS.items():
+        if metric.in_sheet and (has_references or name not in ROUGE):
+            form = cells.number_format(metric.format)
+            columns |= {(name, model): Style(f"{model} {metric.title}", number_format=form) for model in models}
+    columns |= {("verdict", model): Style(f"{model} verdict") for model in models}
+    columns |= {("terms", model): Style(f"{model} terms in no review", 24) for model in models}
+    return columns
+
+
+def open_book(source: Source, target: Path, keeps: Sequence[str]) -> Book:
+    """The test cases of `source` with what a person has made of the last results: in `target`, or in `source` itself.
+
+    `keeps` are the characters that each of the models knows.
+    """
+    if target.exists():
+        return make_book(source, open_workbook(str(target)), str(target), keeps)
+    holds_results = cells.find_sheet(source.workbook, *judgments.SHEETS)
+    return make_book(source, open_workbook(source.name) if holds_results else None, str(target), keeps)
+
+
+def make_book(source: Source, previous: Workbook | None, target: str, keeps: Sequence[str]) -> Book:
+    """The same from a workbook with the last results, if there is one, which `target` is the name of."""
+    sheet = find_case_sheet(source.workbook, source.name)
+    book = Book(sheet, strip_results(sheet))
+    if previous:
+        old, shown = find_case_sheet(previous, target), []
+        rows = carry_over(old, sheet, book.start, source.name, target)
+        copy_sheets(old, sheet)
+        book.store, _ = judgments.read_hidden(previous)
+        for case in read_shown(old, name_rows(old)):
+            row = rows[case.row]
+            shown.append(replace(case, row=row, review=f"{ROW}{row}" if case.review.startswith(ROW) else case.review))
+        if rejected := judgments.merge_judgments(book.store, shown):
+            rule = "a rating is a number from 1 to 5, a preference names a model, and equal texts have one rating"
+            book.remarks = [f"Not all judgments in the rows {', '.join(map(str, rejected))} count: {rule}."]
+    book.cases = read_cases(sheet, target, source, keeps)
+    book.test = {"data": source.data, "split": source.split, "cases": len(book.cases)}
+    return book
+
+
+def write_book(book: Book, variants: list[Variant], results: Results, comparison: Comparison) -> Counts:
+    """Write texts, scores, judgments that are kept of these texts, `summary` and `runs`; returns what is judged."""
+    models = [variant.name for variant in variants]
+    columns = list_columns(models, any(case.reference for case in book.cases))
+    write_columns(book.sheet, book.start, columns, [case.row for case in book.cases], results, book.store)
+    counts = judgments.count_judgments(show_judgments(book.sheet, book.store), models)
+    recorded = {variant.name: variant.record.get("validation_losses") for variant in variants}
+    losses = {model: points for model, points in recorded.items() if points}
+    write_summary(book.sheet, book.test, comparison, book.remarks, losses)
+    write_runs(book.sheet.parent, describe_runs(variants, book.test, comparison.averages, counts))
+    return counts
+
+
+def write_columns(
+    sheet: Worksheet, start: int, columns: dict[Column, Style], rows: list[int], results: Results, store: Store
+) -> None:
+    """Write columns for the cases in these rows, from the column `start` on, and the hidden sheet.
+
+    Columns of a person's are stepped over; a header that one of them has gets a number.
+    """
+    taken, replaced, headers = set(cells.read_header(sheet)), 0, {}
+    used = {cell.column for row in sheet.iter_rows() for cell in row if cell.value is not None}
+    free = [place for place in range(start, start + len(used) + len(columns)) if place not in used]
+    for place, (column, style) in zip(free, columns.items(), strict=False):
+        titles = [style.title, *(f"{style.title} ({number})" for number in range(2, len(taken) + 3))]
+        headers[column] = next(title for title in titles if title.lower() not in taken)
+        taken.add(headers[column].lower())
+        cells.write_value(cells.free_cell(sheet, 1, place), headers[column])
+        kind, model = column
+        for row, result in zip(rows, [] if kind in TYPED else results[model], strict=kind not in TYPED):
+            value = {True: "yes", False: "no"}[result[kind]] if isinstance(result[kind], bool) else result[kind]
+            cell = cells.free_cell(sheet, row, place)
+            replaced += cells.write_value(cell, "none" if kind == "verdict" and value is None else value)
+            cell.number_format = style.number_format
+        cells.style_column(sheet, place, style.width, style.choices)
+    if replaced:
+        print(f"{replaced} characters that a workbook cannot hold are replaced in it; the .jsonl file has them.")
+    judgments.write_hidden(sheet.parent, headers, store)
+    cells.fit_rows(sheet)
+    sheet.freeze_panes = sheet.freeze_panes or "B2"
+    if not sheet.tables:  # over all columns: sorting some of them would tear cases apart
+        sheet.auto_filter.ref = f"A1:{get_column_letter(sheet.max_column)}{sheet.max_row}"
+
+
+def read_shown(sheet: Worksheet, names: dict[int, str]) -> list[ShownCase]:
+    """What the sheet shows in these rows: texts, judgments and, as `note`, what is noted on the cells of a model."""
+    shown, places = [], find_columns(sheet)
+    for row, name in names.items():
+        case, notes = ShownCase(row, name), defaultdict(list)
+        for (kind, model), place in places.items():
+            cell = sheet.cell(row, place)
             if kind == "text":
-                one.texts[model] = fingerprint(cell.value)
-                one.given["note", model] = cell.comment and cell.comment.text
-            elif kind in ("preferred", "rating", "comment"):
-                one.given[kind, model] = cell.value
-        shown.append(one)
+                case.texts[model] = fingerprint(cell.value)
+            elif kind in TYPED:
+                case.cells[kind, model] = cell.value
+            notes[model] += [cell.comment.text] if cell.comment else []
+        case.cells |= {("note", model): "\n".join(texts) for model, texts in notes.items()}
+        shown.append(case)
     return shown
 
 
-def read_judgements(sheet: Worksheet, cases: list[Case]) -> tuple[Store, list[str]]:
-    """All judgements, with those that the sheet shows now; and lines about those that do not count."""
-    store, shown = read_store(sheet.parent), read_shown(sheet, cases, find_columns(sheet))
-    found = {
-        "A rating that is not a number from 1 to 5 does not count": find_uncounted(shown),
-        "What is preferred is not the name of a model in the sheet": find_unknown(shown),
-        "The same text has several ratings, of which the first counts": take(store, shown),
-    }
-    return store, [f"{what}: rows {', '.join(map(str, rows))}." for what, rows in found.items() if rows]
-
-
-def write_results(
-    sheet: Worksheet, columns: dict[Column, int], cases: list[Case], results: Results, store: Store
-) -> dict[str, dict[str, float | None]]:
-    """Write texts, scores and the judgements of the texts, and make them pleasant; returns what is judged, by model.
-
-    Where judgements of these cases are kept for other texts than those shown, it is said.
-    """
-    if replaced := write_texts(sheet, columns, cases, results):
-        print(f"{replaced} characters that a workbook cannot hold are replaced in it; the .jsonl file has them.")
-    shown = fill_judgements(sheet, columns, cases, store)
-    if hidden := count_hidden(store, shown):
-        print(f"Judgments kept for texts, or sets of texts, that are not in the sheet now: {hidden}")
-    style_results(sheet, columns, store)
-    return count_judgements(shown, [model for kind, model in columns if kind == "text"])
-
-
-def find_judged_rows(sheet: Worksheet, columns: dict[Column, int]) -> set[int]:
-    """The rows with a judgement."""
-    places = [place for (kind, _), place in columns.items() if kind in ("preferred", "rating", "comment")]
-    rows = range(2, sheet.max_row + 1)
-    return {row for row in rows if any(sheet.cell(row, place).value is not None for place in places)}
-
-
-def write_texts(sheet: Worksheet, columns: dict[Column, int], cases: list[Case], results: Results) -> int:
-    """Write texts and scores into their columns, and nothing where a row has no case (any more) and no judgement.
-
-    Returns how many characters had to be replaced because a workbook cannot hold them.
-    """
-    replaced, left = 0, find_judged_rows(sheet, columns) - {case.row for case in cases}
-    for (kind, model), column in columns.items():
-        if kind != "text" and kind not in SCORES:
-            continue
-        for row in range(2, sheet.max_row + 1):
-            if row not in left:
-                sheet.cell(row, column).value = None
-        for case, result in zip(cases, results[model], strict=True):
-            cell, value = sheet.cell(case.row, column), result[kind]
-            if kind == "text":
-                replaced += write_text(cell, value)
-            else:
-                if kind == "verdict":
-                    value = value or "none"
-                write_value(cell, {True: "yes", False: "no"}[value] if isinstance(value, bool) else value)
-                cell.number_format = SCORES[kind]
-    return replaced
-
-
-def fill_judgements(sheet: Worksheet, columns: dict[Column, int], cases: list[Case], store: Store) -> list[ShownCase]:
-    """Show beside the texts what is kept of them; a cell that says so already is not touched. Returns what is shown."""
-    shown = read_shown(sheet, cases, columns)
+def show_judgments(sheet: Worksheet, store: Store) -> list[ShownCase]:
+    """Write beside the texts what the store has of them; returns what the sheet shows then."""
+    names = {int(review.removeprefix(ROW)): review for _, review, _ in store if review.startswith(ROW)}
+    shown, places = read_shown(sheet, names | name_rows(sheet)), find_columns(sheet)
     for case in shown:
-        for (kind, model), value in case.given.items():
-            kept = decode(case, kind, store.get(make_key(case, kind, model)))
-            if (value if kind == "rating" else normalize(kind, value)) == kept:  # a number typed as a text becomes one
+        for kind, model in case.cells:
+            kept = judgments.decode(case, kind, store.get(judgments.find_key(case, kind, model)))
+            before, case.cells[kind, model] = case.cells[kind, model], kept
+            if kept is None and not before:
                 continue
             if kind == "note":
-                cell = sheet.cell(case.row, columns["text", model])
-                cell.comment = Comment(kept, "") if kept else None
+                place = places["text", model] if model else places["comment", ""]
+                sheet.cell(case.row, place).comment = Comment(kept, "") if kept else None
             else:
-                write_value(sheet.cell(case.row, columns[kind, model]), kept)
-            case.given[kind, model] = kept
+                cells.write_value(cells.free_cell(sheet, case.row, places[kind, model]), kept)
     return shown
-
-
-def style_results(sheet: Worksheet, columns: dict[Column, int], store: Store) -> None:
-    """Keep the layout, and make our columns pleasant: widths, drop-downs, colours, a filter, how they print."""
-    models = [model for kind, model in columns if kind == "text"]
-    choices = [*models, TIE, NEITHER]
-    layout = {column: sheet.cell(1, place).value for column, place in columns.items()}
-    preferences = write_store(sheet.parent, store, layout, choices)
-    rules = sheet.data_validations.dataValidation
-    sheet.data_validations.dataValidation = [rule for rule in rules if rule.errorTitle != CHOICE_TITLE]
-    for (kind, _), place in columns.items():
-        style_column(sheet, place, WIDTHS.get(kind, NARROW))
-        if kind == "preferred":
-            add_choices(sheet, place, preferences, choices)
-        elif kind == "rating":
-            add_choices(sheet, place, f'"{",".join(RATINGS)}"', RATINGS)
-    colour_scores(sheet, columns)
-    fit_rows(sheet)
-    sheet.freeze_panes = sheet.freeze_panes or "B2"
-    there = sheet.auto_filter.ref
-    if not sheet.tables and (there is None or there.startswith("A1:")):  # that of an earlier run grows
-        sheet.auto_filter.ref = f"A1:{get_column_letter(sheet.max_column)}{sheet.max_row}"
-    if not sheet.print_area:  # without the scores, so that it can be read
-        sheet.print_area = f"A1:{get_column_letter(columns['comment', ''])}{sheet.max_row}"
-    fit_cases_to_page(sheet)
-
-
-def colour_scores(sheet: Worksheet, columns: dict[Column, int]) -> None:
-    """Colours on the scores, all models on one scale, in the place of those of the last run."""
-    ours, rules = {scale["end_color"][2:] for scale in COLOURS.values()}, ConditionalFormattingList()
-    for cells in sheet.conditional_formatting:
-        for rule in cells.rules:
-            if not (rule.colorScale and str(rule.colorScale.color[-1].rgb)[2:] in ours):
-                rules.add(str(cells.sqref), rule)
-    sheet.conditional_formatting = rules
-    for score, colours in COLOURS.items():
-        letters = [get_column_letter(place) for (kind, _), place in columns.items() if kind == score]
-        if letters:
-            cells = " ".join(f"{letter}2:{letter}{LAST_ROW}" for letter in letters)
-            rules.add(cells, ColorScaleRule(**colours))
-
-
-def count_hidden(store: Store, shown: list[ShownCase]) -> int:
-    """How many ratings and preferences of these cases are kept for texts, or sets of texts, that are not shown."""
-    keys = {make_key(case, kind, model) for case in shown for kind, model in case.given}
-    reviews = {case.review for case in shown}
-    return sum(key[0] in ("rating", "preferred") and key[1] in reviews and key not in keys for key in store)

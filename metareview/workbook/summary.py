@@ -1,186 +1,167 @@
-"""The sheet `summary`: which model is better and how sure that is; means, a person's ratings, charts."""
+"""The sheet `summary`: which model is better and how certain that is; means, a person's ratings, charts."""
 
 import time
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
+from openpyxl.chart import BarChart, Reference, ScatterChart, Series
 from openpyxl.styles import Alignment
 from openpyxl.utils import get_column_letter, quote_sheetname
 from openpyxl.worksheet.worksheet import Worksheet
 
 from metareview.scoring.comparison import Averages
-from metareview.scoring.metrics import METRICS
+from metareview.scoring.metrics import METRICS, ROUGE
 from metareview.scoring.score_table import find_metrics
 from metareview.scoring.verdicts import RELIABILITY
-from metareview.workbook.cells import (
-    LINE_HEIGHT,
-    NARROW,
-    NUMBER_FORMATS,
-    emphasize,
-    find_sheet,
-    fit_to_page,
-    read_header,
-    write_value,
-)
-from metareview.workbook.charts import draw_losses, draw_rouge
-from metareview.workbook.judgments import HIGHEST, LOWEST, NEITHER, TIE
-from metareview.workbook.layout import Column
-from metareview.workbook.saving import FIRST_CELLS
+from metareview.workbook.cells import LINE_HEIGHT, NARROW, emphasize, number_format, read_header, write_value
+from metareview.workbook.judgments import HIGHEST, LOWEST, NEITHER, TIE, find_columns
+from metareview.workbook.saving import CHART_TITLES, FIRST_CELLS
 
 NOTES = (
-    "from, to: the 95% interval of the mean over the cases. Training again with another seed would differ too, which "
-    "it does not show; of several seeds, from and to are the lowest and the highest.",
-    "lead: the opening words of each review in equal parts, as many as the reference has. ROUGE: F1 with stemming. "
+    "from, to: the 95% interval of the mean over the cases; of several seeds, the lowest and the highest.",
+    "reference: the meta-review by a person. lead: the opening words of each review, together as many as the reference "
+    "has. other paper: the reference of another case.",
     "repetition: 4-grams that repeat an earlier one. copied: words in fragments of 4 or more from a review.",
-    f"names a verdict: accept or reject. right verdict: of those that name one. {RELIABILITY}",
-    "terms in no review: numbers and acronyms per text, to be checked; people write some too. reference: what a person "
-    "wrote.",
+    RELIABILITY,
 )
-RATINGS = {"preferred": "0", "mean rating": "0.0", "rated": "0"}  # columns of a person's judgements: number formats
+JUDGED = {"preferred": "0", "mean rating": "0.0", "rated": "0"}  # columns of a person's judgments: number formats
+Losses = dict[str, list[list[float]]]  # pairs of epoch and validation loss by model
 WIDTHS = (42, 64)  # of the first column, at least and at most, in characters
 
 
-def describe_test(test: dict[str, Any]) -> str:
-    """When and on what models were compared; `test` has data, split and cases."""
-    split = f", split {test['split']}" if test["split"] else ""
-    return f"{time.strftime('%Y-%m-%d %H:%M')}: {test['cases']} cases of {test['data']}{split}."
+@dataclass
+class Comparison:
+    """What came out of a comparison of models: means with intervals by system and metric, and sentences."""
+
+    averages: Averages
+    spread: Averages  # the same over the seeds of a model: mean, lowest and highest
+    verdicts: dict[str, str]  # for each fine-tuned model, whether it is better than its base
+    sentences: list[str]
 
 
 def write_summary(
-    cases: Worksheet,
-    sentences: list[str],
-    averages: Averages,
-    spread: Averages,
-    columns: dict[Column, int],
-    losses: dict[str, list[list[float]] | None],
+    cases: Worksheet, test: dict[str, Any], comparison: Comparison, remarks: list[str], losses: Losses
 ) -> None:
-    """Write the sheet anew: sentences, a table with a row for each system, live ratings, charts.
+    """Write the sheet, right after `cases`, that with the results: sentences, means, live ratings, notes, charts.
 
-    `cases` is the sheet with the test cases, `columns` are ours in it. `averages` has mean, from and to of each metric
-    by system, `spread` the same over seeds, `losses` pairs of epoch and validation loss by model, None
-    where they are not known.
+    `test` has the data, the split and the number of cases; `losses` pairs of epoch and validation loss by model.
     """
-    workbook = cases.parent
-    place = len(workbook.sheetnames)
-    if old := find_sheet(workbook, "summary"):
-        place = workbook.index(old)
-        workbook.remove(old)
-    sheet = workbook.create_sheet("summary", place)
-    lines = [FIRST_CELLS["summary"], *filter(None, sentences)]
-    losses = {model: points for model, points in losses.items() if points}
-    for row, line in enumerate(lines, start=1):
-        write_value(sheet.cell(row, 1), line)
-    emphasize(sheet["A1"])
+    averages, spread = comparison.averages, comparison.spread
+    sheet = cases.parent.create_sheet("summary", cases.parent.index(cases) + 1)
+    where = f"{test['data']}, split {test['split']}" if test["split"] else test["data"]
+    when = f"{time.strftime('%Y-%m-%d %H:%M')}: {test['cases']} cases of {where}."
+    lines = [FIRST_CELLS["summary"], when, *comparison.sentences, *remarks]
     top = len(lines) + 2
-    write_averages(sheet, top, averages, spread, 0)
-    below = top + 1 + len(averages) + len(spread)
-    write_ratings(sheet, top, below, list(averages), cases, columns)
-    below += 3
+    columns = _write_averages(sheet, top, averages | spread, 0)
+    row = _write_ratings(sheet, top, [*averages, *spread], cases) + 2
     if find_metrics(averages, 1):
-        write_averages(sheet, below, averages, spread, 1)
-        below += len(averages) + len(spread) + 2
-    for row, note in enumerate(NOTES, start=below):
-        write_value(sheet.cell(row, 1), note)
-    below = place_charts(sheet, top, below + len(NOTES) + 1, averages, losses)
-    longest = max(map(len, [*averages, *spread]))
-    sheet.column_dimensions["A"].width = min(max(WIDTHS[0], longest), WIDTHS[1])
+        _write_averages(sheet, row, averages | spread, 1)
+        row += len(averages | spread) + 2
+    for number, line in [*enumerate(lines, start=1), *enumerate(NOTES, start=row)]:
+        write_value(sheet.cell(number, 1), line)
+    emphasize(sheet["A1"], fill=False)
+    scored = sum("rougeL" in estimates for estimates in averages.values())  # not the reference, which is the last
+    row, height = row + len(NOTES) + 1, max(7.5, 2.5 + 1.1 * scored)  # cm
+    if scored:
+        sheet.add_chart(_plot_scores(sheet, top, scored, [columns[name] for name in ROUGE], height), f"A{row}")
+    if losses:
+        sheet.add_chart(_plot_losses(sheet, row + int(height * 2) + 2, losses, height), f"G{row}")
+    sheet.column_dimensions["A"].width = min(max(WIDTHS[0], *map(len, averages | spread)), WIDTHS[1])
     for column in range(2, sheet.max_column + 1):
         sheet.column_dimensions[get_column_letter(column)].width = NARROW
     sheet.sheet_view.showGridLines = False
-    fit_to_page(sheet, pages_high=1)
 
 
-def write_averages(sheet: Worksheet, top: int, averages: Averages, spread: Averages, table: int) -> None:
-    """A table of means of these METRICS: its header in row `top`; some with from and to."""
-    header, formats = ["model"], ["General"]
+def _write_averages(sheet: Worksheet, top: int, averages: Averages, table: int) -> dict[str, int]:
+    """A table of means of these METRICS, some with from and to, its header in row `top`; returns their columns."""
+    columns, place = {}, 2
+    _write_cells(sheet, top, 1, ["model"], is_header=True)
     for name in find_metrics(averages, table):
-        title, form = METRICS[name].title, METRICS[name].format
-        more = ["from", "to"] if METRICS[name].interval else []
-        header += [title, *more]
-        formats += [NUMBER_FORMATS[form]] * (1 + len(more))
-    write_line(sheet, top, header, formats)
-    for row, (system, estimates) in enumerate({**averages, **spread}.items(), start=top + 1):
-        values: list[Any] = [system]
-        for name in find_metrics(averages, table):
-            estimate = estimates.get(name, (None, None, None))
-            values += estimate if METRICS[name].interval else estimate[:1]
-        write_line(sheet, row, values, formats)
-    for cell in sheet[top][: len(header)]:
-        emphasize(cell, fill=True)
-        cell.alignment = Alignment(wrap_text=True, horizontal=cell.alignment.horizontal)
-    lines = max(-(-len(title) // NARROW) for title in header)
-    sheet.row_dimensions[top].height = LINE_HEIGHT * lines
+        metric, columns[name] = METRICS[name], place
+        titles = [metric.title, "from", "to"] if metric.interval else [metric.title]
+        _write_cells(sheet, top, place, titles, is_header=True)
+        for row, (system, estimates) in enumerate(averages.items(), start=top + 1):
+            values = estimates.get(name, (None, None, None))[: len(titles)]
+            _write_cells(sheet, row, 1, [system])
+            _write_cells(sheet, row, place, values, number_format(metric.format))
+        place += len(titles)
+    sheet.row_dimensions[top].height = 2 * LINE_HEIGHT
+    return columns
 
 
-def write_line(sheet: Worksheet, row: int, values: list[Any], formats: list[str], first: int = 1) -> None:
-    """Values, each in its number format, from the column `first` on."""
-    for column, (value, number_format) in enumerate(zip(values, formats, strict=True), start=first):
+def _write_ratings(sheet: Worksheet, top: int, systems: list[str], cases: Worksheet) -> int:
+    """Right of the table, what a person has judged, in formulas that change while one judges; returns the last row."""
+    first, places = sheet.max_column + 2, {**find_columns(cases), ("review", ""): read_header(cases)["review"]}
+    letters = {column: get_column_letter(place) for column, place in places.items()}
+    last, title = max(3, cases.max_row), quote_sheetname(cases.title)
+    ranges = {column: f"{title}!${letter}$2:${letter}${last}" for column, letter in letters.items()}
+    _write_cells(sheet, top, first, list(JUDGED), is_header=True)
+    for row, system in enumerate([*systems, TIE, NEITHER], start=top + 1):
+        _write_cells(sheet, row, 1, [system])
+        formulas, name, ratings = [], system.replace('"', '""'), ranges.get(("rating", system))
+        if ratings or system in (TIE, NEITHER):
+            formulas.append(f'=SUMPRODUCT(--({ranges["preferred", ""]}="{name}"))')
+        if ratings:
+            counted = f'{ratings},">={LOWEST}",{ratings},"<={HIGHEST}",{ranges["review", ""]},"<>"'
+            formulas.append(f'=IF(COUNTIFS({counted})=0,"",AVERAGEIFS({ratings},{counted}))')
+            formulas.append(f"=COUNTIFS({counted})")
+        for column, (formula, form) in enumerate(zip(formulas, JUDGED.values(), strict=False), start=first):
+            sheet.cell(row, column, formula).number_format = form
+    return top + len(systems) + 2
+
+
+def _write_cells(sheet: Worksheet, row: int, first: int, values: Iterable, form="General", is_header=False) -> None:
+    """Values in this number format, from the column `first` on; texts are never formulas."""
+    for column, value in enumerate(values, start=first):
         cell = sheet.cell(row, column)
-        if isinstance(value, str) and value.startswith("="):
-            cell.value = value  # one of our own formulas
-        else:
-            write_value(cell, value)
-        cell.number_format = number_format
-        cell.alignment = Alignment(horizontal="left" if column == 1 else "right")
+        write_value(cell, value)
+        cell.number_format = form
+        cell.alignment = Alignment(horizontal="left" if column == 1 else "right", wrap_text=is_header)
+        if is_header:
+            emphasize(cell)
 
 
-def write_ratings(
-    sheet: Worksheet, top: int, below: int, systems: list[str], cases: Worksheet, columns: dict[Column, int]
-) -> None:
-    """To the right of the table, what a person has judged of each model, in formulas that change while one judges.
-
-    `top` is the row of the table's header, `below` the first row after it.
-    """
-    first = sheet.max_column + 2
-    write_line(sheet, top, list(RATINGS), ["General"] * len(RATINGS), first)
-    for column in range(first, first + len(RATINGS)):
-        emphasize(sheet.cell(top, column), fill=True)
-    for row, system in enumerate(systems, start=top + 1):
-        if ("text", system) in columns:
-            formulas = rating_formulas(cases, columns, system)
-            write_line(sheet, row, formulas, list(RATINGS.values()), first)
-    preferred = find_cells(cases, columns["preferred", ""])
-    for row, choice in enumerate((TIE, NEITHER), start=below):
-        write_line(sheet, row, [choice, f'=SUMPRODUCT(--({preferred}="{choice}"))'], ["General", "0"], first - 1)
+def _plot_scores(sheet: Worksheet, top: int, systems: int, columns: list[int], height: float) -> BarChart:
+    """Bars: the means in these columns, whose headers are in row `top`, of each system in the rows below (cm high)."""
+    chart = BarChart()
+    chart.type, chart.width, chart.gapWidth = "bar", 16, 60
+    for column in columns:
+        values = Reference(sheet, column, top + 1, column, top + systems)
+        chart.append(Series(values, title=sheet.cell(top, column).value))
+    chart.set_categories(Reference(sheet, 1, top + 1, 1, top + systems))
+    chart.x_axis.scaling.orientation = "maxMin"  # the first model on top
+    chart.y_axis.number_format, chart.y_axis.scaling.min = "0.0", 0
+    chart.y_axis.crosses = "max"  # below: the other axis is upside down
+    return _style_chart(chart, CHART_TITLES[0], height)
 
 
-def find_cells(sheet: Worksheet, column: int) -> str:
-    """The cells of a column below the header, for a formula."""
-    letter = get_column_letter(column)
-    return f"{quote_sheetname(sheet.title)}!${letter}$2:${letter}${max(3, sheet.max_row)}"
+def _plot_losses(sheet: Worksheet, row: int, losses: Losses, height: float) -> ScatterChart:
+    """Lines (cm high): the validation loss of each model by epoch; the figures are written from this row on."""
+    chart = ScatterChart()
+    chart.style, chart.scatterStyle, chart.width = 2, "lineMarker", 18
+    write_value(sheet.cell(row, 1), "Validation loss while training, which the chart shows")
+    for model, points in losses.items():
+        for column, values in enumerate([(f"{model}: epoch", "loss"), *points], start=1):
+            for offset, value in enumerate(values, start=1):
+                write_value(sheet.cell(row + offset, column), value)
+                sheet.cell(row + offset, column).number_format = "0.000"
+        epochs, values = (Reference(sheet, 2, row + offset, 1 + len(points)) for offset in (1, 2))
+        series = Series(values, epochs, title=model)
+        series.smooth, series.marker.symbol = False, "circle"
+        chart.append(series)
+        row += 2
+    values = [loss for points in losses.values() for _, loss in points]
+    chart.x_axis.number_format, chart.y_axis.number_format = "0.0", "General"
+    chart.x_axis.scaling.max = max(epoch for points in losses.values() for epoch, _ in points)
+    chart.x_axis.majorGridlines = None
+    if max(values) > 10 * min(values) > 0:  # else the first losses would press all others to the ground
+        chart.y_axis.scaling.logBase = 10
+        chart.x_axis.crosses = "min"
+    return _style_chart(chart, CHART_TITLES[1], height)
 
 
-def rating_formulas(sheet: Worksheet, columns: dict[Column, int], model: str) -> list[str]:
-    """How often a model is preferred; its mean rating and how many of its texts are rated, from 1 to 5 in a case."""
-    name, preferred = model.replace('"', '""'), find_cells(sheet, columns["preferred", ""])
-    ratings, reviews = find_cells(sheet, columns["rating", model]), find_cells(sheet, read_header(sheet)["review"])
-    counted = f'{ratings},">={LOWEST}",{ratings},"<={HIGHEST}",{reviews},"<>"'
-    return [
-        f'=SUMPRODUCT(--({preferred}="{name}"))',
-        f'=IF(COUNTIFS({counted})=0,"",AVERAGEIFS({ratings},{counted}))',
-        f"=COUNTIFS({counted})",
-    ]
-
-
-def place_charts(sheet: Worksheet, top: int, row: int, averages: Averages, losses: dict[str, list[list[float]]]) -> int:
-    """The charts from this row on, side by side, and below them the figures that they need; returns the next row."""
-    models = sum("rougeL" in estimates for estimates in averages.values())  # not the reference, which is the last
-    height = max(7.5, 2.5 + 1.1 * models)  # cm
-    if models:
-        sheet.add_chart(draw_rouge(sheet, top, models, height), f"A{row}")
-    if not losses:
-        return row
-    below = row + int(height * 2) + 2
-    write_value(sheet.cell(below, 1), "Validation loss while training, which the chart shows")
-    emphasize(sheet.cell(below, 1))
-    write_losses(sheet, below + 1, losses)
-    sheet.add_chart(draw_losses(sheet, below + 1, losses, height), f"G{row}")
-    return below + 2 * len(losses) + 1
-
-
-def write_losses(sheet: Worksheet, top: int, losses: dict[str, list[list[float]]]) -> None:
-    """For each model a row of epochs and a row of the validation losses at them."""
-    for number, (model, points) in enumerate(losses.items()):
-        for offset, title in enumerate((f"{model}: epoch", "loss")):
-            values = [title, *(point[offset] for point in points)]
-            form = ("0.00", "0.000")[offset]
-            write_line(sheet, top + 2 * number + offset, values, ["General", *[form] * len(points)])
+def _style_chart(chart: BarChart | ScatterChart, title: str, height: float) -> BarChart | ScatterChart:
+    chart.title, chart.height, chart.legend.position = title, height, "b"
+    chart.x_axis.delete = chart.y_axis.delete = False  # else newer programs show none
+    return chart

@@ -7,7 +7,7 @@ from conftest import make_rows
 from datasets import Dataset, DatasetDict
 
 from metareview.common.cli import InputError
-from metareview.data.cleaning import clean_splits
+from metareview.data.rows import clean_splits
 from metareview.data.splits import check_output_folders, complete_splits, load_source, read_record, save_splits
 
 

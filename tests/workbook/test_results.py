@@ -1,0 +1,288 @@
+"""The results are made anew by each run, and nothing that a person typed into the last ones gets lost."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from openpyxl import load_workbook
+from openpyxl.comments import Comment
+from openpyxl.styles import PatternFill
+from openpyxl.utils import get_column_letter
+from openpyxl.worksheet.worksheet import Worksheet
+from workbooks import CASES, judge, judged, make_sheet, make_workbook, run, write_texts
+
+from metareview.data.tokenization import TokenizationArguments
+from metareview.generation.outputs import Output
+from metareview.generation.variants import Variant
+from metareview.scoring import metrics
+from metareview.scoring.comparison import average_scores
+from metareview.scoring.score_table import format_scores
+from metareview.workbook.cases import Source, open_cases
+from metareview.workbook.judgments import CHOICES, find_columns, read_hidden
+from metareview.workbook.results import make_book, open_book, write_book
+from metareview.workbook.saving import save_workbook
+from metareview.workbook.summary import Comparison
+
+X, Y = ["x"] * 3, ["y"] * 3
+
+
+def headers(sheet: Worksheet) -> list[str | None]:
+    return [cell.value for cell in sheet[1]]
+
+
+def test_texts_then_judgments_then_scores() -> None:
+    sheet = run(make_sheet(*CASES), a=X, b=Y)
+    assert headers(sheet) == ["review", "reference", "a", "b", "preferred", "rating a", "rating b", "comment",
+                              "a ROUGE-L", "b ROUGE-L", "a words", "b words", "a ended", "b ended",
+                              "a repetition", "b repetition", "a verdict", "b verdict",
+                              "a terms in no review", "b terms in no review"]  # fmt: skip
+    assert [cell.value for cell in sheet[2]][-8:] == ["yes", "yes", 0, 0, "none", "none", "7, GAN", "7, GAN"]
+    without = run(make_sheet(["review"], ["first"]), a=["x"])
+    assert "a words" in headers(without) and "a ROUGE-L" not in headers(without)  # no column of blanks
+
+
+def test_a_metric_is_added_in_one_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """In a table of the terminal, in the sheet, in `summary` and in `runs`."""
+    metric = metrics.Metric("commas", ".2f", lambda text: float(text.text.count(",")), 1, interval=True, in_sheet=True)
+    monkeypatch.setitem(metrics.METRICS, "commas", metric)
+    results = metrics.score_systems({"m": [Output("a, b", True, 3)]}, ["a"], ["a"], "a-z,", [""])
+    averages = average_scores(results)
+    assert "commas" in format_scores(averages) and "1.00" in format_scores(averages)
+    (tmp_path / "config.json").write_text("{}")
+    variant = Variant("m", str(tmp_path), {}, None, True, TokenizationArguments("m", "plain"), "a-z", 9)
+    book = open_book(open_cases(str(make_workbook(tmp_path / "a.xlsx", ["review"], ["a"]))), tmp_path / "b.xlsx", [])
+    write_book(book, [variant], results, Comparison(averages, {}, {}, []))
+    assert book.sheet.cell(2, find_columns(book.sheet)["commas", "m"]).value == 1
+    for title in ("summary", "runs"):
+        rows = list(book.sheet.parent[title].iter_rows(values_only=True))
+        header = next(row for row in rows if "commas" in row)
+        assert next(row for row in rows if row[0] == "m" and row[header.index("commas")] == 1)
+
+
+def test_judgments_belong_to_texts_whatever_their_models_are_called() -> None:
+    sheet = run(make_sheet(*CASES), a=X, b=Y)
+    judge(sheet, 2, "rating", 2, "b")
+    judge(sheet, 3, "preferred", "b")
+    judge(sheet, 4, "comment", "=short")
+    sheet = run(make_sheet(*CASES), sheet, renamed=Y, a=X)
+    assert judged(sheet, 2, "rating", "renamed") == 2 and judged(sheet, 3, "preferred") == "renamed"
+    assert judged(sheet, 4, "comment") == "=short"
+    assert sheet.cell(4, find_columns(sheet)["comment", ""]).data_type == "s"  # no formula
+
+
+def test_judgments_that_do_not_count_are_named_and_stay() -> None:
+    sheet = run(make_sheet(*CASES), a=X)
+    judge(sheet, 2, "rating", 0, "a")
+    judge(sheet, 4, "preferred", "nobody")
+    book = make_book(Source(make_sheet(*CASES).parent, "a.xlsx", "a.xlsx"), sheet.parent, "b.xlsx", [])
+    assert "the rows 2, 4 count: a rating is a number from 1 to 5" in book.remarks[0]
+    sheet = write_texts(book, a=X)
+    assert judged(sheet, 2, "rating", "a") == 0 and judged(sheet, 4, "preferred") == "nobody"
+
+
+def test_notes_on_cells_of_a_model_survive() -> None:
+    sheet = run(make_sheet(*CASES), a=X, b=Y)
+    for column, note in ((("text", "b"), "wrong"), (("rating", "b"), "not sure"), (("preferred", ""), "close")):
+        sheet.cell(2, find_columns(sheet)[column]).comment = Comment(note, "me")
+    for texts in ({"a": X}, {"b": Y, "a": X}):
+        sheet = run(make_sheet(*CASES), sheet, **texts)
+    notes = {column: sheet.cell(2, place).comment for column, place in find_columns(sheet).items()}
+    assert notes["text", "b"].text == "wrong\nnot sure" and notes["comment", ""].text == "close"
+    assert notes["text", "a"] is None
+
+
+def sort_rows(sheet: Worksheet, order: list[int]) -> None:
+    """As a person does in a spreadsheet: all cells of the rows from the second on, in this order."""
+    rows = [[cell.value for cell in row] for row in sheet.iter_rows(min_row=2)]
+    for row, place in enumerate(order, start=2):
+        for column, value in enumerate(rows[place], start=1):
+            sheet.cell(row, column).value = value
+
+
+def test_columns_of_a_persons_own_in_the_results_return() -> None:
+    """By case, also when rows are sorted; with look, width and note; also without a header, or with one of ours."""
+    cases = [["review", "A", "note"], ["first", "mine", "n"], ["second", None, None], ["third", None, "x"]]
+    sheet = run(make_sheet(*cases), a=X)
+    assert headers(sheet)[:5] == ["review", "A", "note", "a (2)", "preferred"]
+    sort_rows(sheet, [2, 0, 1])
+    last = sheet.max_column
+    for row, values in enumerate((["mine", "mine"], [3, "=A2"], [1, "=A3"], [2, "=A4", "no header"]), start=1):
+        for place, value in enumerate(values, start=last + 2):
+            sheet.cell(row, place).value = value
+    sheet["B4"] = "typed in the results"
+    sheet.cell(3, last + 2).fill = PatternFill("solid", fgColor="FF0000")
+    sheet.cell(3, last + 4).comment = Comment("look", "me")
+    sheet.column_dimensions[get_column_letter(last + 3)].width = 71
+    sheet = run(make_sheet(*cases), sheet, a=X, b=Y)
+    rows = [[cell.value for cell in row] for row in sheet.iter_rows(min_col=last + 2, max_col=last + 4)]
+    assert rows == [["mine", "mine", None], [1, "=A2", None], [2, "=A3", "no header"], [3, "=A4", None]]
+    assert [sheet["B2"].value, sheet["B3"].value, sheet["C2"].value] == ["mine", "typed in the results", "n"]
+    assert sheet.cell(2, last + 2).fill.fgColor.rgb == "00FF0000" and sheet.cell(2, last + 4).comment.text == "look"
+    assert sheet.column_dimensions[get_column_letter(last + 3)].width == 71
+    assert [judged(sheet, 2, "text", model) for model in "ab"] == ["x", "y"]
+
+
+NAMES = st.lists(st.sampled_from("abcd"), unique=True, min_size=1)
+
+
+@settings(max_examples=30)
+@given(first=NAMES, runs=st.lists(NAMES, min_size=1, max_size=3), gap=st.integers(1, 9))
+def test_a_persons_columns_never_move(first: list[str], runs: list[list[str]], gap: int) -> None:
+    sheet = run(make_sheet(*CASES), **dict.fromkeys(first, X))
+    where = sheet.max_column + gap
+    sheet.cell(1, where).value, sheet.cell(3, where).value = "mine", "precious"
+    for names in runs:
+        sheet = run(make_sheet(*CASES), sheet, **{name: [name] * 3 for name in names})
+        assert (sheet.cell(1, where).value, sheet.cell(3, where).value) == ("mine", "precious")
+        places = list(find_columns(sheet).values())
+        assert places == sorted(set(places) - {where}) and [judged(sheet, 2, "text", name) for name in names] == names
+        own = [cell.value for cell in sheet[1] if cell.value and cell.column not in places]
+        assert own == ["review", "reference", "mine"]
+
+
+def test_cases_and_references_of_the_results_stay(capsys: pytest.CaptureFixture) -> None:
+    sheet = run(make_sheet(*CASES), a=X)
+    sheet["A5"], sheet["B2"], sheet["B3"], sheet["B7"] = "a case of mine", "corrected", None, "a remark"
+    judge(sheet, 9, "comment", "all in all, good")
+    for _ in range(2):
+        cases = make_sheet(["review", "reference", "new"], ["zero", "r0", 0], ["first", "r", 1], ["second", "r2", 2])
+        book = make_book(Source(cases.parent, "a.xlsx", "a.xlsx"), sheet.parent, "b.xlsx", [])
+        assert [(case.row, case.review, case.reference) for case in book.cases] == [
+            (2, "zero", "r0"), (3, "first", "corrected"), (4, "second", "r2"), (5, "third", "r"),
+            (6, "a case of mine", "")]  # fmt: skip
+        said = capsys.readouterr().out
+        assert "Cases of b.xlsx that are not in a.xlsx: 2. They stay" in said
+        assert "b.xlsx keeps what it has in cells for which a.xlsx has something else: B" in said
+        sheet = write_texts(book, a=["x"] * 5)
+        assert sheet["B7"].value == "a remark" and judged(sheet, 9, "comment") == "all in all, good"
+    judge(sheet, 9, "comment", None)
+    assert judged(run(make_sheet(*CASES), sheet, a=["x"] * 5), 9, "comment") is None
+
+
+def test_other_sheets_of_a_persons_own_return_and_so_does_runs() -> None:
+    cases = make_sheet(*CASES)
+    cases.parent.create_sheet("notes")["A1"] = "in the test cases"
+    sheet = run(cases, a=X)
+    sheet.parent.create_sheet("runs").append(["model", "my remark"])
+    sheet.parent["runs"].append(["a", "good"])
+    sheet.parent["notes"]["B2"] = "typed in the results"
+    sheet.parent.create_sheet("mine").append(["=1+1"])
+    sheet.parent["mine"].merge_cells("A1:B1")
+    for _ in range(2):
+        cases = make_sheet(*CASES)
+        cases.parent.create_sheet("notes")["A1"] = "in the test cases"
+        sheet = run(cases, sheet, b=Y)
+    assert sorted(sheet.parent.sheetnames) == ["Sheet", "judgments", "mine", "notes", "runs"]
+    assert sheet.parent["notes"]["A1"].value == "in the test cases" and sheet.parent["runs"]["B2"].value == "good"
+    assert sheet.parent["notes"]["B2"].value == "typed in the results" and sheet.parent["mine"]["A1"].data_type == "f"
+
+
+def test_results_in_the_test_cases_themselves(tmp_path: Path) -> None:
+    """The file's own columns are the user's: they stay in their places, also right of the results."""
+    path = make_workbook(tmp_path / "a.xlsx", *CASES)
+    sheet = None
+    for texts in ({"a": X, "b": Y}, {"b": Y}, {"a": X, "b": Y, "c": X}):
+        sheet = write_texts(open_book(open_cases(str(path)), path, []), **texts)
+        if len(texts) == 2:
+            mine = sheet.max_column + 1
+            sheet.cell(1, mine).value, sheet.cell(2, mine).value = "mine", "precious"
+            judge(sheet, 2, "rating", 4, "a")
+            judge(sheet, 6, "comment", "all in all")
+            sheet.merge_cells(start_row=3, end_row=3, start_column=2, end_column=3)
+        save_workbook(sheet.parent, path)
+        sheet = load_workbook(path).active
+        assert (sheet.cell(1, mine).value, sheet.cell(2, mine).value) == ("mine", "precious")
+        assert [headers(sheet).count(name) for name in ("review", "preferred", "comment", "mine")] == [1, 1, 1, 1]
+        assert judged(sheet, 6, "comment") == "all in all"
+        rules = [str(rule.sqref).partition("2:")[0] for rule in sheet.data_validations.dataValidation]
+        places = [place for (kind, _), place in find_columns(sheet).items() if kind in ("preferred", "rating")]
+        assert sorted(rules) == sorted(map(get_column_letter, places))
+    assert judged(sheet, 2, "rating", "a") == 4 and [judged(sheet, 3, "text", model) for model in "abc"] == list("xyx")
+
+
+def test_what_the_test_cases_look_like_stays_and_the_results_are_easy_to_read(tmp_path: Path) -> None:
+    """Widths that a program set for a group of columns, merged cells, heights, filters; headers, wrapped texts."""
+    cases = make_sheet(["review", "reference"], ["a", "b"], ["c", "d"], ["e", None], [None, "a footer"])
+    cases.merge_cells("B5:H5")
+    cases.column_dimensions["A"].width, cases.row_dimensions[3].height = 33, 20
+    cases.column_dimensions["A"].min, cases.column_dimensions["A"].max = 1, 16_384  # as LibreOffice does
+    cases.merge_cells("B3:C4")
+    sheet = run(cases, a=["word " * 60] * 3)
+    save_workbook(sheet.parent, tmp_path / "a.xlsx")
+    sheet = load_workbook(tmp_path / "a.xlsx").active
+    assert [sheet.column_dimensions[letter].width for letter in "ABC"] == [33, 33, 45]
+    assert sheet.row_dimensions[2].height == 15 * 6  # 300 characters in a column 45 wide: 54 letters a line
+    assert sheet.row_dimensions[3].height == 20 and sheet["C3"].value == "word " * 60 and sheet["B3"].value == "d"
+    assert sheet["B5"].value == "a footer" and "B5:H5" in sheet.merged_cells
+    assert sheet["C1"].font.bold and sheet["C1"].fill.fill_type == "solid" and sheet["C2"].alignment.wrap_text
+    assert sheet.freeze_panes == "B2" and sheet.auto_filter.ref == f"A1:{get_column_letter(sheet.max_column)}5"
+
+
+def test_many_models_have_a_drop_down_that_excel_takes() -> None:
+    """A list in a rule may have 255 characters."""
+    sheet = run(make_sheet(*CASES), **{f"pythia-70m_finetuned_lr1e-{number}": X for number in range(30)})
+    assert {rule.formula1 for rule in sheet.data_validations.dataValidation} == {CHOICES, '"1,2,3,4,5"'}
+    assert sheet.parent.defined_names[CHOICES].attr_text == "judgments!$G$1:$G$32"
+    choices = [cell.value for cell in sheet.parent["judgments"]["G"][:32]]
+    assert choices[29:] == ["pythia-70m_finetuned_lr1e-29", "tie", "neither"]
+
+
+MODELS, REVIEWS = ("a", "b", "c"), ("first", "second", "third")
+EVENTS = st.lists(
+    st.one_of(
+        st.tuples(st.just("rate"), st.integers(0, 2), st.sampled_from(MODELS), st.sampled_from([1, 2, 3, None])),
+        st.tuples(st.just("prefer"), st.integers(0, 2), st.sampled_from(MODELS), st.none()),
+        st.tuples(st.just("comment"), st.integers(0, 2), st.none(), st.sampled_from(["good", "bad", None])),
+        st.tuples(st.just("run"), st.permutations(MODELS), st.integers(1, 3), st.none()),
+        st.tuples(st.just("rewrite"), st.sampled_from(MODELS), st.integers(0, 2), st.sampled_from(["1", "2"])),
+        st.tuples(st.just("sort"), st.permutations([0, 1, 2]), st.none(), st.none()),
+    ),
+    max_size=14,
+)
+
+
+@given(events=EVENTS)
+@example(events=[("rate", 0, "a", 1), ("rewrite", "a", 0, "2"), ("run", list(MODELS), 3, None), ("rate", 0, "a", 2),
+                 ("rewrite", "a", 0, "1"), ("run", list(MODELS), 3, None)])  # fmt: skip
+def test_a_judgment_stays_with_what_it_was_given_to(events: list[tuple]) -> None:
+    """Against a model of what a person did: a rating for each text of a review, a preference for each set, a comment.
+
+    What a model writes changes back and forth, models leave and return in any order, rows are sorted.
+    """
+    sheet, versions = None, {(model, review): "1" for model in MODELS for review in REVIEWS}
+    shown: dict[str, dict[str, str]] = {}
+    ratings: dict[tuple[str, str], int] = {}
+    preferences: dict[tuple[str, frozenset], str] = {}
+    comments: dict[str, str] = {}
+    for event, place, other, value in [("run", MODELS, 3, None), *events, ("run", MODELS, 3, None)]:
+        row = place + 2 if isinstance(place, int) else 2
+        review = sheet.cell(row, 1).value if sheet else ""
+        if event == "rate" and other in shown[review]:
+            judge(sheet, row, "rating", value, other)
+            ratings[review, shown[review][other]] = value
+        elif event == "prefer" and other in shown[review]:
+            judge(sheet, row, "preferred", other)
+            preferences[review, frozenset(shown[review].values())] = shown[review][other]
+        elif event == "comment":
+            judge(sheet, row, "comment", value)
+            comments[review] = value
+        elif event == "rewrite":
+            versions[place, REVIEWS[other]] = value
+        elif event == "sort":
+            sort_rows(sheet, place)
+        elif event == "run":
+            shown = {review: {model: f"{model} writes {versions[model, review]} on {review}" for model in place[:other]}
+                     for review in REVIEWS}  # fmt: skip
+            texts = {model: [shown[review][model] for review in REVIEWS] for model in place[:other]}
+            sheet = run(make_sheet(*CASES), sheet, **texts)
+            for row, review in enumerate(REVIEWS, start=2):
+                for model, text in shown[review].items():
+                    assert judged(sheet, row, "text", model) == text
+                    assert judged(sheet, row, "rating", model) == ratings.get((review, text))
+                preferred = preferences.get((review, frozenset(shown[review].values())))
+                assert shown[review].get(judged(sheet, row, "preferred")) == preferred
+                assert judged(sheet, row, "comment") == comments.get(review)
+    store, _ = read_hidden(sheet.parent)
+    kept = sorted(judgment.value for (kind, *_), judgment in store.items() if kind == "rating")
+    assert kept == sorted(value for value in ratings.values() if value is not None)
