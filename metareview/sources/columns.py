@@ -35,7 +35,7 @@ def list_columns(rows: Rows) -> list[str]:
     return rows.column_names if isinstance(rows, Dataset) else list(rows[0]) if rows else []
 
 
-def describe_names(names: list[str]) -> str:
+def _describe_names(names: list[str]) -> str:
     """The names of columns or fields, of many the first twenty."""
     return ", ".join(names[:20] + [f"and {len(names) - 20:,} more"] * (len(names) > 20)) or "none"
 
@@ -61,7 +61,7 @@ def choose_columns(
             faults.append(f"several columns, {', '.join(map(repr, found))}: {setting}")
         chosen.append(found)
     if faults:
-        described = {split: describe_names(names) for split, names in by_split.items()}
+        described = {split: _describe_names(names) for split, names in by_split.items()}
         if len(set(described.values())) == 1:
             columns = next(iter(described.values()))
         else:
@@ -80,7 +80,7 @@ def read_papers(source: dict[str, Rows], columns: Columns) -> tuple[DatasetDict,
 
         def read(row: Row, index: int, split: str = split) -> dict[str, Any]:
             try:
-                return read_row(row, columns)
+                return _read_row(row, columns)
             except InputError as error:
                 raise InputError(f"row {index + 1:,} of {split}: {error}") from error
 
@@ -90,74 +90,74 @@ def read_papers(source: dict[str, Rows], columns: Columns) -> tuple[DatasetDict,
             continue
         read_rows = [read(row, index) for index, row in enumerate(rows)]
         if columns.paper:
-            read_rows, joined = join_rows(read_rows, columns.paper)
+            read_rows, joined = _join_rows(read_rows, columns.paper)
             notes += [f"{split}: {note}" for note in joined]
         papers[split] = Dataset.from_list(read_rows, features=PAPER_FEATURES)
     return papers, notes
 
 
-def read_row(row: Row, columns: Columns) -> dict[str, Any]:
+def _read_row(row: Row, columns: Columns) -> dict[str, Any]:
     """The values of PAPER_FEATURES in a row; the name of its paper is empty if it is unknown."""
     for name in filter(None, (*columns.reviews, columns.summary, columns.paper)):
         if isinstance(row[name], Formula) or (row[name] == 0 and name != columns.paper):  # 0: so XlsxWriter leaves them
             advice = "open the file in a spreadsheet program and save it, or paste the values"
             raise InputError(f"{name!r} holds a formula that no program has calculated ({row[name]}); {advice}")
-    summaries = read_cell(row[columns.summary], META_REVIEW_FIELDS, None)
+    summaries = _read_cell(row[columns.summary], META_REVIEW_FIELDS, None)
     if len(summaries) > 1:
         raise InputError(f"{columns.summary!r} holds {len(summaries)} texts, but a meta-review is one")
-    reviews = [text for name in columns.reviews for text in read_cell(row[name], REVIEW_FIELDS, columns.separator)]
-    paper = read_name(row[columns.paper]) if columns.paper else ""
+    reviews = [text for name in columns.reviews for text in _read_cell(row[name], REVIEW_FIELDS, columns.separator)]
+    paper = _read_name(row[columns.paper]) if columns.paper else ""
     return {"reviews": reviews, "summary": "".join(summaries), "paper": paper}
 
 
-def is_missing(value: Any) -> bool:
+def _is_missing(value: Any) -> bool:
     """Whether a cell holds nothing: None, NaN, or a text in MISSING."""
     return value is None or value != value or (isinstance(value, str) and value.strip().lower() in MISSING)
 
 
-def read_name(value: Any) -> str:
+def _read_name(value: Any) -> str:
     """The name of a paper, the same for 1, 1.0 and "1"; empty if there is none."""
-    name = "" if is_missing(value) else plain_text(value).strip()
+    name = "" if _is_missing(value) else plain_text(value).strip()
     return re.sub(r"^(\d+)\.0*$", r"\1", name)
 
 
-def read_cell(value: Any, fields: tuple[str, ...], separator: str | None) -> list[str]:
+def _read_cell(value: Any, fields: tuple[str, ...], separator: str | None) -> list[str]:
     """The texts in a cell: a text, split at `separator` unless that is None, or a list of texts or of forms.
 
     Raises `InputError` for a form with none of `fields`, naming those that it has, and for a number in a list.
     """
-    if is_missing(value):
+    if _is_missing(value):
         return []
     if isinstance(value, dict):
         columns = list(value.values())
         if not all(isinstance(column, list) and len(column) == len(columns[0]) for column in columns):
-            return [text for text in [read_form(value, fields)] if text]
+            return [text for text in [_read_form(value, fields)] if text]
         value = [dict(zip(value, form, strict=True)) for form in zip(*columns, strict=True)]  # a list in `datasets`
     if isinstance(value, list | tuple):
         if number := next((item for item in value if isinstance(item, int | float) and item == item), None):
             raise InputError(f"a list holds {number}, which is neither a text nor a form; leave the numbers out")
-        return [text for item in value for text in read_cell(item, fields, None)]
+        return [text for item in value for text in _read_cell(item, fields, None)]
     text = str(value)
     if (listed := parse_list(text)) is not None:
-        return read_cell(listed, fields, separator)
+        return _read_cell(listed, fields, separator)
     if separator and separator in text:
         return [plain_text(part) for part in text.split(separator)]
     return split_reviews(plain_text(text), separator) if separator else [plain_text(text)]
 
 
-def read_form(form: dict[str, Any], fields: tuple[str, ...]) -> str:
+def _read_form(form: dict[str, Any], fields: tuple[str, ...]) -> str:
     """The texts of a form under the titles of their fields; of a meta-review's form the first."""
     content = form.get("content")
     named = forms.name_fields(content if isinstance(content, dict) else form)
     if not set(named) & set(fields):
         constant = "REVIEW_FIELDS" if fields is REVIEW_FIELDS else "META_REVIEW_FIELDS"
         advice = f"add the one with the text to {constant} in metareview/sources/forms.py"
-        raise InputError(f"there is no known field, only {describe_names(list(named))}; {advice}")
-    texts = forms.find_texts({name: text for name, text in named.items() if not is_missing(text)}, fields)
+        raise InputError(f"there is no known field, only {_describe_names(list(named))}; {advice}")
+    texts = forms.find_texts({name: text for name, text in named.items() if not _is_missing(text)}, fields)
     return next(iter(texts.values()), "") if fields is META_REVIEW_FIELDS else forms.title_texts(texts)
 
 
-def join_rows(rows: list[dict[str, Any]], column: str) -> tuple[list[dict[str, Any]], list[str]]:
+def _join_rows(rows: list[dict[str, Any]], column: str) -> tuple[list[dict[str, Any]], list[str]]:
     """One row for each paper with the reviews of all its rows and the first meta-review; what the user should know.
 
     A row without a name belongs to the paper above, as in many tables, unless it has another meta-review.

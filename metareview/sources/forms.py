@@ -109,7 +109,7 @@ def name_kind(name: str) -> str | None:
     return next((kind for kind, pattern in KINDS.items() if re.fullmatch(pattern, unify_name(name))), None)
 
 
-def find_kind(reply: dict[str, Any]) -> str | None:
+def _find_kind(reply: dict[str, Any]) -> str | None:
     """One of KINDS; None for anything else, such as comments, and for whatever the authors write."""
     if any(str(signature).endswith("/Authors") for signature in reply.get("signatures") or ()):
         return None
@@ -140,7 +140,7 @@ def read_paper(note: Any) -> Paper:
     meta_reviews: dict[str, str] = {}  # by kind: a decision counts only where there is no meta-review
     replies = (note.details or {}).get("replies") or []
     for reply in sorted(replies, key=lambda reply: reply.get("tcdate") or 0):
-        kind, answers = find_kind(reply), name_fields(reply.get("content"))
+        kind, answers = _find_kind(reply), name_fields(reply.get("content"))
         if kind is None:
             continue
         texts = find_texts(answers, REVIEW_FIELDS if kind == "review" else META_REVIEW_FIELDS)

@@ -31,7 +31,7 @@ ADDRESSES = {
 }
 
 
-def connect(version: int) -> Any:
+def _connect(version: int) -> Any:
     """The official client, logged in if there is a login. `InputError` if it or half of the login is missing."""
     try:
         import openreview
@@ -42,14 +42,14 @@ def connect(version: int) -> Any:
     name, default = ADDRESSES[version]
     address = os.environ.get(name, default).rstrip("/")
     client_class = openreview.api.OpenReviewClient if version == 2 else openreview.Client
-    client = ask(f"cannot log in to OpenReview ({address})", client_class, baseurl=address)
+    client = _ask(f"cannot log in to OpenReview ({address})", client_class, baseurl=address)
     if client is None:
         raise OSError(f"there is no OpenReview at {address} ({name})")
     client.session.request = partial(client.session.request, timeout=TIMEOUT)
     return client
 
 
-def ask(attempt: str, call: Callable[..., Any], **query: Any) -> Any:
+def _ask(attempt: str, call: Callable[..., Any], **query: Any) -> Any:
     """What a call of the client returns, None if there is no such thing. `InputError` if OpenReview refuses."""
     import openreview
     import requests
@@ -79,7 +79,7 @@ def ask(attempt: str, call: Callable[..., Any], **query: Any) -> Any:
 def fetch_forum(forum: str) -> Paper:
     """The paper of a forum, given by its id. Raises `InputError` if there is none with a review."""
     attempt, query = f"cannot read the forum {forum}", {"id": forum, "details": "replies"}
-    notes = ask(attempt, connect(2).get_notes, **query) or ask(attempt, connect(1).get_notes, **query)
+    notes = _ask(attempt, _connect(2).get_notes, **query) or _ask(attempt, _connect(1).get_notes, **query)
     if not notes:
         advice = f"if it is not public, log in: set {' and '.join(LOGIN)}"
         raise InputError(f"OpenReview has no forum {forum!r} that you may read; {advice}")
@@ -92,25 +92,25 @@ def fetch_forum(forum: str) -> Paper:
     return paper
 
 
-def find_submissions(venue: str) -> tuple[Any, str]:
+def _find_submissions(venue: str) -> tuple[Any, str]:
     """The client for a venue and the invitation of its submissions. Raises `InputError` if there is none."""
-    attempt, client = f"cannot read the venue {venue}", connect(2)
-    group = ask(attempt, client.get_group, id=venue)
+    attempt, client = f"cannot read the venue {venue}", _connect(2)
+    group = _ask(attempt, client.get_group, id=venue)
     if group is not None and group.domain:  # that of a venue of version 1 has none
         return client, f"{venue}/-/{name_fields(group.content).get('submission_name') or 'Submission'}"
-    client = connect(1)
+    client = _connect(1)
     for name in ("Blind_Submission", "Submission", "submission"):
-        if ask(attempt, client.get_notes, invitation=f"{venue}/-/{name}", limit=1):
+        if _ask(attempt, client.get_notes, invitation=f"{venue}/-/{name}", limit=1):
             return client, f"{venue}/-/{name}"
     advice = "its name is in the address of its page: .../group?id=ICLR.cc/2024/Conference"
     raise InputError(f"OpenReview has no venue {venue!r} with submissions that you may read; {advice}")
 
 
-def read_pages(client: Any, invitation: str, after: str | None) -> Iterator[tuple[list[Any], int]]:
+def _read_pages(client: Any, invitation: str, after: str | None) -> Iterator[tuple[list[Any], int]]:
     """Pages of submissions, those after a forum in the order of their ids, and how many OpenReview counts in all."""
     query = {"invitation": invitation, "details": "replies", "sort": "id", "limit": PAGE, "with_count": True}
     while True:
-        page, total = ask(f"cannot read {invitation}", client.get_notes, after=after, **query) or (None, 0)
+        page, total = _ask(f"cannot read {invitation}", client.get_notes, after=after, **query) or (None, 0)
         if page is None or (page and page[-1].id == after):
             raise OSError(f"cannot read {invitation}: OpenReview does not go on after {after}; try again later")
         if not page:
@@ -120,7 +120,7 @@ def read_pages(client: Any, invitation: str, after: str | None) -> Iterator[tupl
         after = page[-1].id
 
 
-def cut_part(part: Path) -> str | None:
+def _cut_part(part: Path) -> str | None:
     """Cut off half a line from what an interrupted fetch has left in a file; the forum of its last paper."""
     with part.open("a+b") as file:
         file.seek(0)
@@ -142,11 +142,11 @@ def fetch_venue(venue: str, folder: Path) -> Path:
     if target.exists():
         print(f"{venue}: {target} exists already; delete it to fetch anew.")
         return target
-    client, invitation = find_submissions(venue)
+    client, invitation = _find_submissions(venue)
     folder.mkdir(parents=True, exist_ok=True)
-    last, left_out = cut_part(part), Counter[str]()
+    last, left_out = _cut_part(part), Counter[str]()
     with part.open("a", encoding="utf-8") as file, tqdm(desc=venue, unit=" papers") as progress:
-        for page, progress.total in read_pages(client, invitation, last):
+        for page, progress.total in _read_pages(client, invitation, last):
             for paper in map(read_paper, page):
                 known = vars(paper).copy()
                 joined = join_reviews(known.pop("reviews"), f" {DEFAULT_SEPARATOR} ")

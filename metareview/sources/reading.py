@@ -19,12 +19,12 @@ def read_source(name: str, encoding: str = "utf-8") -> tuple[dict[str, Rows], li
     datasets.disable_caching()  # else every map leaves a file beside the data that were read
     path = Path(name)
     if path.is_file():
-        source, unread = read_files({"train": [path]}, encoding)
+        source, unread = _read_files({"train": [path]}, encoding)
     elif path.is_dir() and not any((path / marker).is_file() for marker in ("dataset_dict.json", "state.json")):
-        files, others = find_files(path)
+        files, others = _find_files(path)
         if not files:
             raise InputError(f"the folder {name!r} holds no data: no file that ends in {', '.join(FORMATS)}")
-        source, unread = read_files(files, encoding)
+        source, unread = _read_files(files, encoding)
         unread += [str(other.relative_to(path)) for other in others]
     elif path.suffix.lower() in FORMATS and not path.exists():
         raise InputError(f"there is no file {name!r}")
@@ -34,7 +34,7 @@ def read_source(name: str, encoding: str = "utf-8") -> tuple[dict[str, Rows], li
     return splits, unread + extra
 
 
-def find_files(folder: Path) -> tuple[dict[str, list[Path]], list[Path]]:
+def _find_files(folder: Path) -> tuple[dict[str, list[Path]], list[Path]]:
     """The data files in a folder by the split that their names or folders say, or all as train; all other files."""
     by_split: dict[str | None, list[Path]] = {}
     others = []
@@ -54,7 +54,7 @@ def find_files(folder: Path) -> tuple[dict[str, list[Path]], list[Path]]:
     return by_split, sorted(others + unnamed)
 
 
-def read_files(files: dict[str, list[Path]], encoding: str) -> tuple[dict[str, Rows], list[str]]:
+def _read_files(files: dict[str, list[Path]], encoding: str) -> tuple[dict[str, Rows], list[str]]:
     """The rows of the files of each split, and what in them was not read. Raises `InputError` for one without rows."""
     source: dict[str, Rows] = {}
     unread: list[str] = []
@@ -70,11 +70,11 @@ def read_files(files: dict[str, list[Path]], encoding: str) -> tuple[dict[str, R
             if not len(rows):
                 raise InputError(f"{str(path)!r} has no rows")
             parts.append(rows)
-        source[split] = join_parts(parts)
+        source[split] = _join_parts(parts)
     return source, unread
 
 
-def join_parts(parts: list[Rows]) -> Rows:
+def _join_parts(parts: list[Rows]) -> Rows:
     """The rows of several files in one; those columns that all of them have."""
     if all(isinstance(part, datasets.Dataset) for part in parts):
         with explain_hub("the files of a split differ in their columns"):

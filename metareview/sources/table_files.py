@@ -42,15 +42,15 @@ def read_table(path: Path, encoding: str = "utf-8") -> tuple[list[Row], list[str
     if suffix not in FORMATS:
         raise InputError(f"the file {str(path)!r} must end in one of {', '.join(FORMATS)}")
     if suffix == ".xlsx":
-        return read_sheet(path)
+        return _read_sheet(path)
     try:
         text = decode_text(path.read_bytes(), repr(str(path)), encoding)
     except OSError as error:
         raise InputError(f"cannot read {str(path)!r}: {error.strerror}") from error
     if suffix in (".json", ".jsonl"):
-        rows = read_json(text, path)
+        rows = _read_json(text, path)
     else:
-        rows = read_csv(text, path, "\t" if suffix == ".tsv" else find_delimiter(text))
+        rows = _read_csv(text, path, "\t" if suffix == ".tsv" else _find_delimiter(text))
     names = dict.fromkeys(name for row in rows for name in row)
     return [{name: row.get(name) for name in names} for row in rows], []
 
@@ -76,7 +76,7 @@ def decode_text(content: bytes, name: str, encoding: str) -> str:
     raise InputError(f"{name} is not a text in {known_as}{where}; try --encoding {other}, or save it as UTF-8")
 
 
-def find_header(rows: list[list[str]]) -> int:
+def _find_header(rows: list[list[str]]) -> int:
     """The index of the row with the names of the columns; above it may be titles, or the sep=; of Excel.
 
     It has names for reviews and for meta-reviews, or else it is the first row with a name for reviews alone or with
@@ -91,7 +91,7 @@ def find_header(rows: list[list[str]]) -> int:
     return (certain or sorted(alone + several) or [0])[0]
 
 
-def name_columns(header: list[str], path: Path) -> list[str]:
+def _name_columns(header: list[str], path: Path) -> list[str]:
     """The names in a header, each on one line. Raises `InputError` if two columns have one name."""
     names = [" ".join(name.split()) for name in header]
     if twice := [name for name in dict.fromkeys(names) if name and names.count(name) > 1]:
@@ -99,12 +99,12 @@ def name_columns(header: list[str], path: Path) -> list[str]:
     return names
 
 
-def fits(fields: list[str], width: int) -> bool:
+def _fits(fields: list[str], width: int) -> bool:
     """Whether a row is one of so many columns; at its end, empty fields may be too many or missing."""
     return not any(fields[width:]) and (len(fields) > 1 or width < 2)
 
 
-def find_delimiter(text: str) -> str:
+def _find_delimiter(text: str) -> str:
     """What separates the columns: what the line sep=; says, or else the one with which most rows fit the header.
 
     Not by csv.Sniffer, which takes the comma in "paper;review, in full;summary".
@@ -114,14 +114,14 @@ def find_delimiter(text: str) -> str:
     best = (0.0, 1, ",")
     for delimiter in DELIMITERS:
         rows = [row for row in islice(csv.reader(StringIO(text, newline=""), delimiter=delimiter), 200) if any(row)]
-        width = len(rows[find_header(rows)]) if rows else 0
-        share = sum(fits(row, width) for row in rows) / max(1, len(rows))
+        width = len(rows[_find_header(rows)]) if rows else 0
+        share = sum(_fits(row, width) for row in rows) / max(1, len(rows))
         if width > 1 and (share, width) > best[:2]:
             best = (share, width, delimiter)
     return best[2]
 
 
-def read_csv(text: str, path: Path, delimiter: str) -> list[Row]:
+def _read_csv(text: str, path: Path, delimiter: str) -> list[Row]:
     """The rows of CSV by its header. Raises `InputError` naming the line with too many fields or a stray quote."""
     csv.field_size_limit(LONGEST_FIELD)
     reader = csv.reader(StringIO(text, newline=""), delimiter=delimiter, strict=True)
@@ -129,12 +129,12 @@ def read_csv(text: str, path: Path, delimiter: str) -> list[Row]:
         lines = [(reader.line_num, fields) for fields in reader if not _NO_ROW.fullmatch("".join(fields))]
     except csv.Error as error:
         if r"\"" in text:  # as some databases write a quote
-            return read_csv(text.replace(r"\"", '""'), path, delimiter)
+            return _read_csv(text.replace(r"\"", '""'), path, delimiter)
         raise InputError(f"line {reader.line_num:,} of {str(path)!r} is not CSV: {error}; check its quotes") from error
-    start = find_header([fields for _, fields in lines])
-    names = name_columns(lines[start][1], path) if lines else []
+    start = _find_header([fields for _, fields in lines])
+    names = _name_columns(lines[start][1], path) if lines else []
     for line, fields in lines[start + 1 :]:
-        if not fits(fields, len(names)) and (len(fields) > 1 or '"' not in text):  # with quotes, it is no broken line
+        if not _fits(fields, len(names)) and (len(fields) > 1 or '"' not in text):  # with quotes, it is no broken line
             count = f"{len(fields)} columns, and the header has {sum(map(bool, names))}"
             advice = "a text with a delimiter, a quote or a line break in it must be in quotes"
             raise InputError(f"the row that ends in line {line:,} of {str(path)!r} has {count}; {advice}")
@@ -142,13 +142,13 @@ def read_csv(text: str, path: Path, delimiter: str) -> list[Row]:
     return [{name: text for name, text in zip(names, fields, strict=False) if name} for fields in complete]
 
 
-def read_json(text: str, path: Path) -> list[Row]:
-    """The rows of JSON in the shapes that `find_rows` knows, or of JSON Lines. NaN is None."""
+def _read_json(text: str, path: Path) -> list[Row]:
+    """The rows of JSON in the shapes that `_find_rows` knows, or of JSON Lines. NaN is None."""
     decoder = json.JSONDecoder(parse_constant=lambda _: None)
     rows = []
     try:
         if path.suffix.lower() == ".json" or text.lstrip().startswith("["):
-            return find_rows(decoder.decode(text), path)
+            return _find_rows(decoder.decode(text), path)
     except (ValueError, RecursionError) as error:
         if "Extra data" not in str(error):  # a second object: JSON Lines under another name
             raise InputError(f"{str(path)!r} is not valid JSON: {error}") from error
@@ -163,7 +163,7 @@ def read_json(text: str, path: Path) -> list[Row]:
     return rows
 
 
-def find_rows(found: Any, path: Path) -> list[Row]:
+def _find_rows(found: Any, path: Path) -> list[Row]:
     """The rows in JSON: a list of objects, perhaps as {"data": [...]}, or DataFrame.to_json in any `orient`."""
     if isinstance(found, dict) and isinstance(found.get("data"), dict):
         found = found["data"]
@@ -189,7 +189,7 @@ def find_rows(found: Any, path: Path) -> list[Row]:
     return found
 
 
-def read_sheet(path: Path) -> tuple[list[Row], list[str]]:
+def _read_sheet(path: Path) -> tuple[list[Row], list[str]]:
     """The rows of the sheet that opens first, by its header; the names of the other sheets with something in them."""
     check_unpacked(str(path))
     from openpyxl import load_workbook  # here: flags are checked before it is loaded
@@ -199,18 +199,18 @@ def read_sheet(path: Path) -> tuple[list[Row], list[str]]:
         sheets = {sheet.title: sheet for sheet in workbook.worksheets}
         opens_first = getattr(workbook.active, "title", None)
         sheet = sheets.pop(opens_first if opens_first in sheets else next(iter(sheets)))
-        cells = read_cells(sheet, load_workbook(path, read_only=True)[sheet.title])
+        cells = _read_cells(sheet, load_workbook(path, read_only=True)[sheet.title])
         others = [f"sheet {title!r}" for title, other in sheets.items() if next(other.iter_rows(), None)]
         workbook.close()
     except Exception as error:  # openpyxl raises whatever zip, XML and its own parts raise
         raise InputError(f"{str(path)!r} is no .xlsx workbook that can be read: {error}") from error
-    start = find_header([[str(row.get(column, "")) for column in range(1, max(row) + 1)] for row in cells[:20]])
+    start = _find_header([[str(row.get(column, "")) for column in range(1, max(row) + 1)] for row in cells[:20]])
     header = {column: str(name) for column, name in sorted(cells[start].items())} if cells else {}
-    names = dict(zip(header, name_columns(list(header.values()), path), strict=True))
+    names = dict(zip(header, _name_columns(list(header.values()), path), strict=True))
     return [{name: row.get(column) for column, name in names.items() if name} for row in cells[start + 1 :]], others
 
 
-def read_cells(shown: Any, written: Any) -> list[dict[int, Any]]:
+def _read_cells(shown: Any, written: Any) -> list[dict[int, Any]]:
     """The rows of a sheet with something in them, values by column, counted from 1; `written` is it with its formulas.
 
     What is merged counts in each of its rows.
@@ -230,14 +230,14 @@ def read_cells(shown: Any, written: Any) -> list[dict[int, Any]]:
                 value = Formula(getattr(formula.value, "text", formula.value))
             if value is not None:
                 cells.setdefault(number, {})[column] = value if isinstance(value, str | int | float) else str(value)
-    for left, top, _, bottom in find_merged(source):
+    for left, top, _, bottom in _find_merged(source):
         for row in range(top + 1, bottom + 1):
             if row in cells and left in cells.get(top, ()):
                 cells[row][left] = cells[top][left]
     return list(cells.values())
 
 
-def find_merged(sheet: bytes) -> list[tuple[int, int, int, int]]:
+def _find_merged(sheet: bytes) -> list[tuple[int, int, int, int]]:
     """The merged areas in the XML of a sheet: first column and row, last column and row."""
     from openpyxl.utils import range_boundaries
 
@@ -268,7 +268,7 @@ def check_unpacked(path: str) -> None:
             cells = 0
             for sheet in (archive.read(name) for name in sizes if re.match(r"xl/worksheets/.*\.xml$", name)):
                 cells += len(re.findall(rb"<(?:\w+:)?c[ />]", sheet))
-                cells += sum((right - left + 1) * (end - top + 1) for left, top, right, end in find_merged(sheet))
+                cells += sum((right - left + 1) * (end - top + 1) for left, top, right, end in _find_merged(sheet))
             main = archive.read("xl/workbook.xml") if "xl/workbook.xml" in sizes else b""
     except (BadZipFile, OSError, RuntimeError, ValueError) as error:
         raise InputError(f"{path!r} is no .xlsx workbook that can be read: {error}") from error
