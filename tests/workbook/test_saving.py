@@ -70,7 +70,7 @@ def test_a_file_with_parts_that_would_be_lost_is_kept(tmp_path: Path, capsys: py
     save_workbook(make_sheet(*CASES).parent, path)
     [kept] = set(tmp_path.iterdir()) - {path}
     assert kept.read_bytes() == before
-    assert f"get lost on saving (charts, slicers, sp); it is kept as {kept}" in capsys.readouterr().out
+    assert f"get lost on saving (charts, shapes, slicers); it is kept as {kept}" in capsys.readouterr().out
 
 
 def test_what_was_changed_or_opened_meanwhile_stays(tmp_path: Path) -> None:
