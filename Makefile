@@ -1,9 +1,10 @@
 # make demo: the three scripts on assets/demo/, no Hub needed.   make test: the tests.   make lint: style.
 # make test-slow: several processes, and a run killed 24 times; takes some minutes.
+# make lock: renews constraints.txt, the versions of demo and tests.
 # make benchmarks: speed and memory, in about 45 minutes; DATASET and MODEL are what processing_meta_review.py takes.
 PYTHON ?= python3
-# Of the demo and the tests; users keep the torch that their machine has.
-TORCH = torch==2.13.0
+# Of the demo, the tests and the benchmarks, so that they repeat; users keep the versions that their machine has.
+LOCKED = --constraint constraints.txt
 BIN = .venv/bin
 DEMO = demo_output
 DEMO_DATA = --processed_dir $(DEMO)/processed_meta_review --tokenized_dir $(DEMO)/tokenized_meta_review
@@ -13,7 +14,7 @@ MODEL = EleutherAI/pythia-70m
 MEASURED = benchmark_results
 ROWS = --tokenized_dir $(MEASURED)/tokenized
 
-.PHONY: demo test test-slow lint benchmarks clean
+.PHONY: demo test test-slow lint benchmarks lock clean
 
 demo: .venv/installed
 	rm -rf $(DEMO) && mkdir $(DEMO)
@@ -37,7 +38,7 @@ lint: .venv/installed-tests
 	$(BIN)/ruff format --check .
 
 benchmarks: .venv/installed-tests
-	$(BIN)/python -m pip install --quiet --requirement benchmarks/requirements.txt $(TORCH)
+	$(BIN)/python -m pip install --quiet --requirement benchmarks/requirements.txt $(LOCKED)
 	$(BIN)/python processing_meta_review.py --dataset $(DATASET) --model $(MODEL) \
 	    --processed_dir $(MEASURED)/processed --tokenized_dir $(MEASURED)/tokenized
 	$(BIN)/python benchmarks/training.py --rows 16 $(ROWS)
@@ -47,14 +48,21 @@ benchmarks: .venv/installed-tests
 	$(BIN)/python benchmarks/attention.py --rounds 2
 	$(BIN)/python benchmarks/picture.py
 
-.venv/installed: requirements.txt
+.venv/installed: requirements.txt constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --requirement requirements.txt $(TORCH)
+	$(BIN)/python -m pip install --quiet --requirement requirements.txt $(LOCKED)
 	touch $@
 
-.venv/installed-tests: .venv/installed tests/requirements.txt
-	$(BIN)/python -m pip install --quiet --requirement tests/requirements.txt $(TORCH)
+.venv/installed-tests: .venv/installed tests/requirements.txt constraints.txt
+	$(BIN)/python -m pip install --quiet --requirement tests/requirements.txt $(LOCKED)
 	touch $@
+
+lock:  # the newest versions within the ranges, in constraints.txt
+	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/python -m pip install --quiet --requirement tests/requirements.txt
+	(grep '^#' constraints.txt; .venv-lock/bin/python -m pip list --format=freeze --exclude pip --exclude setuptools \
+	    | sed 's/+.*//') > constraints.new && mv constraints.new constraints.txt
+	rm -rf .venv-lock
 
 clean:
 	rm -rf .venv $(DEMO)

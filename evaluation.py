@@ -13,15 +13,92 @@ Results go to eval_examples_results.xlsx, right of your own columns; the .jsonl 
 """
 
 from dataclasses import dataclass
+
+from metareview.common.cli import InputError, PublishingFlags, check_encoding, check_file, flag, run, start
+from metareview.data.prompts import find_template
+from metareview.sources.forms import read_id
+
+# The models
+MODELS = None  # fine-tuned models: folders, Hub ids or patterns such as "models/*"; None: the newest in models/
+BASE_MODEL = None  # what they are compared with; None: the base that each of them records
+
+# The test cases
+TEST_CASES = "eval_examples.xlsx"  # workbook or CSV with a column `review` and, if there are references, `reference`
+ENCODING = "utf-8"  # of test cases in a CSV file, and of --reviews
+OUTPUT = None  # workbook for the results; None: eval_examples_results.xlsx, or eval_test.xlsx with NUM_EXAMPLES
+NUM_EXAMPLES = None  # take so many random rows of the processed data set instead of the workbook's test cases
+SPLIT = "test"  # the split that they are taken from
+PROCESSED_DIR = "processed_meta_review"  # the data set that they are taken from: a folder or a Hub id
+SAMPLE_SEED = 42  # which rows are taken and, with TEMPERATURE, which tokens
+
+# The texts
+MAX_NEW_TOKENS = None  # longest meta-review in tokens; None: what each model was saved with
+NO_REPEAT_NGRAM = 4  # tokens in a row that are not written twice in a text; 0: anything may be written twice
+REPETITION_PENALTY = 1.0  # above 1, tokens that a text already has become less likely
+TEMPERATURE = 0.0  # above 0, each token is drawn at random, the higher the freer; 0: always the likeliest one
+NUM_BEAMS = 1  # continuations that are followed at the same time, in as many times the memory; 1: greedy decoding
+BATCH_SIZE = 32  # meta-reviews written at once, fewer where memory is small; changes speed, not the texts in fp32
+
+
+@dataclass
+class EvaluationFlags(PublishingFlags):
+    """Every constant as a flag, and what else can be done with a model."""
+
+    models: list[str] | None = flag(MODELS, "model_name_or_path", "model")
+    base_model: str | None = flag(BASE_MODEL)
+    test_cases: str = flag(TEST_CASES)
+    encoding: str = flag(ENCODING)
+    output: str | None = flag(OUTPUT)
+    num_examples: int | None = flag(NUM_EXAMPLES, least=1)
+    split: str = flag(SPLIT)
+    processed_dir: str = flag(PROCESSED_DIR, "dataset", "dataset_name")
+    sample_seed: int = flag(SAMPLE_SEED, "seed")
+    max_new_tokens: int | None = flag(MAX_NEW_TOKENS, least=1)
+    no_repeat_ngram: int = flag(NO_REPEAT_NGRAM, least=0)
+    repetition_penalty: float = flag(REPETITION_PENALTY, least=1)
+    temperature: float = flag(TEMPERATURE, least=0)
+    num_beams: int = flag(NUM_BEAMS, least=1)
+    batch_size: int = flag(BATCH_SIZE, least=1)
+    prompt: str | None = flag(
+        None, help="one in metareview/data/prompts.py; default: as in training", topic="The texts"
+    )
+    blind: bool = flag(False, help="also write a copy that hides who wrote what", topic="Judging")
+    unblind: bool = flag(False, help="write no texts; merge the judgments of that copy", topic="Judging")
+    reviews: list[str] | None = flag(None, help="files with a review each or --- between; -: stdin", topic="One paper")
+    forum: str | None = flag(None, help="a paper on OpenReview: its address or id", topic="One paper")
+    save: bool = flag(False, help="add the case to the workbook TEST_CASES, and keep the draft", topic="One paper")
+    hub_model_id: str | None = flag(None, help="default: the repository the model was pushed to", topic="Publishing")
+
+    def __post_init__(self) -> None:
+        if self.temperature and self.num_beams > 1:
+            raise InputError("TEMPERATURE samples tokens and NUM_BEAMS searches the likeliest text: set one of them")
+        check_encoding(self.encoding)
+        for name in self.reviews or ():
+            check_file(name, "--reviews")
+        if not (self.num_examples or self.reviews or self.forum):
+            check_file(self.test_cases, "TEST_CASES (--test_cases)")
+        if self.prompt is not None:
+            find_template(self.prompt)
+        if self.forum is not None:
+            self.forum = read_id(self.forum)
+        papers = [name for name in ("reviews", "forum") if getattr(self, name)]
+        others = [name for name in ("output", "num_examples", "blind", "unblind", "push_to_hub") if getattr(self, name)]
+        if papers and len(refused := [*papers, *others]) > 1:
+            raise InputError(f"--{papers[0]} prints the meta-review of one paper and does not go with --{refused[1]}")
+        if self.save and not papers:
+            raise InputError("--save adds a case that --reviews or --forum gives")
+
+
+if __name__ == "__main__":  # help and wrong values are answered here, before PyTorch and transformers load
+    FLAGS = start(EvaluationFlags, __file__)
+
 from pathlib import Path
 
-from metareview.common.cli import flag, parse_flags, run
-from metareview.common.files import hold
-from metareview.common.hub import HubArguments
+from metareview.common.files import lock
 from metareview.data.cleaning import DEFAULT_KEEP, clean_reviews
-from metareview.data.prompts import find_template
+from metareview.data.splits import read_record
 from metareview.generation.decoding import Decoding
-from metareview.generation.variants import Variant, find_variants, share
+from metareview.generation.variants import Variant, check_cleaning, find_variants, name_groups, share
 from metareview.generation.writing import write_summaries
 from metareview.scoring.comparison import (
     average_scores,
@@ -34,9 +111,8 @@ from metareview.scoring.comparison import (
 from metareview.scoring.metrics import Results, score_systems
 from metareview.scoring.score_card import choose_cards, push_scores, save_scores
 from metareview.scoring.score_table import format_scores
-from metareview.sources.forms import Paper, read_id
+from metareview.sources.forms import Paper
 from metareview.sources.openreview import fetch_forum
-from metareview.sources.table_files import check_encoding
 from metareview.workbook.blind import blind_path, check_blind, make_blind, unblind
 from metareview.workbook.cases import Case, draw_examples, name_log, name_target, open_cases
 from metareview.workbook.drafting import print_drafts, read_review_files
@@ -45,106 +121,36 @@ from metareview.workbook.results import open_book, write_book
 from metareview.workbook.saving import check_target, modified, save_unless_changed, save_workbook
 from metareview.workbook.summary import Comparison
 
-# The models
-MODELS = None  # fine-tuned models: folders, Hub ids or patterns such as "models/*"; None: the newest in models/
-BASE_MODEL = None  # what they are compared with; None: the base that each of them records
 
-# The test cases
-TEST_CASES = "eval_examples.xlsx"  # workbook or CSV with a column `review` and, if there are references, `reference`
-ENCODING = "utf-8"  # of test cases in a CSV file
-OUTPUT = None  # workbook for the results; None: eval_examples_results.xlsx, or eval_test.xlsx with NUM_EXAMPLES
-NUM_EXAMPLES = None  # take so many random rows of the processed data set instead of the workbook's test cases
-SPLIT = "test"  # the split that they are taken from
-PROCESSED_DIR = "processed_meta_review"  # the data set that they are taken from: a folder or a Hub id
-SAMPLE_SEED = 42  # which rows are taken and, with TEMPERATURE, which tokens
-
-# The texts
-MAX_NEW_TOKENS = None  # longest meta-review in tokens; None: what each model was saved with
-NO_REPEAT_NGRAM = 4  # tokens in a row that are not written twice in a text; 0: anything may be written twice
-REPETITION_PENALTY = 1.0  # above 1, tokens that a text already has become less likely
-TEMPERATURE = 0.0  # above 0, each token is drawn at random, the higher the freer; 0: always the likeliest one
-CANDIDATES = 1  # with TEMPERATURE: so many texts are drawn for each case, and the one most like the others is taken
-NUM_BEAMS = 1  # continuations that are followed at the same time, in as many times the memory; 1: greedy decoding
-BATCH_SIZE = 32  # meta-reviews written at once, fewer where memory is small; changes speed, not the texts in fp32
-
-
-@dataclass
-class EvaluationArguments(HubArguments):
-    """Every constant as a flag, and what else can be done with a model."""
-
-    models: list[str] | None = flag(MODELS, "model_name_or_path", "model", several=True)
-    base_model: str | None = flag(BASE_MODEL)
-    test_cases: str = flag(TEST_CASES)
-    encoding: str = flag(ENCODING)
-    output: str | None = flag(OUTPUT)
-    num_examples: int | None = flag(NUM_EXAMPLES)
-    split: str = flag(SPLIT)
-    dataset_name: str = flag(PROCESSED_DIR, "dataset", "processed_dir")
-    seed: int = flag(SAMPLE_SEED, "sample_seed")
-    max_new_tokens: int | None = flag(MAX_NEW_TOKENS)
-    no_repeat_ngram: int | None = flag(NO_REPEAT_NGRAM)
-    repetition_penalty: float = flag(REPETITION_PENALTY)
-    temperature: float = flag(TEMPERATURE)
-    candidates: int = flag(CANDIDATES)
-    num_beams: int = flag(NUM_BEAMS)
-    batch_size: int = flag(BATCH_SIZE)
-    prompt: str | None = flag(None, help="one in metareview/prompts.py; default: as in training", topic="The texts")
-    blind: bool = flag(False, help="also write a copy that hides who wrote what", topic="Judging")
-    unblind: bool = flag(False, help="write no texts; take the judgments from that copy", topic="Judging")
-    reviews: list[str] | None = flag(None, help="files with a review each or --- between; -: stdin", topic="One paper")
-    forum: str | None = flag(None, help="a paper on OpenReview: its address or id", topic="One paper")
-    save: bool = flag(False, help="add the case to the workbook TEST_CASES, and keep the draft", topic="One paper")
-    hub_model_id: str | None = flag(None, help="default: where the model was pushed to", topic="Publishing")
-
-    def __post_init__(self) -> None:
-        for name in ("max_new_tokens", "batch_size", "num_examples"):
-            if (value := getattr(self, name)) is not None and value < 1:
-                raise ValueError(f"--{name} must be at least 1, got {value}")
-        drawing = self.temperature, self.seed, self.candidates
-        self.decoding = Decoding(self.no_repeat_ngram or 0, self.repetition_penalty, self.num_beams, *drawing)
-        check_encoding(self.encoding)
-        find_template("plain" if self.prompt is None else self.prompt)
-        if self.forum is not None:
-            self.forum = read_id(self.forum)
-        papers = [name for name in ("reviews", "forum") if getattr(self, name)]
-        others = [name for name in ("output", "num_examples", "blind", "unblind", "push_to_hub") if getattr(self, name)]
-        if papers and len(refused := [*papers, *others]) > 1:
-            raise ValueError(f"--{papers[0]} prints the meta-review of one paper and does not go with --{refused[1]}")
-        if self.save and not papers:
-            raise ValueError("--save adds a case that --reviews or --forum gives")
-
-
-def main() -> None:
-    arguments: EvaluationArguments = parse_flags(EvaluationArguments, __file__)
-    split = arguments.split if arguments.num_examples else None
-    target = name_target(arguments.test_cases, arguments.output, split)
-    if arguments.unblind:
+def main(flags: EvaluationFlags) -> None:
+    split = flags.split if flags.num_examples else None
+    target = name_target(flags.test_cases, flags.output, split)
+    if flags.unblind:
         unblind(target)
         return
 
     # 1. Choose the models; each reads and writes as in its training. For one paper, print drafts.
-    writing = arguments.prompt, arguments.max_new_tokens, arguments.decoding
-    variants = find_variants(arguments.models, arguments.base_model, *writing)
+    variants = find_variants(flags.models, flags.base_model, flags.prompt, flags.max_new_tokens, choose_decoding(flags))
     models = [variant for variant in variants if variant.fine_tuned]
-    if arguments.reviews or arguments.forum:
-        paper = fetch_forum(arguments.forum) if arguments.forum else Paper(read_review_files(arguments.reviews))
-        print_drafts(paper, models, arguments.test_cases if arguments.save else None, name_log(target))
+    if flags.reviews or flags.forum:
+        print_drafts(read_paper(flags), models, flags.test_cases if flags.save else None, name_log(target))
         return
-    cards = choose_cards(models, arguments.hub_model_id) if arguments.push_to_hub else {}
+    cards = choose_cards(models, flags.hub_model_id) if flags.push_to_hub else {}
 
     # 2. Read the test cases, and what a person has made of the last results.
     check_target(target)
-    _lock, seen = hold(target), modified(target)  # the lock is kept until this process ends
+    _lock, seen = lock(target), modified(target)  # the lock is kept until this process ends
     if split:
-        source = draw_examples(arguments.dataset_name, split, arguments.num_examples, arguments.seed)
+        check_cleaning(models, flags.processed_dir, read_record(flags.processed_dir).get("keep", DEFAULT_KEEP))
+        source = draw_examples(flags.processed_dir, split, flags.num_examples, flags.sample_seed)
     else:
-        source = open_cases(arguments.test_cases, arguments.encoding)
+        source = open_cases(flags.test_cases, flags.encoding)
     book = open_book(source, target, [variant.keep for variant in variants])
-    if arguments.blind:
+    if flags.blind:
         check_blind(target)
 
     # 3. Let each model write, unless its texts are there; score what they wrote, all alike; compare.
-    results = write_and_score(variants, book.cases, arguments.batch_size, name_log(target))
+    results = write_and_score(variants, book.cases, flags.batch_size, name_log(target))
     comparison = compare(results, models, book.cases)
 
     # 4. Write the workbook and print what came out.
@@ -153,7 +159,7 @@ def main() -> None:
     lines = [*comparison.sentences, *book.remarks, *describe_judgments(counts)]
     print(format_scores(comparison.averages), *lines, sep="\n")
     print(f"The texts side by side, to read and to rate: {target}")
-    if arguments.blind:
+    if flags.blind:
         save_workbook(make_blind(book), blind_path(target))
         print(
             f"To judge without knowing who wrote what: {blind_path(target)}; afterwards the same command with --unblind"
@@ -165,6 +171,17 @@ def main() -> None:
         save_scores(model, *scores)
         if model.name in cards:
             push_scores(cards[model.name], model, *scores, target)
+
+
+def choose_decoding(flags: EvaluationFlags) -> Decoding:
+    """How all models decode."""
+    sampling = flags.temperature, flags.sample_seed
+    return Decoding(flags.no_repeat_ngram, flags.repetition_penalty, flags.num_beams, *sampling)
+
+
+def read_paper(flags: EvaluationFlags) -> Paper:
+    """The paper that a draft is written for: from OpenReview, or reviews from files."""
+    return fetch_forum(flags.forum) if flags.forum else Paper(read_review_files(flags.reviews, flags.encoding))
 
 
 def write_and_score(variants: list[Variant], cases: list[Case], batch_size: int, log: Path) -> Results:
@@ -181,7 +198,7 @@ def write_and_score(variants: list[Variant], cases: list[Case], batch_size: int,
 
 def compare(results: Results, models: list[Variant], cases: list[Case]) -> Comparison:
     """Which fine-tuned model is better than its base, than lead, than the others; where the best is weakest."""
-    averages, groups = average_scores(results), {model.name: model.group for model in models}
+    averages, groups = average_scores(results), name_groups(models)
     verdicts = {model.name: compare_with_base(results, model.name, model.base) for model in models}
     rows = [case.row for case in cases]
     unread = find_unread(results, [case.reference for case in cases], rows)
@@ -191,4 +208,4 @@ def compare(results: Results, models: list[Variant], cases: list[Case]) -> Compa
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, FLAGS)

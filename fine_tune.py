@@ -1,201 +1,328 @@
 """Fine-tune a causal language model to write meta-reviews: the second of three scripts.
 
     python fine_tune.py                                    # what the constants below say
-    python fine_tune.py --epochs 3 --learning_rate 2e-5    # each constant is a flag, as are the Trainer's
+    python fine_tune.py --epochs 3 --learning_rate 2e-5    # each constant is a flag; so is what the Trainer takes
     python fine_tune.py --model EleutherAI/pythia-410m     # another model
-    python fine_tune.py --plan                             # first: how long it takes, in how much memory
+    python fine_tune.py --plan                             # first: the time and memory that a run needs
     python fine_tune.py --use_lora --learning_rate 2e-4    # an adapter only: for models that do not fit
     python fine_tune.py --restart                          # train these settings again from the base
     HF_TOKEN=... python fine_tune.py --push_to_hub --hub_strategy checkpoint   # model and checkpoints to the Hub
     torchrun --nproc_per_node 2 fine_tune.py --batch_size 2                    # on two GPUs; more ways: configs/
 
-It reads what processing_meta_review.py wrote and writes a folder for each setting: `models/pythia-70m_finetuned`,
+It reads what processing_meta_review.py wrote, and writes a folder for each setting: `models/pythia-70m_finetuned`,
 `models/pythia-70m_finetuned_lr1e-4_epochs2` and so on, with model, tokenizer, loss curve and card. Interrupted, killed,
-switched off? The same command goes on from the last whole checkpoint.
+switched off? Run the same command again to resume from the last complete checkpoint.
 Next: python evaluation.py
 """
 
-import gc
-import json
-import sys
-from dataclasses import dataclass
-from pathlib import Path
-from shlex import quote
+from dataclasses import dataclass, field
+from typing import Any
 
-from metareview.common.cli import flag, format_count, parse_flags, run
-from metareview.common.files import hold, remove
-from metareview.common.hub import open_repository
-from metareview.common.model import TRAINING_RECORD, prepare_model
-from metareview.data.tokenization import load_tokenizer
-from metareview.training.arguments import SummaryTrainingArguments
-from metareview.training.batching import SummaryCollator, draw_validation
-from metareview.training.callbacks import Stop
-from metareview.training.checkpoints import (
-    CheckpointKeeper,
-    CheckpointPusher,
-    checkpoint_folder,
-    choose_result,
-    load_state,
-)
-from metareview.training.dataset import follow_data, load_examples, shared_folder
-from metareview.training.model_card import model_card
-from metareview.training.plan import print_plan
-from metareview.training.results import describe_results, describe_training, push_model, save_result
-from metareview.training.resuming import (
-    begin,
-    check_output_folder,
-    choose_folder,
-    describe_start,
-    find_start,
-    finish,
-    is_finished,
-    read_settings,
-    run_settings,
-)
-from metareview.training.trainer import SummaryTrainer, process_group
+from metareview.common.cli import InputError, PublishingFlags, flag, format_count, run, start
+from metareview.training.trainer_flags import PASSED
 
 # What is trained, on what
 MODEL = None  # Hub id or folder of any causal language model; None: the one that the data was tokenized for
 PROCESSED_DIR = "processed_meta_review"  # folder or Hub id of the cleaned texts
-TOKENIZED_DIR = "tokenized_meta_review"  # the same as token ids; where they don't fit the model, they are made again
-OUTPUT_DIR = None  # folder of the model and its checkpoints; None: models/NAME, named by what is not the default
+TOKENIZED_DIR = "tokenized_meta_review"  # the same as token ids; tokenized again if they don't fit the model
+OUTPUT_DIR = None  # folder of the model and its checkpoints; None: models/NAME, named after what is not the default
 
 # How
 EPOCHS = 1  # passes over the training examples
-LEARNING_RATE = 1e-5  # at the start; it falls to zero in a straight line
+LEARNING_RATE = 1e-5  # at the start; it falls linearly to zero
 BATCH_SIZE = 4  # examples per step and device
 ACCUMULATION_STEPS = 1  # steps whose gradients are added up: BATCH_SIZE 1 and 4 of these train the same in less memory
 SEED = 42  # order of the examples; on a CPU the same seed gives the same weights, bit for bit
-EVALUATIONS_PER_EPOCH = 4  # how often validation is evaluated and a checkpoint saved
+EVALUATIONS_PER_EPOCH = 4  # evaluations on validation, each with a checkpoint
 EVALUATION_BATCH_SIZE = 8  # examples at a time on validation; changes memory and speed, not the loss
-VALIDATION_EXAMPLES = 300  # at most so many, always the same random ones: evaluating takes time from training
-CHECKPOINTS_KEPT = 2  # the newest ones, at least 2; the best one always stays
+VALIDATION_EXAMPLES = 300  # at most this many, always the same random sample: evaluating takes time from training
+SAVE = "last"  # the weights that become the model: those of the "last" step, or the "best" by validation loss
+PATIENCE = None  # stop after this many evaluations without a lower validation loss; None: train to the end
+CHECKPOINTS_KEPT = 2  # the newest ones while training, at least 2; the best one always stays
 MAX_NEW_TOKENS = 256  # longest meta-review that the model writes, saved with the model
+TRAINER = {}  # all else that the Trainer takes: {"warmup_steps": 100, "lr_scheduler_type": "cosine"}
 
 # Bigger models
 USE_LORA = False  # train a small adapter and leave the model as it is; LEARNING_RATE should be about 2e-4 then
 LORA_R = 16  # rank of the adapter's matrices: how much it can learn
-LORA_ALPHA = 32  # what the adapter adds counts LORA_ALPHA / LORA_R times
+LORA_ALPHA = 32  # scale of the adapter's output: LORA_ALPHA / LORA_R
 LORA_TARGETS = "all-linear"  # layers with an adapter: all but the output layer, or names with commas between them
 LOAD_IN_4BIT = False  # an adapter on a model kept in 4 bits (QLoRA), for 7B on a free GPU: pip install bitsandbytes
 GRADIENT_CHECKPOINTING = False  # keep fewer activations and compute them again: less memory, about a third slower
 
 
 @dataclass
-class FineTuningArguments(SummaryTrainingArguments):
-    """Every constant as a flag; the Trainer's own flags come on top."""
+class FineTuningFlags(PublishingFlags):
+    """Every constant as a flag, and a few more; the Trainer's own flags end up in `trainer`."""
 
-    model_name_or_path: str | None = flag(MODEL, "model")
-    dataset_name: str = flag(PROCESSED_DIR, "dataset", "processed_dir")
+    model: str | None = flag(MODEL, "model_name_or_path")
+    processed_dir: str = flag(PROCESSED_DIR, "dataset", "dataset_name")
     tokenized_dir: str = flag(TOKENIZED_DIR)
     output_dir: str | None = flag(OUTPUT_DIR)
-    num_train_epochs: float = flag(EPOCHS, "epochs")
-    learning_rate: float = flag(LEARNING_RATE, "lr")
-    per_device_train_batch_size: int = flag(BATCH_SIZE, "batch_size")
-    gradient_accumulation_steps: int = flag(ACCUMULATION_STEPS, "accumulation_steps")
-    seed: int = flag(SEED)
-    evaluations_per_epoch: int = flag(EVALUATIONS_PER_EPOCH)
-    per_device_eval_batch_size: int = flag(EVALUATION_BATCH_SIZE, "evaluation_batch_size")
-    validation_examples: int = flag(VALIDATION_EXAMPLES)
-    save_total_limit: int | None = flag(CHECKPOINTS_KEPT, "checkpoints_kept")
-    max_new_tokens: int = flag(MAX_NEW_TOKENS)
+    epochs: float = flag(EPOCHS, "num_train_epochs", above=0)
+    learning_rate: float = flag(LEARNING_RATE, "lr", above=0)
+    batch_size: int = flag(BATCH_SIZE, "per_device_train_batch_size", least=1)
+    accumulation_steps: int = flag(ACCUMULATION_STEPS, "gradient_accumulation_steps", least=1)
+    seed: int = flag(SEED, least=0, below=2**32)
+    evaluations_per_epoch: int = flag(EVALUATIONS_PER_EPOCH, least=1)
+    evaluation_batch_size: int = flag(EVALUATION_BATCH_SIZE, "per_device_eval_batch_size", least=1)
+    validation_examples: int = flag(VALIDATION_EXAMPLES, least=1)
+    save: str = flag(SAVE, choices=("last", "best"))
+    patience: int | None = flag(PATIENCE, least=1)
+    checkpoints_kept: int | None = flag(CHECKPOINTS_KEPT, "save_total_limit", least=2)
+    max_new_tokens: int = flag(MAX_NEW_TOKENS, least=1)
+    trainer: dict[str, Any] = flag(TRAINER)
     use_lora: bool = flag(USE_LORA)
-    lora_r: int = flag(LORA_R)
-    lora_alpha: int = flag(LORA_ALPHA)
+    lora_r: int = flag(LORA_R, least=1)
+    lora_alpha: int = flag(LORA_ALPHA, least=1)
     lora_targets: str = flag(LORA_TARGETS)
     load_in_4bit: bool = flag(LOAD_IN_4BIT)
-    gradient_checkpointing: bool | None = flag(GRADIENT_CHECKPOINTING or None, nargs="?", const=True)
+    gradient_checkpointing: bool = flag(GRADIENT_CHECKPOINTING)
+
+    restart: bool = flag(False, help="train these settings again, replacing the run in the folder", topic="Running")
+    plan: bool = flag(False, help="only measure the time and memory that a run needs", topic="Running")
+    resume_from_checkpoint: str | None = flag(None, help="resume from this checkpoint", topic="Running")
+    max_steps: int = flag(-1, help="stop after this many steps, regardless of EPOCHS", topic="Running")
+    bf16: bool | None = flag(None, help="default: where the hardware has it", topic="Running")
+    fp16: bool | None = flag(None, help="default: on a GPU that has no bf16", topic="Running")
+    report_to: str = flag("none", help="tensorboard, trackio, wandb ...: nothing is sent unless asked", topic="Running")
+    eval_strategy: str = flag("steps", choices=("no", "steps", "epoch"), help="when to evaluate: no, steps or epoch")
+    eval_steps: float | None = flag(None, above=0, help="steps between evaluations; below 1: share of the run")
+    save_strategy: str | None = flag(None, choices=("no", "steps", "epoch"), help="default: as --eval_strategy")
+    save_steps: float | None = flag(None, above=0, help="default: as --eval_steps")
+    logging_steps: float | None = flag(None, above=0, help="default: five times per evaluation")
+    prompt: str | None = flag(None, help="default: that of the data")
+    max_length: int | None = flag(None, least=1, help="default: that of the data")
+    max_summary_tokens: int | None = flag(None, least=1, help="default: that of the data")
+    hub_strategy: str = flag("end", choices=("end", "checkpoint"), help="checkpoint: each one too", topic="Publishing")
+    hub_model_id: str | None = flag(None, help="default: the name of the output folder", topic="Publishing")
+    passed_flags: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if self.max_steps != -1 and self.max_steps < 1:
+            raise InputError(f"--max_steps must be at least 1, or -1 for all EPOCHS, got {self.max_steps}")
+        for name in ("eval_steps", "save_steps", "logging_steps"):
+            value = getattr(self, name)
+            if value is not None and value > 1 and value % 1:
+                raise InputError(f"--{name} must be a number of steps, or a share of them below 1, got {value}")
+        if self.eval_strategy == "no" and (self.patience or self.save == "best"):
+            raise InputError("PATIENCE and SAVE = 'best' go by the validation loss: --eval_strategy must not be no")
+        self.use_lora = self.use_lora or self.load_in_4bit  # weights of 4 bits cannot be trained: an adapter is
 
 
-@process_group()
-def main() -> None:
-    arguments: FineTuningArguments = parse_flags(FineTuningArguments, __file__)
-    if arguments.asked_output_dir:
-        check_output_folder(Path(arguments.asked_output_dir))
+if __name__ == "__main__":  # help and wrong values are answered here, before PyTorch and transformers load
+    FLAGS = start(FineTuningFlags, __file__, PASSED)
 
-    # 1. Load the tokenizer and the examples.
-    follow_data(arguments)
-    asked_max_length = arguments.max_length
-    tokenizer, limit = load_tokenizer(arguments)
-    with arguments.main_process_first(local=False):
-        examples, record = load_examples(arguments, tokenizer, limit)
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token  # only fills; whether a token is learned is up to the labels
-    tokenizer.padding_side = "left"
-    if arguments.plan:
-        print_plan(arguments, tokenizer, examples)
-        return
+import gc
+import json
+import sys
+from pathlib import Path
+from shlex import quote
 
-    # 2. Find the folder of this run, and where it stands there: new, interrupted or finished.
-    settings, steps = run_settings(arguments, record), arguments.count_steps(len(examples["train"]))
-    folder = choose_folder(arguments, settings, asked_max_length)
-    check_output_folder(folder)
-    arguments.output_dir = str(folder)
-    _lock = hold(folder) if arguments.should_save else None  # until this process ends
-    if is_finished(arguments, folder, settings):
-        print(f"{folder} holds the finished model of these settings; to train it again: --restart")
-        print(f"Next: python evaluation.py --models {quote(str(folder))}")
-        return
-    with arguments.main_process_first(local=False):
-        name = arguments.hub_model_id or folder.resolve().name
-        repo_id = open_repository(arguments, name, "model") if arguments.push_when_done else None
-        checkpoints_to = repo_id if arguments.hub_strategy == "checkpoint" else None
-        start = find_start(arguments, folder, settings, checkpoints_to)
-    state = load_state(start)
-    print(describe_start(state, start, steps) if start else f"A new run of {format_count(steps, 'step')}: {folder}")
-    print(f"Texts of {record['dataset_name']}, cleaned to {record.get('keep', 'whatever they hold')}")
+from datasets import DatasetDict
+from transformers import PreTrainedTokenizerBase as Tokenizer
+from transformers import TrainingArguments
+from transformers.trainer_callback import TrainerState
 
-    # 3. Train, from the checkpoint or from the base.
-    stop, keeper = Stop(), CheckpointKeeper(settings, arguments.checkpoints_kept)
-    pushers = [CheckpointPusher(checkpoints_to)] if checkpoints_to else []
-    last, speed = start, None
-    if state.global_step < steps:  # else only the model is still to be saved
-        model = prepare_model(arguments.model_name_or_path, arguments.adapter, start)
-        trainer = SummaryTrainer(
-            model=model,
-            args=arguments,
-            data_collator=SummaryCollator.for_model(model, tokenizer),
-            train_dataset=examples["train"],
-            eval_dataset=draw_validation(examples["validation"], arguments.validation_examples),
-            processing_class=tokenizer,
-            callbacks=[stop, keeper, *pushers],
-        )
-        if arguments.should_save:
-            begin(arguments, folder, settings, start)
-        output = trainer.train(start and str(start))
-        state, speed = trainer.state, output.metrics["train_samples_per_second"]
-        last = checkpoint_folder(arguments, state)
-        del model, trainer
-        gc.collect()  # the trained model, which circular references hold: else there were two in memory
+from metareview.common.files import lock, remove
+from metareview.common.hub import open_repository
+from metareview.common.model import TRAINING_RECORD, prepare_model
+from metareview.data.tokenization import find_ends, load_tokenizer
+from metareview.training.arguments import build_adapter, build_training_arguments, count_steps, name_precision
+from metareview.training.batching import SummaryCollator, draw_validation
+from metareview.training.callbacks import Patience, Stop
+from metareview.training.checkpoints import (
+    CheckpointKeeper,
+    checkpoint_folder,
+    choose_result,
+    find_best,
+    keep_weights,
+    load_state,
+)
+from metareview.training.dataset import choose_tokenization, load_examples, shared_folder
+from metareview.training.hub_checkpoints import CheckpointPusher, push_model
+from metareview.training.model_card import model_card
+from metareview.training.plan import print_plan
+from metareview.training.results import (
+    advise_on_losses,
+    describe_results,
+    describe_training,
+    renew_max_new_tokens,
+    save_result,
+)
+from metareview.training.resuming import (
+    Run,
+    Start,
+    check_output_folder,
+    choose_folder,
+    describe_start,
+    fetch_start,
+    find_start,
+    mark_finished,
+    mark_started,
+    read_run,
+    run_settings,
+)
+from metareview.training.trainer import SummaryTrainer, process_group
+
+
+@dataclass
+class Job:
+    """A training run: what the Trainer is told, what the model reads, and in which folder the run stands where."""
+
+    args: TrainingArguments
+    base: str  # the model to start from
+    asked_max_length: int | None
+    tokenizer: Tokenizer
+    examples: DatasetDict
+    record: dict[str, Any]  # of the tokenized data
+    folder: Path = Path()
+    settings: dict[str, Any] = field(default_factory=dict)
+    start: Start = field(default_factory=Start)
+    repo_id: str | None = None  # where the model is pushed
+
+    @property
+    def steps(self) -> int:
+        return count_steps(self.args, len(self.examples["train"]))
+
+
+def main(flags: FineTuningFlags) -> None:
+    with process_group():
+        # 1. Load the tokenizer and the examples.
+        job = load(flags)
+        if flags.plan:
+            print_plan(flags, job.args, job.base, job.tokenizer, job.examples)
+            return
+
+        # 2. Find the folder of this run, and where the run stands: new, interrupted or finished.
+        _lock = find_place(flags, job)  # until this process ends
+        if job.start.is_finished:
+            print(f"{job.folder} holds the finished model of these settings; to train it again: --restart")
+            if renew_max_new_tokens(job.folder, flags.max_new_tokens):
+                print(f"MAX_NEW_TOKENS is saved anew with it: {flags.max_new_tokens}")
+            print_next(job)
+            return
+
+        # 3. Train, from the checkpoint or from the base.
+        state, speed = train(flags, job)
+        if not job.args.should_save:  # from here on the first process is alone
+            return
+
+        # 4. Save the model: the last weights, or the best.
+        names = save(flags, job, state, speed)
+
+        # 5. Push it, if asked.
+        if job.repo_id:
+            push_model(names, job.folder, job.repo_id, flags.hub_private_repo)
+            print(f"Pushed {job.repo_id} to the Hub: model, tokenizer, card, curve")
+        print_next(job)
+
+
+def load(flags: FineTuningFlags) -> Job:
+    """What a run trains on, with the tokenizer as the Trainer needs it."""
+    if flags.output_dir:
+        check_output_folder(Path(flags.output_dir))  # before the data are read
+    args, how = build_training_arguments(flags), choose_tokenization(flags)
+    asked_max_length = how.max_length
+    tokenizer, limit = load_tokenizer(how)
+    with args.main_process_first(local=False):
+        examples, record = load_examples(flags, args, how, tokenizer, limit)
+    return Job(args, how.model_name_or_path, asked_max_length, tokenizer, examples, record)
+
+
+def find_place(flags: FineTuningFlags, job: Job) -> Any:
+    """Set folder, settings and start of the run, print them, and return the lock of the folder."""
+    job.settings = run_settings(flags, job.args, job.base, job.record)
+    job.folder = choose_folder(flags, job.base, job.settings, job.asked_max_length)
+    job.args.output_dir = str(job.folder)
+    folder_lock = lock(job.folder) if job.args.should_save else None
+    with job.args.main_process_first(local=False):
+        job.start = find_start(job.folder, job.settings, flags.restart, flags.resume_from_checkpoint)
+        if job.start.is_finished:
+            return folder_lock
+        if flags.push_to_hub:
+            job.repo_id = open_repository(flags, flags.hub_model_id or job.folder.resolve().name, "model")
+        if job.repo_id and flags.hub_strategy == "checkpoint" and not job.start.checkpoint and not flags.restart:
+            job.start = fetch_start(job.repo_id, job.folder, job.settings)
+    if job.start.checkpoint:
+        print(describe_start(load_state(job.start.checkpoint), job.start.checkpoint, job.steps))
+    else:
+        print(f"A new run of {format_count(job.steps, 'step')}: {job.folder}")
+    print(f"Texts of {job.record['dataset_name']}, cleaned to {job.record.get('keep', 'whatever they hold')}")
+    return folder_lock
+
+
+def train(flags: FineTuningFlags, job: Job) -> tuple[TrainerState, float | None]:
+    """Train to the last step; the Trainer's state then, and its speed in examples per second.
+
+    A signal ends the process after the step that is under way, with status 1 and a checkpoint.
+    """
+    checkpoint = job.start.checkpoint
+    state = load_state(checkpoint)
+    if state.global_step >= job.steps:  # only the model is still to be saved
+        return state, None
+    stop, callbacks = Stop(), [CheckpointKeeper(flags.checkpoints_kept)]
+    if job.repo_id and flags.hub_strategy == "checkpoint":
+        callbacks.append(CheckpointPusher(job.repo_id))
+    if flags.patience:
+        callbacks.append(Patience(flags.patience))
+    model = prepare_model(job.base, build_adapter(flags, job.args), checkpoint)
+    trainer = SummaryTrainer(
+        model=model,
+        args=job.args,
+        data_collator=SummaryCollator.for_model(model, job.tokenizer),
+        train_dataset=job.examples["train"],
+        eval_dataset=draw_validation(job.examples["validation"], flags.validation_examples),
+        processing_class=job.tokenizer,
+        callbacks=[stop, *callbacks],
+    )
+    if job.args.should_save:
+        mark_started(job.folder, Run(job.settings, False, flags.restart, name_precision(job.args)), checkpoint)
+    output = trainer.train(checkpoint and str(checkpoint))
+    state = trainer.state
     if stop.stopped:
-        print(f"Stopped at step {state.global_step} of {steps}, which is saved. The same command goes on from there.")
+        print(f"Stopped at step {state.global_step} of {job.steps}, which is saved. Run the same command to resume.")
         sys.exit(1)
-    if not arguments.should_save:  # from here on the first process is alone
-        return
+    return state, output.metrics["train_samples_per_second"]
 
-    # 4. Save the best model, or the last one where no best one was saved.
-    result = choose_result(state, folder, last)
-    model = prepare_model(arguments.model_name_or_path, arguments.adapter, result)
-    record |= describe_training(arguments, asked_max_length, state, settings, load_state(result).global_step)
-    record["precision"] = read_settings(last).get("precision", "unknown")
-    record |= {"name": folder.resolve().name, "hub_model_id": repo_id, "training_examples": len(examples["train"])}
-    card = model_card(arguments, record, tokenizer, repo_id or str(folder))
+
+def save(flags: FineTuningFlags, job: Job, state: TrainerState, speed: float | None) -> list[str]:
+    """Save the model with its card, record and loss curve, print what came out, and return the names of the files."""
+    gc.collect()  # the trained model, which circular references hold: else there were two in memory
+    last = job.start.checkpoint if speed is None else checkpoint_folder(job.args, state)
+    result = choose_result(state, job.folder, last, flags.save)
+    model = prepare_model(job.base, build_adapter(flags, job.args), result)
+    saved_step = load_state(result).global_step
+    record = job.record | describe_training(job.base, job.settings, job.asked_max_length, state, saved_step)
+    record |= {
+        "precision": read_run(job.folder).precision,
+        "max_new_tokens": flags.max_new_tokens,
+        "name": job.folder.resolve().name,
+        "hub_model_id": job.repo_id,
+        "training_examples": len(job.examples["train"]),
+    }
+    card = model_card(job.args, record, job.repo_id or str(job.folder))
     texts = {TRAINING_RECORD: json.dumps(record, indent=2) + "\n", "README.md": str(card)}
-    names = save_result(model, tokenizer, texts, state.log_history, arguments.max_new_tokens, folder)
-    finish(folder)
-    remove(shared_folder(arguments))  # all processes have read it
+    ends = find_ends(job.base, job.tokenizer)
+    settings = {
+        "eos_token_id": ends,
+        "pad_token_id": job.tokenizer.pad_token_id,
+        "max_new_tokens": flags.max_new_tokens,
+    }
+    names = save_result(model, job.tokenizer, texts, state.log_history, saved_step, settings, job.folder)
+    best = find_best(state, job.folder)
+    mark_finished(job.folder)
+    keep_weights(job.folder, last, best)
+    remove(shared_folder(flags.tokenized_dir))  # all processes have read it
     print(describe_results(record["results"], speed))
-    print(f"Model: {folder} ({'as it was at the end' if result == last else f'the best, from {result.name}'})")
+    print(f"Model: {job.folder} (the weights of step {record['results']['saved_step']:,})")
+    print(*advise_on_losses(state.log_history, record["results"], best), sep="\n", end="")
+    return names
 
-    # 5. Push it, if asked.
-    for pusher in pushers:
-        there = f"step {pusher.pushed_step}, and the best" if pusher.pushed_step else "none of those saved now"
-        print(f"Checkpoints in {repo_id} on the Hub: {there}; the last one is of step {state.global_step}")
-    if repo_id:
-        push_model(names, folder, repo_id, arguments.hub_private_repo)
-        print(f"Pushed {repo_id} to the Hub: model, tokenizer, card, curve")
-    print(f"Next: python evaluation.py --models {quote(str(folder))}")
+
+def print_next(job: Job) -> None:
+    print(f"Next: python evaluation.py --models {quote(str(job.folder))}")
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, FLAGS)

@@ -13,19 +13,20 @@ Next: python fine_tune.py
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
-from metareview.common.cli import InputError, flag, format_table, parse_flags, run
-from metareview.common.files import hold
-from metareview.common.hub import HubArguments, check_token, open_repository, public_name
-from metareview.data.cleaning import clean_splits, clean_text, drop_rows
-from metareview.data.dataset_card import push_splits
-from metareview.data.splits import check_output_folders, complete_splits, read_record, save_splits
-from metareview.data.tokenization import TokenizationArguments, load_tokenizer, tokenization_record, tokenize_splits
-from metareview.sources.columns import choose_columns, read_papers
+from metareview.common.cli import (
+    InputError,
+    PublishingFlags,
+    check_encoding,
+    check_file,
+    flag,
+    format_table,
+    run,
+    start,
+)
+from metareview.data.cleaning import clean_text
+from metareview.data.prompts import find_template
 from metareview.sources.forms import read_id
-from metareview.sources.reading import load_venues, read_source
-from metareview.sources.table_files import check_encoding
 
 # The reviews
 DATASET = "zqz979/meta-review"  # Hub id, folder or file with the reviews and meta-reviews
@@ -51,111 +52,144 @@ TOKENIZED_DIR = "tokenized_meta_review"  # folder of the token ids, ready to tra
 
 
 @dataclass
-class ProcessingArguments(TokenizationArguments, HubArguments):
+class ProcessingFlags(PublishingFlags):
     """Every constant as a flag, and what is pushed."""
 
-    dataset_name: str = flag(DATASET, "dataset")
-    review_column: list[str] | None = flag(REVIEW_COLUMN, several=True)
+    dataset: str = flag(DATASET, "dataset_name")
+    review_column: list[str] | None = flag(REVIEW_COLUMN)
     summary_column: str | None = flag(SUMMARY_COLUMN)
     group_column: str | None = flag(GROUP_COLUMN)
     review_separator: str = flag(REVIEW_SEPARATOR)
     encoding: str = flag(ENCODING)
-    split_seed: int = flag(SPLIT_SEED)
-    venue: list[str] | None = flag(VENUE, several=True)
+    split_seed: int = flag(SPLIT_SEED, least=0)
+    venue: list[str] | None = flag(VENUE)
     test_year: int | None = flag(TEST_YEAR)
     keep: str = flag(KEEP)
-    output_dir: str = flag(PROCESSED_DIR, "processed_dir")
-    model_name_or_path: str = flag(MODEL, "model")
+    processed_dir: str = flag(PROCESSED_DIR, "output_dir")
+    model: str = flag(MODEL, "model_name_or_path")
     prompt: str = flag(PROMPT)
-    max_length: int | None = flag(MAX_LENGTH)
-    max_summary_tokens: int = flag(MAX_SUMMARY_TOKENS)
+    max_length: int | None = flag(MAX_LENGTH, least=1)
+    max_summary_tokens: int = flag(MAX_SUMMARY_TOKENS, least=1)
     tokenized_dir: str = flag(TOKENIZED_DIR)
     hub_dataset_id: str = flag(PROCESSED_DIR, help="name on the Hub, with or without owner", topic="Publishing")
     hub_tokenized_id: str = flag(TOKENIZED_DIR, help="the same for the tokenized data set", topic="Publishing")
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        self.venue = [read_id(venue) for venue in dict.fromkeys(self.venue or ())]
-        if self.venue and (self.dataset_name, self.review_separator) != (DATASET, REVIEW_SEPARATOR):
-            raise ValueError("--venue goes with neither --dataset_name nor --review_separator")
+        self.venue = [read_id(venue, "VENUE (--venue)") for venue in dict.fromkeys(self.venue or ())]
+        if self.venue and (self.dataset, self.review_separator) != (DATASET, REVIEW_SEPARATOR):
+            raise InputError("VENUE (--venue) goes with neither DATASET nor REVIEW_SEPARATOR; leave these as they were")
         if self.test_year and not self.venue:
-            raise ValueError("--test_year goes with --venue")
-        if self.split_seed < 0:
-            raise ValueError(f"--split_seed must be 0 or more, got {self.split_seed}")
+            raise InputError("TEST_YEAR (--test_year) goes with VENUE (--venue)")
         try:
             clean_text("a b", self.keep)
         except (re.error, ValueError) as error:
-            raise ValueError(f"--keep {self.keep!r}: {error}") from error
+            raise InputError(f"KEEP (--keep) {self.keep!r} is not a set of characters: {error}") from error
+        if not self.venue:
+            check_file(self.dataset, "DATASET (--dataset)")
+        find_template(self.prompt)
         check_encoding(self.encoding)
         if not self.review_separator:
-            raise ValueError("--review_separator must not be empty")
+            raise InputError("REVIEW_SEPARATOR (--review_separator) must not be empty")
         if self.hub_dataset_id == self.hub_tokenized_id:
-            raise ValueError(f"--hub_dataset_id and --hub_tokenized_id must differ, got {self.hub_dataset_id!r} twice")
+            raise InputError(f"--hub_dataset_id and --hub_tokenized_id must differ, got {self.hub_dataset_id!r} twice")
 
 
-def main() -> None:
-    arguments: ProcessingArguments = parse_flags(ProcessingArguments, __file__)
-    check_output_folders(arguments.output_dir, arguments.tokenized_dir)
-    _locks = [hold(folder) for folder in (arguments.output_dir, arguments.tokenized_dir)]  # until this process ends
+if __name__ == "__main__":  # help and wrong values are answered here, before the libraries load
+    FLAGS = start(ProcessingFlags, __file__)
+
+from dataclasses import astuple
+from pathlib import Path
+from typing import Any
+
+from metareview.common.files import lock
+from metareview.common.hub import check_token, open_repository, public_name
+from metareview.data.dataset_card import push_splits
+from metareview.data.rows import clean_splits, drop_rows
+from metareview.data.splits import check_output_folders, complete_splits, read_record, save_splits
+from metareview.data.tokenization import TokenizationArguments, load_tokenizer, tokenization_record, tokenize_splits
+from metareview.sources.columns import Columns, choose_columns, read_papers
+from metareview.sources.reading import load_venues, read_source
+
+
+def main(flags: ProcessingFlags) -> None:
+    check_output_folders(flags.processed_dir, flags.tokenized_dir)
+    _locks = [lock(folder) for folder in (flags.processed_dir, flags.tokenized_dir)]  # until this process ends
 
     # 1. Read the tokenizer and the source.
-    asked_max_length = arguments.max_length
-    tokenizer, limit = load_tokenizer(arguments)
-    if arguments.venue:
-        if arguments.push_to_hub:
-            check_token()  # before hours of fetching
-        folder, unread = Path(arguments.output_dir).resolve().parent, []
-        source = dict(load_venues(arguments.venue, folder, arguments.test_year))
-        arguments.dataset_name = ", ".join(f"https://openreview.net/group?id={venue}" for venue in arguments.venue)
-    elif read_record(arguments.dataset_name):
-        raise InputError(f"{arguments.dataset_name!r} is cleaned already; give the data that it was made from")
-    else:
-        source, unread = read_source(arguments.dataset_name, arguments.encoding)
-    given = (arguments.review_column, arguments.summary_column, arguments.group_column)
-    columns = choose_columns(source, *given, arguments.review_separator)
-    if arguments.push_to_hub:
-        processed_id = open_repository(arguments, arguments.hub_dataset_id, "dataset")
-        tokenized_id = open_repository(arguments, arguments.hub_tokenized_id, "dataset")
-        if processed_id.lower() == tokenized_id.lower():
-            raise InputError(f"--hub_dataset_id and --hub_tokenized_id both mean {processed_id}; nothing was written")
+    how = TokenizationArguments(flags.model, flags.prompt, flags.max_length, flags.max_summary_tokens)
+    tokenizer, limit = load_tokenizer(how)
+    name, source, unread = read_raw(flags)
+    papers, notes = read_papers(source, choose_source_columns(flags, source))
+    repository_ids = open_repositories(flags) if flags.push_to_hub else []
 
     # 2. Clean the texts of each paper, divide the papers, drop what cannot be used.
-    papers, joined = read_papers(source, columns)
-    cleaned = complete_splits(clean_splits(papers, arguments.keep), arguments.split_seed)
+    cleaned = complete_splits(clean_splits(papers, flags.keep), flags.split_seed)
     processed, cleaning, repeated = drop_rows(cleaned)
-    print(
-        format_table(cleaning), *joined, *repeated, *([f"Not read: {', '.join(unread)}."] if unread else []), sep="\n"
-    )
+    print(format_table(cleaning), *notes, *repeated, sep="\n")
+    if unread:
+        print(f"Not read: {', '.join(unread)}.")
 
     # 3. Tokenize, fitting the reviews into the context.
-    tokenized, lengths = tokenize_splits(processed, tokenizer, limit, arguments)
+    tokenized, lengths = tokenize_splits(processed, tokenizer, limit, how)
     print(format_table(lengths))
 
     # 4. Save both, with a record that the next scripts go by.
-    record = {
-        "dataset_name": public_name(arguments.dataset_name),
-        "keep": arguments.keep,
-        "review_separator": arguments.review_separator,
-        "model": arguments.model_name_or_path,
-        "prompt_template": arguments.prompt_template,
-        "asked_max_length": asked_max_length,
-        "max_summary_tokens": arguments.max_summary_tokens,
-    }
-    for name in ("test_year", "group_column"):
-        if value := getattr(arguments, name):
-            record[name] = value
-    tokenized_record = record | tokenization_record(processed, tokenizer, arguments)
-    save_splits(processed, record, arguments.output_dir)
-    save_splits(tokenized, tokenized_record, arguments.tokenized_dir)
-    print(f"Saved {arguments.output_dir} (texts) and {arguments.tokenized_dir} (token ids). Next: python fine_tune.py")
+    record = build_record(flags, name, how)
+    tokenized_record = record | tokenization_record(processed, tokenizer, how)
+    save_splits(processed, record, flags.processed_dir)
+    save_splits(tokenized, tokenized_record, flags.tokenized_dir)
+    print(f"Saved {flags.processed_dir} (texts) and {flags.tokenized_dir} (token ids). Next: python fine_tune.py")
 
     # 5. Push both, if asked.
-    if arguments.push_to_hub:
-        model = public_name(arguments.model_name_or_path)
+    if repository_ids:
         tables = {"cleaning": format_table(cleaning), "lengths": format_table(lengths)}
-        push_splits(processed, record | {"model": model}, None, tables, processed_id)
-        push_splits(tokenized, tokenized_record | {"model": model}, model, tables, tokenized_id)
+        model = {"model": public_name(flags.model)}
+        push_splits(processed, record | model, None, tables, repository_ids[0])
+        push_splits(tokenized, tokenized_record | model, model["model"], tables, repository_ids[1])
+
+
+def read_raw(flags: ProcessingFlags) -> tuple[str, dict[str, Any], list[str]]:
+    """The name of the source, its splits as they are, and what of it is not read."""
+    if flags.venue:
+        if flags.push_to_hub:
+            check_token()  # before hours of fetching
+        name = ", ".join(f"https://openreview.net/group?id={venue}" for venue in flags.venue)
+        folder = Path(flags.processed_dir).resolve().parent
+        return name, dict(load_venues(flags.venue, folder, flags.test_year)), []
+    if read_record(flags.dataset):
+        raise InputError(f"{flags.dataset!r} is cleaned already; set DATASET to the data that it was made from")
+    return flags.dataset, *read_source(flags.dataset, flags.encoding)
+
+
+def choose_source_columns(flags: ProcessingFlags, source: dict[str, Any]) -> Columns:
+    """The columns that the constants name, or else those with names that people use."""
+    names = flags.review_column, flags.summary_column, flags.group_column
+    return choose_columns(source, *names, flags.review_separator)
+
+
+def open_repositories(flags: ProcessingFlags) -> list[str]:
+    """The Hub ids of both data sets, opened before the work, so that a refusal does not come to light after it."""
+    ids = [open_repository(flags, name, "dataset") for name in (flags.hub_dataset_id, flags.hub_tokenized_id)]
+    if ids[0].lower() == ids[1].lower():
+        raise InputError(f"--hub_dataset_id and --hub_tokenized_id both mean {ids[0]}; nothing was written")
+    return ids
+
+
+def build_record(flags: ProcessingFlags, name: str, how: TokenizationArguments) -> dict[str, Any]:
+    """What the data are made from and how."""
+    record = {
+        "dataset_name": public_name(name),
+        "keep": flags.keep,
+        "review_separator": flags.review_separator,
+        "model": flags.model,
+        "prompt_template": how.prompt_template,
+        "frame": list(astuple(how.frame)),
+        "asked_max_length": flags.max_length,
+        "max_summary_tokens": flags.max_summary_tokens,
+    }
+    asked = {"test_year": flags.test_year, "group_column": flags.group_column}
+    return record | {key: value for key, value in asked.items() if value}
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, FLAGS)

@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the scripts a
 from metareview.common.cli import InputError, format_table
 from metareview.common.device import choose_device
 from metareview.data.splits import load_source
-from metareview.training.batching import LengthGroupedOrder
+from metareview.training.batching import LengthGroupedSampler
 
 SEED = 42
 RESULTS = Path("benchmark_results")  # in the current folder: a JSON file and pictures for each benchmark
@@ -100,7 +100,7 @@ def draw_rows(tokenized_dir: str, split: str, number: int) -> Dataset:
 def draw_steps(tokenized_dir: str, split: str, number: int, step_size: int) -> Dataset:
     """The rows of the first steps of an epoch of the whole split: few rows by chance would be grouped badly."""
     rows = draw_rows(tokenized_dir, split, sys.maxsize)
-    return rows.select(list(LengthGroupedOrder(rows["length"][:], step_size, SEED))[:number])
+    return rows.select(list(LengthGroupedSampler(rows["length"][:], step_size, SEED))[:number])
 
 
 def synchronize() -> None:

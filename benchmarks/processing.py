@@ -20,7 +20,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from metareview.common.cli import run
 from metareview.common.device import peak_memory
-from metareview.data.cleaning import clean_splits, drop_rows
+from metareview.data.rows import clean_splits, drop_rows
 from metareview.data.splits import complete_splits, save_splits
 from metareview.data.tokenization import TokenizationArguments, load_tokenizer, tokenization_record, tokenize_splits
 from metareview.sources.columns import Columns, choose_columns, read_papers

@@ -39,11 +39,12 @@ from fine_tune import (
     EVALUATIONS_PER_EPOCH,
     TOKENIZED_DIR,
     VALIDATION_EXAMPLES,
-    FineTuningArguments,
+    FineTuningFlags,
 )
 from metareview.common.cli import run
 from metareview.common.device import choose_device, peak_memory
-from metareview.training.batching import LengthGroupedOrder, SummaryCollator, draw_validation, use_summary_loss
+from metareview.training.arguments import build_training_arguments
+from metareview.training.batching import LengthGroupedSampler, SummaryCollator, draw_validation, use_summary_loss
 from metareview.training.trainer import SummaryTrainer
 
 TRAIN_EXAMPLES, VALIDATION_ALL = 7_692, 1_649  # zqz979/meta-review
@@ -102,8 +103,9 @@ def trl(model: torch.nn.Module, rows: DatasetDict, folder: str, **settings: Any)
 
 def ours(model: torch.nn.Module, rows: DatasetDict, folder: str) -> Trainer:
     """What fine_tune.py does with its default constants."""
-    arguments = FineTuningArguments(output_dir=folder, eval_on_start=False, **QUIET)
-    arguments.eval_strategy = "no"
+    how = {"eval_strategy": "no", "save_strategy": "no", "logging_steps": QUIET["logging_steps"], "seed": SEED}
+    trainer = {name: QUIET[name] for name in ("disable_tqdm", "use_cpu")}
+    arguments = build_training_arguments(FineTuningFlags(output_dir=folder, trainer=trainer, **how))
     tokenizer = make_tokenizer()
     return SummaryTrainer(
         model=model,
@@ -121,7 +123,7 @@ class Bare:
     def __init__(self, model: torch.nn.Module, rows: DatasetDict, folder: str) -> None:
         self.model, collate = model.to(choose_device()[0]), SummaryCollator(0)
         use_summary_loss(model)
-        order = list(LengthGroupedOrder(rows["train"]["length"][:], STEP, SEED))
+        order = list(LengthGroupedSampler(rows["train"]["length"][:], STEP, SEED))
         examples = rows["train"].remove_columns("length").to_list()
         self.batches = [collate([examples[i] for i in order[k : k + STEP]]) for k in range(0, len(order), STEP)]
 

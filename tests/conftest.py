@@ -10,15 +10,23 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 import traceback
-from contextlib import chdir, redirect_stderr, redirect_stdout
+from collections.abc import Iterator
+from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import fields
 from io import BytesIO, StringIO, TextIOWrapper
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before the Hub's clients are imported, which read it then
+from servers.hub import HUB, Hub, Repo
 
+# Before the Hub's clients are imported, which read it then. They go online only where a test says so.
+os.environ.update(HUB.environment(HUB.home.name), HF_HUB_OFFLINE="1")
+
+import datasets
+import huggingface_hub
 import pytest
 import torch
 import transformers
@@ -26,7 +34,6 @@ from accelerate.state import AcceleratorState
 from datasets import Dataset
 from hypothesis import settings
 from safetensors.torch import load_file
-from servers.hub import Hub
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     GPT2Config,
@@ -37,10 +44,14 @@ from transformers import (
     LlamaForCausalLM,
     PreTrainedTokenizerFast,
     TrainerCallback,
+    TrainingArguments,
 )
 
-from fine_tune import FineTuningArguments
+from fine_tune import FineTuningFlags
+from metareview.data.prompts import PROMPTS, build_frame, frame_as_chat_template
+from metareview.training.arguments import build_training_arguments
 from metareview.training.batching import SummaryCollator, draw_validation
+from metareview.training.checkpoints import RUN
 from metareview.training.trainer import SummaryTrainer
 
 settings.register_profile("repeatable", deadline=None, derandomize=True)  # the same examples in every run
@@ -51,7 +62,7 @@ PROCESS, TUNE, EVALUATE = SCRIPTS = ("processing_meta_review.py", "fine_tune.py"
 FINE_TUNING = ["--output_dir", "pythia_finetuned", "--max_summary_tokens", 100, "--max_new_tokens", 40]
 FINE_TUNING += ["--learning_rate", "5e-3", "--num_train_epochs", 2]
 LENGTHS = [(30, 10), (5, 3), (60, 25), (17, 1), (41, 12)]  # tokens of prompt and of summary
-WEIGHTS = "model.safetensors"
+WEIGHTS, ADAPTER = "model.safetensors", "adapter_model.safetensors"
 TOPICS = ["sorting", "translation", "folding", "routing", "speech", "vision", "planning", "parsing"]
 JUDGEMENTS = ["is convincing", "lacks a baseline", "is hard to follow", "was tested with care", "repeats known work"]
 PARTS = ["the method", "the proof", "the evaluation", "section 3", "the main table", "the appendix"]
@@ -103,6 +114,11 @@ def make_tokenizer(special: str = "<|endoftext|>") -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=backend, bos_token=special, eos_token=special, unk_token=special)
 
 
+def make_frame_template(tokenizer: PreTrainedTokenizerFast, prompt: str = PROMPTS["plain"]) -> str:
+    """The chat template of a prompt for a tokenizer that has none of its own."""
+    return frame_as_chat_template(build_frame(tokenizer, "it", prompt))
+
+
 def make_model(architecture: str, context: int = 256) -> torch.nn.Module:
     """A random model with the size of a toy."""
     torch.manual_seed(0)
@@ -127,26 +143,34 @@ def plain_losses(model: torch.nn.Module, examples: list[dict[str, Any]]) -> list
     return losses
 
 
-def make_arguments(folder: Path, **given: Any) -> FineTuningArguments:
-    """The arguments of fine_tune.py on a CPU, writing to a folder."""
-    return FineTuningArguments(output_dir=str(folder), use_cpu=True, disable_tqdm=True, **given)
+def make_arguments(folder: Path, **given: Any) -> TrainingArguments:
+    """What fine_tune.py tells the Trainer on a CPU, writing to a folder; flags of the script, or of the Trainer."""
+    names = {option.name for option in fields(FineTuningFlags)}
+    flags = FineTuningFlags(output_dir=str(folder), **{name: given[name] for name in given if name in names})
+    flags.trainer = {
+        "use_cpu": True,
+        "disable_tqdm": True,
+        **{name: given[name] for name in given if name not in names},
+    }
+    return build_training_arguments(flags)
 
 
 def make_trainer(
     model: torch.nn.Module,
-    arguments: FineTuningArguments,
+    args: TrainingArguments,
     examples: list[dict[str, Any]],
     callbacks: tuple[TrainerCallback, ...] = (),
+    validation_examples: int = 300,
 ) -> SummaryTrainer:
     """The Trainer as fine_tune.py makes it; the same examples serve for training and validation."""
     tokenizer, data = make_tokenizer(), Dataset.from_list(examples)
     tokenizer.pad_token = tokenizer.eos_token
     return SummaryTrainer(
         model=model,
-        args=arguments,
+        args=args,
         data_collator=SummaryCollator.for_model(model, tokenizer),
         train_dataset=data,
-        eval_dataset=draw_validation(data, arguments.validation_examples),
+        eval_dataset=draw_validation(data, validation_examples),
         processing_class=tokenizer,
         callbacks=list(callbacks),
     )
@@ -231,54 +255,42 @@ def run_process(script: str, *flags: object, cwd: Path, **environment: str) -> s
     )
 
 
-IN_TURN = """
-import json, sys, time
-from pathlib import Path
-from conftest import run_script
-time.sleep = lambda seconds: None  # else the Hub's clients would wait before they try again
-for script, flags, token in json.loads(sys.argv[1]):
-    done = run_script(script, *flags, cwd=Path.cwd(), HF_TOKEN=token)
-    print(json.dumps([done.returncode, done.stdout, done.stderr]))
-"""
+# The Hub
 
 
-def run_in_turn(
-    commands: list[tuple[str, list[object], str]], cwd: Path, environment: dict[str, str]
-) -> list[subprocess.CompletedProcess[str]]:
-    """Run scripts (script, flags, token) one after the other in one new process, which has this environment."""
-    calls = [(script, list(map(str, flags)), token) for script, flags, token in commands]
-    done = subprocess.run(
-        [sys.executable, "-c", IN_TURN, json.dumps(calls)],
-        cwd=cwd,
-        env={**os.environ, **environment, "PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "tests")))},
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
-    assert done.returncode == 0, done.stderr
-    results = [json.loads(line) for line in done.stdout.splitlines()]
-    return [subprocess.CompletedProcess(*result) for result in zip(calls, *zip(*results, strict=True), strict=True)]
-
-
-def hub_with_the_defaults(tokens: dict[str, tuple[str, str]] | None = None) -> Hub:
-    """A Hub with the data set and the model that the constants name: the data written by us, the weights random."""
-    hub, rows = Hub(tokens), make_rows(60)
+@pytest.fixture(scope="session")
+def on_the_hub() -> dict[tuple[str, str], Repo]:
+    """The data set and the model that the constants name: the data written by us, the weights random."""
+    rows = make_rows(60)
     splits = {"train": rows[:40], "validation": rows[40:50], "test": rows[50:]}
     data = {f"{name}.json": json.dumps(part).encode() for name, part in splits.items()}
-    hub.add_repo("dataset", "zqz979/meta-review", data)
+    HUB.add_repo("dataset", "zqz979/meta-review", data)
     with TemporaryDirectory() as folder:
         make_model("gpt_neox", context=1024).half().save_pretrained(folder)
         make_tokenizer().save_pretrained(folder)
         files = {file.name: file.read_bytes() for file in Path(folder).iterdir()}
     card = b"---\nlicense: apache-2.0\n---\n# A base\n"
-    hub.add_repo("model", "EleutherAI/pythia-70m", {**files, "README.md": card})
-    return hub
+    HUB.add_repo("model", "EleutherAI/pythia-70m", {**files, "README.md": card})
+    return HUB.repos
 
 
-def hub_environment(hub: Hub, cache: Path, token: str = "") -> dict[str, str]:
-    """What makes the clients of a new process talk to this Hub. On the real one, uploads go through Xet."""
-    variables = {"HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1", "HF_HOME": str(cache)}
-    return variables | {"HF_TOKEN": token}
+@contextmanager
+def online(repos: dict[tuple[str, str], Repo]) -> Iterator[Hub]:
+    """Let the clients in this process use the Hub, which has these repositories."""
+    with pytest.MonkeyPatch.context() as patch:
+        for settings in (huggingface_hub.constants, datasets.config):
+            patch.setattr(settings, "HF_HUB_OFFLINE", False)
+        patch.setattr(HUB, "repos", repos)
+        yield HUB
+
+
+@pytest.fixture
+def hub(on_the_hub: dict[tuple[str, str], Repo], monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """The Hub with nothing else; the clients in this process use it, and retry without waiting."""
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    monkeypatch.setattr(HUB, "faults", [])
+    with online(dict(on_the_hub)) as hub:
+        yield hub
 
 
 @pytest.fixture
@@ -310,15 +322,31 @@ def processed(base: Path, source: Path, tmp_path_factory: pytest.TempPathFactory
 @pytest.fixture(scope="session")
 def fine_tuned(base: Path, processed: Path) -> Path:
     """The folder of `processed`, in which fine_tune.py has run too: `pythia_finetuned/` in it."""
-    result = run_script(TUNE, "--model_name_or_path", base, *FINE_TUNING, cwd=processed)
+    with all_checkpoints_kept():
+        result = run_script(TUNE, "--model_name_or_path", base, *FINE_TUNING, cwd=processed)
     assert result.returncode == 0, result.stderr
     (processed / "fine_tune_stdout.txt").write_text(result.stdout)
     return processed
 
 
+@contextmanager
+def all_checkpoints_kept() -> Iterator[None]:
+    """Runs inside keep the checkpoints that a finished run has no use for, so that a test can go back to them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("metareview.training.checkpoints.keep_weights", lambda *_: None)
+        yield
+
+
+def interrupt(finished: Path, folder: Path, *steps: int) -> Path:
+    """A folder of the same run as it was before its model was saved: its settings, and checkpoints of these steps."""
+    for step in steps:
+        shutil.copytree(finished / f"checkpoint-{step}", folder / f"checkpoint-{step}")
+    about = json.loads((finished / RUN).read_text())
+    (folder / RUN).write_text(json.dumps(about | {"is_finished": False}))
+    return folder
+
+
 @pytest.fixture
 def interrupted(fine_tuned: Path, tmp_path: Path) -> Path:
-    """The folder of the model of `fine_tuned` as it was before that was saved: only its checkpoints, 12 and 10."""
-    for checkpoint in (fine_tuned / "pythia_finetuned").glob("checkpoint-*"):
-        shutil.copytree(checkpoint, tmp_path / "pythia_finetuned" / checkpoint.name)
-    return tmp_path / "pythia_finetuned"
+    """The folder of the model of `fine_tuned` before that was saved: its checkpoints, 12 and 10, and its settings."""
+    return interrupt(fine_tuned / "pythia_finetuned", tmp_path / "pythia_finetuned", 10, 12)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, SCRIPTS
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 MODULES = sorted((ROOT / "metareview").glob("*/*.py"))
 SOURCES = [ROOT / script for script in SCRIPTS] + MODULES
@@ -83,12 +84,13 @@ def test_what_is_imported_is_in_the_requirements() -> None:
     assert not missing, f"imported, and not in requirements.txt: {', '.join(missing)}"
 
 
-def test_requirements_stand_in_one_place_and_the_fixed_torch_is_within_them() -> None:
+def test_requirements_stand_in_one_place_and_the_locked_versions_are_within_them() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     assert project["tool"]["setuptools"]["dynamic"]["dependencies"] == {"file": ["requirements.txt"]}
-    allowed = {line.name: line.specifier for line in map(Requirement, read_lines("requirements.txt"))}
-    [version] = re.findall(r"^TORCH = torch==([\d.]+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    assert version in allowed["torch"]
+    locked = dict(line.split("==") for line in read_lines("constraints.txt"))
+    locked = {canonicalize_name(name): version for name, version in locked.items()}
+    for requirement in map(Requirement, read_lines("requirements.txt")):
+        assert locked[canonicalize_name(requirement.name)] in requirement.specifier
 
 
 def read_lines(name: str) -> list[str]:

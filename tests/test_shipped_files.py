@@ -58,7 +58,7 @@ def test_the_demo_model_is_small_and_stored_as_pythia_is() -> None:
         assert {str(weights.get_slice(name).get_dtype()) for name in weights.keys()} == {"F16"}  # noqa: SIM118
 
 
-def test_links_and_pictures_of_the_readme_exist() -> None:
-    text = (ROOT / "README.md").read_text()
-    for target in re.findall(r"\]\((?!http)([^)#]+)\)", text):
-        assert (ROOT / target).exists(), target
+@pytest.mark.parametrize("document", ["README.md", *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))])
+def test_links_and_pictures_of_the_documents_exist(document: str) -> None:
+    for target in re.findall(r"\]\((?!http)([^)#]+)[^)]*\)", (ROOT / document).read_text()):
+        assert ((ROOT / document).parent / target).exists(), target

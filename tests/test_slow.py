@@ -25,18 +25,17 @@ from conftest import (
     ROOT,
     TUNE,
     WEIGHTS,
-    hub_environment,
-    hub_with_the_defaults,
+    interrupt,
     make_rows,
-    run_process,
     run_script,
     same_weights,
     write_csv,
 )
 from safetensors.torch import load_file
+from servers.hub import WRITER, Hub
 
-from metareview.training.checkpoints import MANIFEST, find_checkpoint, find_fault, list_checkpoints
-from metareview.training.resuming import UNDER_WAY
+from metareview.training.checkpoints import MANIFEST, RUN, find_checkpoint, find_fault, list_checkpoints
+from metareview.training.resuming import read_run
 
 pytestmark = pytest.mark.slow
 
@@ -266,14 +265,14 @@ def test_only_the_first_process_tokenizes_saves_draws_and_prints(
     assert not (folder / "out" / ".new").exists()  # where the first process left the token ids for the other
 
 
-def test_ddp_goes_on_inside_the_second_epoch(
+def test_ddp_resumes_inside_the_second_epoch(
     ddp: tuple[Path, list[dict[str, Any]]], flags: list[object], tmp_path: Path
 ) -> None:
     folder, _ = ddp
-    shutil.copytree(folder / "out" / "checkpoint-10", tmp_path / "checkpoint-10")
+    interrupt(folder / "out", tmp_path, 10)
     processes = trained(tmp_path, accelerate("ddp.yaml"), [*flags, *TWO, "--resume_from_checkpoint", "checkpoint-10"])
     assert [about["classes"][0] for about in processes] == ["DistributedDataParallel"] * 2
-    assert (tmp_path / "stdout.txt").read_text().count("Going on from step 10") == 1
+    assert (tmp_path / "stdout.txt").read_text().count("Resuming from step 10") == 1
     check_same(tmp_path, folder, loss=0, weight=0)
 
 
@@ -331,18 +330,15 @@ def test_two_launchers_that_add_up_gradients_take_the_steps_of_one_process(
     check_same(tmp_path, one)
 
 
-def test_only_the_first_process_pushes(tmp_path: Path) -> None:
-    token = "hf_SecretOfTheWriter"
-    with hub_with_the_defaults({token: ("reader", "write")}) as hub:
-        environment = hub_environment(hub, tmp_path / "cache", token)
-        result = run_process(PROCESS, cwd=tmp_path, **environment)
-        assert result.returncode == 0, result.stderr
-        flags = ["--push_to_hub", "--hub_strategy", "checkpoint", "--use_cpu", *TWO, "--learning_rate", "5e-3"]
-        status, out, err = launch(tmp_path, TORCHRUN, flags, **environment)
-        assert status == 0, err
-        assert hub.crashes == []
-        repo = hub.repos["model", "reader/pythia-70m_finetuned_lr5e-3"]
-        files, titles = repo.files(), sorted(commit.title for commit in repo.commits.values())
+def test_only_the_first_process_pushes(hub: Hub, tmp_path: Path) -> None:
+    environment = {"HF_HUB_OFFLINE": "0", "HF_TOKEN": WRITER}
+    result = run_script(PROCESS, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    flags = ["--push_to_hub", "--hub_strategy", "checkpoint", "--hub_model_id", "it", "--use_cpu", *TWO]
+    status, out, err = launch(tmp_path, TORCHRUN, flags, **environment)
+    assert status == 0, err
+    repo = hub.repos["model", "reader/it"]
+    files, titles = repo.files(), [commit.title for commit in repo.commits]
     first, second = (json.loads((tmp_path / f"process_{rank}.json").read_text())["did"] for rank in range(2))
     pushed = [title for title in titles if title.startswith("Checkpoint of step")]
     assert first["create_commit"] == len(pushed) == len(set(pushed)) == 4, titles  # a checkpoint at each evaluation
@@ -405,7 +401,7 @@ def damage(folder: Path, rng: random.Random) -> str:
 
     Not where the kill came after the model was saved: nothing would make that checkpoint anew.
     """
-    if not (folder / UNDER_WAY).is_file():
+    if not (folder / RUN).is_file() or read_run(folder).is_finished:
         return ""
     whole = [checkpoint for checkpoint in list_checkpoints(folder).values() if find_fault(checkpoint) is None]
     if len(whole) < 2:

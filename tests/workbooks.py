@@ -10,7 +10,7 @@ from metareview.workbook.cases import Source
 from metareview.workbook.judgments import find_columns
 from metareview.workbook.results import Book, list_columns, make_book, show_judgments, write_columns
 
-SCORES = {"rougeL": 0.5, "words": 1, "repetition": 0.0, "stopped": True, "verdict": None, "terms": "7, GAN"}
+SCORES = {"rougeL": 0.5, "words": 1, "repetition": 0.0, "ended": True, "verdict": None, "terms": "7, GAN"}
 CASES = (["review", "reference"], ["first", "r"], ["second", "r"], ["third", "r"])
 
 

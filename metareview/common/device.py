@@ -1,52 +1,9 @@
-"""fp16, which overflows above 65,504: whether a model computes in it what it computes in fp32."""
+"""Devices: which one computes in which number format, how much memory there is, and what is too much for both."""
 
-from concurrent.futures import BrokenExecutor
 from pathlib import Path
 
 import psutil
 import torch
-
-# Of the loss. Where nothing overflows, the two differ far less; where something does, one is usually NaN.
-LARGEST_DIFFERENCE = 0.01
-
-
-def find_fp16_fault(model: torch.nn.Module, batch: dict[str, torch.Tensor], autocast: bool) -> str | None:
-    """What goes wrong in fp16, in words; None where the loss of a batch is that of fp32. `autocast`: as in training.
-
-    Where something goes wrong, all that was in fp16 is in fp32 afterwards. It is for the comparison too, and weights
-    take twice the memory meanwhile; where that is too much, only a loss that is NaN or infinite in fp16 is noticed.
-    """
-    batch = {name: value.to(model.device) if torch.is_tensor(value) else value for name, value in batch.items()}
-    weights = [parameter for parameter in model.parameters() if parameter.dtype == torch.float16]
-    layers = [layer for layer in model.modules() if getattr(layer, "compute_dtype", None) == torch.float16]  # of 4 bits
-
-    def switch(dtype: torch.dtype) -> None:
-        for weight in weights:
-            weight.data = weight.data.to(dtype)
-        for layer in layers:
-            layer.compute_dtype = dtype
-
-    half = full = find_loss(model, batch, torch.float16 if autocast else None)
-    try:
-        switch(torch.float32)
-        full = find_loss(model, batch, None)
-    except torch.OutOfMemoryError:
-        print("There is too little memory to compare fp16 with fp32; --fp16 False is the remedy if losses look odd.")
-    if abs(half - full) <= LARGEST_DIFFERENCE * abs(full):  # never true of NaN
-        switch(torch.float16)
-        return None
-    switch(torch.float32)
-    return f"the loss of a batch is {half:.4g} in fp16, {full:.4g} in fp32"
-
-
-def find_loss(model: torch.nn.Module, batch: dict[str, torch.Tensor], autocast: torch.dtype | None) -> float:
-    """The mean loss of a batch, without dropout; `autocast`: the number format of its matrix products."""
-    was_training = model.training
-    model.eval()
-    with torch.no_grad(), torch.autocast(model.device.type, autocast, enabled=autocast is not None):
-        loss = model(**batch).loss.float().mean().item()
-    model.train(was_training)
-    return loss
 
 
 def choose_device(use_cpu: bool = False) -> tuple[str, torch.dtype]:
@@ -81,6 +38,18 @@ def peak_memory() -> int:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether there was too little memory: on the GPU, on the CPU, or so little that the system ended the process."""
-    kinds = (OutOfMemory, torch.OutOfMemoryError, BrokenExecutor)
-    return isinstance(error, kinds) or "can't allocate memory" in str(error)
+    """Whether there was too little memory, on the GPU or on the CPU."""
+    return isinstance(error, OutOfMemory | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def overflows_in_fp16(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> bool:
+    """Whether a model computes NaN or infinite logits in fp16, which overflows above 65,504.
+
+    A model in fp32 computes in autocast, as in training. `batch` has `input_ids` (batch, length).
+    """
+    input_ids, was_training = batch["input_ids"].to(model.device), model.training
+    model.eval()
+    with torch.no_grad(), torch.autocast(model.device.type, torch.float16):
+        logits = model(input_ids=input_ids).logits
+    model.train(was_training)
+    return not bool(logits.isfinite().all())

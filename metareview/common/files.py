@@ -26,19 +26,19 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def hold(target: str | Path) -> FileLock:
+def lock(target: str | Path) -> FileLock:
     """Keep other processes from writing to a file or folder for as long as the lock is kept, at most until this ends.
 
     Raises `InputError` where another one is writing there. The lock of a process that was killed does not count.
     """
     target = Path(target).resolve()
     target.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(target.with_name(f".{target.name}.lock"), timeout=0)
+    file_lock = FileLock(target.with_name(f".{target.name}.lock"), timeout=0)
     try:
-        lock.acquire()
+        file_lock.acquire()
     except Timeout as error:
         raise InputError(f"another process is writing to {str(target)!r}; wait until it has ended") from error
-    return lock
+    return file_lock
 
 
 def remove_leftovers(target: Path) -> None:

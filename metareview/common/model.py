@@ -1,7 +1,6 @@
 """The model: on which device it runs, how it is loaded, and the adapter that may be trained in its place."""
 
 import hashlib
-import os
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,10 +8,12 @@ from typing import TYPE_CHECKING
 from warnings import catch_warnings
 
 import torch
+from huggingface_hub import try_to_load_from_cache
 from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
+from transformers.utils.logging import disable_progress_bar
 
 from metareview.common.cli import InputError
-from metareview.common.hub import find_revision, reading
+from metareview.common.hub import reading
 
 if TYPE_CHECKING:  # it is loaded where an adapter is: that takes a second or more
     from peft import LoraConfig, PeftModel
@@ -22,8 +23,6 @@ MODELS_DIR = "models"  # where the runs get folders of their own
 TRAINING_RECORD = "training_record.json"  # beside a finished model: its base, its data, its settings, its results
 
 SAMPLES, SAMPLE_BYTES = 64, 4096  # of a file of weights, for its hash
-
-os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # on a CPU, PyTorch then asks for huge pages: faster training
 
 
 def load_model(name: str, dtype: torch.dtype = torch.float32, load_in_4bit: bool = False) -> PreTrainedModel:
@@ -37,6 +36,7 @@ def load_model(name: str, dtype: torch.dtype = torch.float32, load_in_4bit: bool
         check_4bit()
         kind = {"bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True, "bnb_4bit_compute_dtype": dtype}
         own["quantization_config"] = BitsAndBytesConfig(load_in_4bit=True, **kind)
+    disable_progress_bar()  # that of loading, which takes a moment
     with reading("model", name):
         model = AutoModelForCausalLM.from_pretrained(name, dtype=dtype, **own)
     for layer in model.modules():
@@ -84,7 +84,8 @@ def hash_weights(folder: Path) -> str | None:
 
 def find_model_revision(name: str) -> str | None:
     """The commit of a model on the Hub that the cache holds, None for a folder."""
-    return find_revision(name, CONFIGS)
+    cached = [] if Path(name).exists() else [try_to_load_from_cache(name, config) for config in CONFIGS]
+    return next((Path(path).parent.name for path in cached if isinstance(path, str)), None)
 
 
 @dataclass(frozen=True)

@@ -1,22 +1,12 @@
-"""Cleaning: where one review ends and the next begins, which characters stay, which rows stay."""
+"""Cleaning texts: where one review ends and the next begins, and which characters stay."""
 
 import re
 import unicodedata
-from textwrap import shorten
-from typing import Any
-
-import numpy as np
-from datasets import Dataset, DatasetDict
-
-from metareview.common.cli import InputError
 
 DEFAULT_KEEP = "a-zA-Z0-9"
 DEFAULT_SEPARATOR = "<REVBREAK>"  # between the reviews of one paper, in zqz979/meta-review
 RULE = r"(?m)^[ \t]*---[ \t]*\r?$"  # a line that separates reviews too, where no other separator does
 REVIEW_JOINER = "\n\n"  # between the cleaned reviews of one paper
-DROP_REASONS = ("empty", "duplicate", "in a later split")
-KEYS = ("empty", "row_key", "review_key", "summary_key", "paper_key", "reviews", "before", "after")
-Table = list[list[Any]]
 
 
 def split_reviews(text: str, separator: str = DEFAULT_SEPARATOR) -> list[str]:
@@ -52,90 +42,3 @@ def clean_reviews(reviews: str | list[str] | None, keep: str = DEFAULT_KEEP) -> 
     """Clean all reviews of one paper; one blank line stands between two reviews and none inside a review."""
     reviews = reviews if isinstance(reviews, list) else split_reviews(str(reviews or ""))
     return REVIEW_JOINER.join(filter(None, (clean_text(review, keep) for review in reviews)))
-
-
-def fold(text: str) -> str:
-    """A text as it is compared: without upper case and line breaks."""
-    return " ".join(text.casefold().split())
-
-
-def clean_splits(splits: DatasetDict, keep: str) -> DatasetDict:
-    """The papers of `read_papers` with the columns review and summary, cleaned, and KEYS, by which rows are compared.
-
-    Texts that differ in case, line breaks or the order of the reviews alone have the same keys. Keys are hashes, so
-    that memory does not grow with the texts.
-    """
-
-    def clean_row(row: dict[str, Any], index: int) -> dict[str, Any]:
-        reviews = list(filter(None, (clean_text(review, keep) for review in row["reviews"])))
-        review, summary = REVIEW_JOINER.join(reviews), clean_text(row["summary"], keep)
-        review_key = hash(tuple(sorted(map(fold, reviews))))
-        summary_key = hash(fold(summary)) if summary else hash(("none", index))
-        return {
-            "review": review,
-            "summary": summary,
-            "empty": not (review and summary),
-            "row_key": hash((review_key, summary_key)),
-            "review_key": review_key,
-            "summary_key": summary_key,
-            "paper_key": hash(row["paper"]) if row["paper"] else review_key,
-            "reviews": len(reviews),
-            "before": sum(map(len, [*row["reviews"], row["summary"]])),
-            "after": len(review) + len(summary),
-        }
-
-    cleaned = DatasetDict()
-    for name, split in splits.items():
-        columns = split.column_names
-        cleaned[name] = split.map(clean_row, with_indices=True, remove_columns=columns, desc=f"Clean {name}")
-    return cleaned
-
-
-def choose_rows(empty: np.ndarray, row_keys: np.ndarray, in_later: np.ndarray) -> tuple[np.ndarray, list[int]]:
-    """Indices of the rows of a split that stay, and how many go for each of DROP_REASONS.
-
-    A row stays that has both sides, once, unless it is `in_later`. All arrays have a value for each row.
-    """
-    repeated = np.full(len(row_keys), True)
-    repeated[np.unique(row_keys, return_index=True)[1]] = False  # the first of equal ones stays
-    kept, dropped = np.full(len(row_keys), True), []
-    for reason in (empty, repeated, in_later):
-        dropped.append(int((kept & reason).sum()))
-        kept &= ~reason
-    return np.flatnonzero(kept), dropped
-
-
-def drop_rows(splits: DatasetDict) -> tuple[DatasetDict, Table, list[str]]:
-    """The cleaned splits without the rows that are of no use; a table of what went and why; what a person should know.
-
-    A paper in a later split goes from the earlier one: by its name, its reviews or its meta-review. Raises `InputError`
-    where nothing is left of a split.
-    """
-    cleaned: dict[str, Dataset] = {}
-    table, often = [], []
-    later = {name: np.array([], dtype=np.int64) for name in ("review_key", "summary_key", "paper_key")}
-    for name, split in reversed(splits.items()):  # what stands in two splits stays in the later one
-        keys = split.select_columns(list(KEYS)).with_format("numpy")[:]
-        in_later = np.any([np.isin(keys[key], known) for key, known in later.items()], axis=0)
-        kept, dropped = choose_rows(keys["empty"], keys["row_key"], in_later)
-        if len(kept) == 0:
-            raise InputError(f"no row of the split {name!r} has both a review and a summary left after cleaning")
-        later = {key: np.concatenate([known, keys[key][kept]]) for key, known in later.items()}
-        cleaned[name] = split.select_columns(["review", "summary"]).select(kept)
-        _, first, times = np.unique(keys["summary_key"][kept], return_index=True, return_counts=True)
-        repeated = int((times > 1).sum())
-        most = int(times.max())
-        often.append((most, cleaned[name][int(first[times == most].min())]["summary"]))
-        removed = f"{1 - keys['after'].sum() / max(1, keys['before'].sum()):.1%}"
-        reviews = f"{keys['reviews'][kept].mean():.1f}"
-        table.append([name, len(split), len(kept), *dropped, reviews, repeated, removed])
-    header = ["split", "rows read", "kept", *DROP_REASONS]
-    header += ["reviews per paper", "meta-reviews in several rows", "characters removed"]
-    notes, (times, summary) = [], max(often)
-    if times > 1:
-        number, begins = sum(row[-2] for row in table), shorten(summary, 40, placeholder=" ...")
-        notes.append(
-            f"{number:,} meta-reviews stand in several rows ({begins!r} in {times:,}). "
-            "Is each row one review of a paper? --group_column (GROUP_COLUMN) joins them."
-        )
-    return DatasetDict({name: cleaned[name] for name in splits}), [header, *reversed(table)], notes

@@ -58,7 +58,7 @@ def fit_prompts(
     `InputError` where not even the beginning of one review would fit.
     """
     reviews = [drop_headings(review, prompt) for review in reviews]
-    whole = encode_prompts(reviews, tokenizer, prompt)
+    whole = encode_prompts(reviews, tokenizer)
     fitted = [
         cut_prompt(review, input_ids, tokenizer, limit, prompt) if len(input_ids) > limit else input_ids
         for review, input_ids in zip(reviews, whole, strict=True)
@@ -72,17 +72,17 @@ def cut_prompt(review: str, whole: list[int], tokenizer: Tokenizer, limit: int, 
     options = {"add_special_tokens": False, "split_special_tokens": True, "verbose": False}
     offsets = tokenizer(reviews, return_offsets_mapping=True, **options).offset_mapping
     lengths = [len(tokens) for tokens in offsets]
-    [frame], [joint] = encode_prompts([""], tokenizer, prompt), encode_texts([REVIEW_JOINER], tokenizer)
+    [frame], [joint] = encode_prompts([""], tokenizer), encode_texts([REVIEW_JOINER], tokenizer)
     readable = count_readable(lengths, len(joint), limit - len(frame))
     if readable < len(reviews):
         reviews, offsets, lengths = reviews[:readable], offsets[:readable], lengths[:readable]
-        [input_ids] = encode_prompts([REVIEW_JOINER.join(reviews)], tokenizer, prompt)
+        [input_ids] = encode_prompts([REVIEW_JOINER.join(reviews)], tokenizer)
     budget = limit - (len(input_ids) - sum(lengths))
     while len(input_ids) > limit:  # once, as a rule: after a cut the tokens at a seam may merge in another way
         if budget < 1:
             begins = f"the reviews that begin {shorten(review, 40, placeholder=' ...')!r}"
             raise InputError(f"{begins} and the prompt do not fit into {limit} tokens; see --max_length")
         parts = map(cut_at_word, reviews, offsets, share_budget(lengths, budget))
-        [input_ids] = encode_prompts([REVIEW_JOINER.join(filter(None, parts))], tokenizer, prompt)
+        [input_ids] = encode_prompts([REVIEW_JOINER.join(filter(None, parts))], tokenizer)
         budget -= max(1, len(input_ids) - limit)
     return input_ids

@@ -2,11 +2,13 @@
 
 import json
 import re
-
-from jinja2 import TemplateError
-from transformers import PreTrainedTokenizerBase as Tokenizer
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from metareview.common.cli import InputError
+
+if TYPE_CHECKING:  # prompts are checked before transformers is loaded
+    from transformers import PreTrainedTokenizerBase as Tokenizer
 
 PROMPTS = {  # add your own, with {review} where the reviews go
     "plain": "### Review:\n{review}\n\n### Summary:\n",
@@ -15,8 +17,8 @@ PROMPTS = {  # add your own, with {review} where the reviews go
     "word_limit": "Write a meta-review of at most 100 words that condenses these reviews of a paper.\n\n"
     "### Review:\n{review}\n\n### Summary:\n",
 }
-PLACE = "\ue000"  # stands for the reviews while a chat template is filled in; a character that no text has
-PROMPT_MARK = "{# the prompt of the meta-review scripts #}"  # begins a chat template that is only a prompt of ours
+PLACE, ANSWER = "\ue000", "\ue001"  # stand for texts while a chat template is filled in; no text has them
+PROMPT_MARK = "{# the prompt of the meta-review scripts #}"  # begins a chat template that is a frame
 
 
 def find_template(prompt: str) -> str:
@@ -24,56 +26,87 @@ def find_template(prompt: str) -> str:
     template = PROMPTS.get(prompt, prompt)
     if template.count("{review}") != 1:
         names = ", ".join(PROMPTS)
-        raise InputError(f"--prompt must be one of {names}, or a text with {{review}} in it once; got {prompt!r}")
+        raise InputError(
+            f"PROMPT (--prompt) must be one of {names}, or a text with {{review}} in it once; got {prompt!r}"
+        )
     return template
 
 
-def prompt_as_chat_template(tokenizer: Tokenizer, prompt: str = PROMPTS["plain"]) -> str:
-    """The prompt as a Jinja chat template: the user's message is the reviews, the assistant's message the summary."""
+@dataclass(frozen=True)
+class Frame:
+    """What a model reads around the reviews, special tokens included, and the token that ends its answer, as texts."""
+
+    before: str
+    after: str
+    end: str
+
+
+def build_frame(tokenizer: "Tokenizer", name: str, prompt: str) -> Frame:
+    """The prompt, inside the user's message of the tokenizer's own chat template if it has one.
+
+    It is built once, when texts are tokenized, and kept in their record: a template may have today's date in it. Raises
+    `InputError` for a template that cannot be used; `name` is the model's.
+    """
+    template = tokenizer.chat_template
+    if isinstance(template, dict):
+        if "default" not in template:
+            names = ", ".join(template)
+            raise InputError(
+                f"the tokenizer of {name!r} has the chat templates {names}, and no default; choose another"
+            )
+        template = template["default"]
+    if (template or PROMPT_MARK).startswith(PROMPT_MARK):
+        before, after = prompt.split("{review}")
+        start = tokenizer.bos_token if tokenizer("").input_ids[:1] == [tokenizer.bos_token_id] else ""
+        return Frame((start or "") + before, after, tokenizer.eos_token)
+    from jinja2 import TemplateError  # here: prompts are checked before anything is loaded
+
+    question = {"role": "user", "content": prompt.replace("{review}", PLACE)}
+    answer = {"role": "assistant", "content": ANSWER}
+    options = {"chat_template": template, "tokenize": False}
+    try:
+        asked = tokenizer.apply_chat_template([question], add_generation_prompt=True, **options)
+        answered = tokenizer.apply_chat_template([question, answer], **options)
+    except (TemplateError, TypeError, ValueError, ArithmeticError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"the chat template of {name!r} cannot be used: {reason}; choose another model") from error
+    if asked.count(PLACE) != 1:
+        raise InputError(f"the chat template of {name!r} does not take the user's message once; choose another model")
+    before, after = asked.split(PLACE)
+    rest = answered.partition(ANSWER)[2]
+    ends = [text for text in special_texts(tokenizer) if text in rest]
+    return Frame(before, after, min(ends, key=rest.index, default=tokenizer.eos_token))
+
+
+def change_prompt(frame: Frame, prompt: str, new: str) -> Frame:
+    """The frame with another prompt in the place of its own. Raises `InputError` if it does not have that as it is."""
+    if prompt == new:
+        return frame
+    (before, after), (new_before, new_after) = (text.split("{review}") for text in (prompt, new))
+    if not (frame.before.endswith(before) and frame.after.startswith(after)):
+        raise InputError("--prompt cannot be used here: the chat template of the model changes the prompt")
+    return Frame(frame.before.removesuffix(before) + new_before, new_after + frame.after.removeprefix(after), frame.end)
+
+
+def frame_as_chat_template(frame: Frame) -> str:
+    """The frame as a Jinja chat template: the user's message is the reviews, the assistant's message the summary."""
     # The texts stand in expressions because Jinja drops a line break at the end of a template.
-    before, after = (json.dumps(text, ensure_ascii=False) for text in prompt.split("{review}"))
-    start = "{{ bos_token }}" if tokenizer("").input_ids[:1] == [tokenizer.bos_token_id] else ""
+    before, after, end = (json.dumps(text, ensure_ascii=False) for text in (frame.before, frame.after, frame.end))
     return (
-        f"{PROMPT_MARK}{start}{{% for message in messages %}}{{% if message['role'] == 'assistant' %}}"
-        "{{ message['content'] + eos_token }}"
+        f"{PROMPT_MARK}{{% for message in messages %}}{{% if message['role'] == 'assistant' %}}"
+        f"{{{{ message['content'] + {end} }}}}"
         f"{{% else %}}{{{{ {before} + message['content'] + {after} }}}}{{% endif %}}{{% endfor %}}"
     )
 
 
-def set_chat_template(tokenizer: Tokenizer, name: str, prompt: str) -> None:
-    """Give a tokenizer one chat template: its own, of several the default one, or else the prompt.
+def encode_prompts(reviews: list[str], tokenizer: "Tokenizer") -> list[list[int]]:
+    """Token ids of the prompt around the cleaned reviews of each paper, nothing cut. Many at once are faster.
 
-    Raises `InputError` for one that cannot be used; `name` is the model's.
+    The tokenizer's chat template is a frame. Its special tokens are tokens; what looks like one in a review is text.
     """
-    if isinstance(tokenizer.chat_template, dict):
-        if "default" not in tokenizer.chat_template:
-            names = ", ".join(tokenizer.chat_template)
-            raise InputError(
-                f"the tokenizer of {name!r} has the chat templates {names}, and no default; choose another"
-            )
-        tokenizer.chat_template = tokenizer.chat_template["default"]
-    if (tokenizer.chat_template or PROMPT_MARK).startswith(PROMPT_MARK):
-        tokenizer.chat_template = prompt_as_chat_template(tokenizer, prompt)
-    try:
-        encode_prompts(["a"], tokenizer, prompt)
-    except (TemplateError, TypeError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"the chat template of {name!r} cannot be used: {reason}; choose another model") from error
-
-
-def encode_prompts(reviews: list[str], tokenizer: Tokenizer, prompt: str = PROMPTS["plain"]) -> list[list[int]]:
-    """Token ids of the whole prompt around the cleaned reviews of each paper, nothing cut. Many at once are faster.
-
-    Special tokens of the prompt or of the model's chat template are tokens; what looks like one in a review is text.
-    """
-    frame = tokenizer.apply_chat_template(
-        [{"role": "user", "content": frame_message(PLACE, tokenizer, prompt)}],
-        add_generation_prompt=True,
-        tokenize=False,
-    )
-    if frame.count(PLACE) != 1:
-        raise InputError("the chat template of the model does not take the user's message once; choose another model")
-    before, after = frame.split(PLACE)
+    message = {"role": "user", "content": PLACE}
+    text = tokenizer.apply_chat_template([message], add_generation_prompt=True, tokenize=False)
+    before, after = text.split(PLACE)
     encoded = encode_texts([f"{before}{review}{after}" for review in reviews], tokenizer, special=True)
     names = sorted(map(re.escape, special_texts(tokenizer)), key=len, reverse=True)
     imitating = [index for index, review in enumerate(reviews) if names and re.search("|".join(names), review)]
@@ -84,12 +117,13 @@ def encode_prompts(reviews: list[str], tokenizer: Tokenizer, prompt: str = PROMP
     return encoded
 
 
-def frame_message(review: str, tokenizer: Tokenizer, prompt: str) -> str:
-    """What the user says in the chat: where the model has a template of its own, the prompt goes into it."""
-    return review if tokenizer.chat_template.startswith(PROMPT_MARK) else prompt.replace("{review}", review)
+def read_end(tokenizer: "Tokenizer") -> str:
+    """The end token of the frame that is the tokenizer's chat template."""
+    message = {"role": "assistant", "content": ANSWER}
+    return tokenizer.apply_chat_template([message], tokenize=False).partition(ANSWER)[2]
 
 
-def special_texts(tokenizer: Tokenizer) -> list[str]:
+def special_texts(tokenizer: "Tokenizer") -> list[str]:
     """The texts that a tokenizer takes for special tokens, such as <|endoftext|>."""
     return [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
 
@@ -101,7 +135,7 @@ def drop_headings(review: str, prompt: str) -> str:
     return review
 
 
-def encode_texts(texts: list[str], tokenizer: Tokenizer, special: bool = False) -> list[list[int]]:
+def encode_texts(texts: list[str], tokenizer: "Tokenizer", special: bool = False) -> list[list[int]]:
     """Token ids of texts as they are; what looks like a special token is one only where `special` is true."""
     # Not by the tokenizer's own call: that also works out where in the text each token stands, and takes longer.
     backend = tokenizer.backend_tokenizer

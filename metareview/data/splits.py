@@ -31,22 +31,25 @@ def complete_splits(cleaned: DatasetDict, seed: int) -> DatasetDict:
     """Splits train, validation, test of cleaned papers; a missing one is a twentieth of the meta-reviews of train.
 
     The same rows are taken every time, and rows with one meta-review stay together: else a model could be tested on
-    what it has learned.
+    what it has learned. Rows that are empty, and so dropped later, stay in train.
     """
     train = cleaned["train"]
-    _, first, group = np.unique(train.with_format("numpy")["summary_key"][:], return_index=True, return_inverse=True)
+    keys = train.select_columns(["summary_key", "empty"]).with_format("numpy")[:]
+    _, first, group = np.unique(keys["summary_key"], return_index=True, return_inverse=True)
     group = first.argsort().argsort()[group]  # numbered as they appear: the keys themselves differ from run to run
-    held_out = max(1, round(len(first) / 20))
     order = np.random.default_rng(seed).permutation(len(first))
+    order = order[np.isin(order, group[~keys["empty"]])]
+    held_out = max(1, round(len(order) / 20))
     splits = dict(cleaned)
+    taken = 0
     for name in SPLITS:
-        if name not in splits and len(order) > held_out:
-            splits[name] = train.select(np.flatnonzero(np.isin(group, order[:held_out])))
-            order = order[held_out:]
+        if name not in splits and len(order) > taken + held_out:
+            splits[name] = train.select(np.flatnonzero(np.isin(group, order[taken : taken + held_out])))
+            taken += held_out
         if name not in splits or len(splits[name]) == 0:
             raise InputError(f"the split {name!r} is empty, or the source has too few rows to make one")
-    if len(order) < len(first):
-        splits["train"] = train.select(np.flatnonzero(np.isin(group, order)))
+    if taken:
+        splits["train"] = train.select(np.flatnonzero(~np.isin(group, order[:taken])))
     return DatasetDict({name: splits[name] for name in SPLITS})
 
 
@@ -96,6 +99,7 @@ def save_splits(splits: DatasetDict, record: dict[str, Any], folder: str) -> Non
 
 def load_source(name: str) -> DatasetDict:
     """Load a data set from a folder that `save_to_disk` has written, or from the Hub."""
+    datasets.disable_caching()  # else every map leaves a file beside the data that were read
     with reading("data set", name):
         if Path(name, "dataset_dict.json").is_file():
             return DatasetDict.load_from_disk(name)

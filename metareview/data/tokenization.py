@@ -2,20 +2,29 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from datasets import DatasetDict
-from transformers import AutoConfig, AutoTokenizer
+from transformers import AutoConfig, AutoTokenizer, GenerationConfig, PretrainedConfig
 from transformers import PreTrainedTokenizerBase as Tokenizer
 from transformers.utils import find_adapter_config_file
 
 from metareview.common.cli import InputError
 from metareview.common.hub import reading
 from metareview.data.context import fit_prompts
-from metareview.data.prompts import PROMPT_MARK, encode_prompts, encode_texts, find_template, set_chat_template
+from metareview.data.prompts import (
+    Frame,
+    build_frame,
+    encode_prompts,
+    encode_texts,
+    find_template,
+    frame_as_chat_template,
+    read_end,
+)
 
 IGNORE_INDEX = -100  # label of a token that is read but not learned
 DEFAULT_SUMMARY_TOKENS = 512
@@ -29,13 +38,7 @@ class TokenizationArguments:
     prompt: str | None = None  # a name in PROMPTS or a text with {review} in it
     max_length: int | None = None  # tokens of prompt and summary together; None: the model's context
     max_summary_tokens: int | None = None  # part of max_length that is kept free for the summary and its end token
-
-    def __post_init__(self) -> None:
-        if self.prompt is not None:
-            find_template(self.prompt)
-        for name in ("max_length", "max_summary_tokens"):
-            if (value := getattr(self, name)) is not None and value < 1:
-                raise ValueError(f"--{name} must be at least 1, got {value}")
+    frame: Frame | None = None  # the prompt as the model reads it; None: built by `load_tokenizer`
 
     @property
     def prompt_template(self) -> str:
@@ -45,6 +48,10 @@ class TokenizationArguments:
 
 def follow_record(arguments: TokenizationArguments, record: dict[str, Any]) -> None:
     """Take from the record of processed data what the arguments leave open."""
+    template = record.get("prompt_template")
+    is_same_prompt = arguments.prompt is None or template in (arguments.prompt, find_template(arguments.prompt))
+    if "frame" in record and arguments.model_name_or_path in (None, record.get("model")) and is_same_prompt:
+        arguments.frame = Frame(*record["frame"])
     arguments.model_name_or_path = arguments.model_name_or_path or record.get("model")
     arguments.prompt = arguments.prompt or record.get("prompt_template", "plain")
     arguments.max_length = arguments.max_length or record.get("asked_max_length")
@@ -52,30 +59,70 @@ def follow_record(arguments: TokenizationArguments, record: dict[str, Any]) -> N
     arguments.max_summary_tokens = arguments.max_summary_tokens or reserve
 
 
+def _read_config(name: str) -> PretrainedConfig:
+    """The configuration of a model's text part; of an adapter, that of its base."""
+    adapter = find_adapter_config_file(name)
+    base = json.loads(Path(adapter).read_text())["base_model_name_or_path"] if adapter else name
+    return AutoConfig.from_pretrained(base, trust_remote_code=False).get_text_config()
+
+
 def load_tokenizer(arguments: TokenizationArguments) -> tuple[Tokenizer, int]:
     """The model's tokenizer, and how many tokens a prompt may have: the context without the reserve for the summary.
 
-    A tokenizer without a chat template gets the prompt as one. `arguments.max_length` is set where it is None. Raises
-    `InputError` for a tokenizer without end-of-text token or offsets, and for a context too small for any review.
+    Its chat template is the frame. `arguments.max_length` and `arguments.frame` are set where they are None. Raises
+    `InputError` for a tokenizer that is not a fast one, for an end token that is missing or that the model does not
+    have, and for a context too small for any review.
     """
     name, reserve = arguments.model_name_or_path, arguments.max_summary_tokens
     with reading("model", name):
-        adapter = find_adapter_config_file(name)
-        base = json.loads(Path(adapter).read_text())["base_model_name_or_path"] if adapter else name
-        config = AutoConfig.from_pretrained(base, trust_remote_code=False)
+        config = _read_config(name)
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
-    context = getattr(config, "max_position_embeddings", None)
     if tokenizer.eos_token_id is None or not tokenizer.is_fast:
         raise InputError(f"the tokenizer of {name!r} has no end-of-text token or is not a fast one; choose another")
-    set_chat_template(tokenizer, name, arguments.prompt_template)
-    arguments.max_length = arguments.max_length or context
-    if arguments.max_length is None or arguments.max_length > (context or arguments.max_length):
-        raise InputError(f"--max_length is {arguments.max_length}, but {name!r} names a context of {context} tokens")
-    frame = len(encode_prompts([""], tokenizer, arguments.prompt_template)[0])
-    if arguments.max_length - reserve <= frame:
-        taken = f"{reserve} are kept for the summary (--max_summary_tokens), {frame} go to the prompt"
-        raise InputError(f"a context of {arguments.max_length} tokens is too small for any review: {taken}")
+    arguments.frame = arguments.frame or build_frame(tokenizer, name, arguments.prompt_template)
+    tokenizer.chat_template = frame_as_chat_template(arguments.frame)
+    end = tokenizer.convert_tokens_to_ids(arguments.frame.end)
+    vocabulary = getattr(config, "vocab_size", None) or len(tokenizer)
+    if end is None or end >= vocabulary:
+        known = f"the model {name!r} has no row for it (its vocabulary has {vocabulary:,})"
+        raise InputError(f"the token {arguments.frame.end!r} ends an answer, but {known}; choose another model")
+    if tokenizer.pad_token_id is None or tokenizer.pad_token_id >= vocabulary:
+        tokenizer.pad_token = arguments.frame.end  # only fills; whether a token is learned is up to the labels
+    tokenizer.padding_side = "left"
+    _check_context(arguments, getattr(config, "max_position_embeddings", None), tokenizer)
     return tokenizer, arguments.max_length - reserve
+
+
+def _check_context(arguments: TokenizationArguments, context: int | None, tokenizer: Tokenizer) -> None:
+    """Set `max_length` to the model's context if it is None. Raises `InputError` if no review would fit."""
+    name, reserve = arguments.model_name_or_path, arguments.max_summary_tokens
+    arguments.max_length = arguments.max_length or context
+    if arguments.max_length is None:
+        told = "does not say how many tokens its context has"
+        raise InputError(f"{name!r} {told}; set MAX_LENGTH (--max_length 2048)")
+    if context and arguments.max_length > context:
+        told = f"{name!r} has a context of {context} tokens"
+        raise InputError(f"MAX_LENGTH (--max_length) is {arguments.max_length}, but {told}")
+    frame = len(encode_prompts([""], tokenizer)[0])
+    if arguments.max_length - reserve <= frame:
+        taken = f"{reserve} are kept for the summary (MAX_SUMMARY_TOKENS), {frame} go to the prompt"
+        raise InputError(f"a context of {arguments.max_length} tokens is too small for any review: {taken}")
+
+
+def find_ends(name: str, tokenizer: Tokenizer) -> list[int]:
+    """The tokens at which a model's answer ends: that of the frame, then all that the model itself names.
+
+    Many models name another one in their generation settings than their tokenizer does.
+    """
+    with reading("model", name):
+        named = [getattr(_read_config(name), "eos_token_id", None)]
+        with suppress(OSError):  # it has no generation settings
+            named.append(GenerationConfig.from_pretrained(name).eos_token_id)
+    [answered] = encode_texts([read_end(tokenizer)], tokenizer, special=True)
+    ends = [answered[-1], tokenizer.eos_token_id]
+    for ids in named:
+        ends += ids if isinstance(ids, list) else [] if ids is None else [ids]
+    return list(dict.fromkeys(ends))
 
 
 def tokenize_splits(
@@ -83,13 +130,16 @@ def tokenize_splits(
 ) -> tuple[DatasetDict, list[list[Any]]]:
     """Splits with `input_ids`, `labels` (-100 on the prompt) and `length`; a table of lengths and what was cut to fit.
 
-    A prompt has at most `limit` tokens. The summary ends with the end-of-text token, which is learned: so the model
-    learns to stop. A longer one than `max_summary_tokens` is left out: cut in the middle it would teach to break off.
+    A prompt has at most `limit` tokens. The summary ends with the end token of the frame, which is learned: so the
+    model learns to stop. A longer one than `max_summary_tokens` is left out: cut in the middle it would teach to break
+    off.
     """
+
+    end = tokenizer.convert_tokens_to_ids(read_end(tokenizer))
 
     def encode(rows: dict[str, list[str]]) -> dict[str, list]:
         prompts, cut = fit_prompts(rows["review"], tokenizer, limit, arguments.prompt_template)
-        summaries = [[*summary, tokenizer.eos_token_id] for summary in encode_texts(rows["summary"], tokenizer)]
+        summaries = [[*summary, end] for summary in encode_texts(rows["summary"], tokenizer)]
         pairs = list(zip(prompts, summaries, strict=True))
         # As arrays: of lists, `datasets` would look at every single number.
         input_ids = [np.array(prompt + summary) for prompt, summary in pairs]
@@ -121,10 +171,9 @@ def tokenization_record(splits: DatasetDict, tokenizer: Tokenizer, arguments: To
         for row in split:
             texts.update(f"{row['review']}\0{row['summary']}\0".encode())
     vocabulary = tokenizer.backend_tokenizer.to_str() + tokenizer.eos_token
-    if not tokenizer.chat_template.startswith(PROMPT_MARK):  # ours is in the record as prompt_template
-        vocabulary += tokenizer.chat_template
     return {
         "prompt_template": arguments.prompt_template,
+        "frame": list(astuple(arguments.frame)),
         "max_length": arguments.max_length,
         "max_summary_tokens": arguments.max_summary_tokens,
         "texts": texts.hexdigest(),

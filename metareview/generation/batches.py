@@ -1,18 +1,21 @@
-"""Generation: the texts that models write, logged one by one."""
+"""Batches: prompts that are continued together, as many as fit into memory, each as if it were alone."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase, StoppingCriteria
+from transformers import DynamicCache, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase, StoppingCriteria
+from transformers.cache_utils import DynamicLayer
 
+from metareview.common.cli import InputError
 from metareview.common.device import free_memory
 from metareview.generation.cache import read_prompts
-from metareview.generation.consensus import choose_typical
 from metareview.generation.decoding import Decoding
 from metareview.generation.outputs import Output
 
-CACHE_SHARE = 0.5  # of the free memory, for the keys and values of a batch
+CACHE_SHARE = 0.5  # of the free memory, for the cache of a batch
+SHORT, LONG = 4, 32  # tokens of the prompts with which a batch is tried
 
 
 def generate(
@@ -22,95 +25,139 @@ def generate(
     max_new_tokens: int,
     batch_size: int,
     decoding: Decoding = Decoding(),
+    ends: Sequence[int] = (),
 ) -> Iterator[tuple[int, Output]]:
-    """Continue the prompts (token ids) as `decoding` says; yields each prompt's index and output when written.
+    """Continue the prompts (token ids) as `decoding` says; yields the index and the output of each when it has ended.
 
-    Prompts of about the same length share a batch, padded on the left, the longest first: if memory is too small it
-    shows at once. In fp32 the texts are those of one prompt at a time. Of several candidates for a prompt, the most
-    typical one is yielded.
+    Prompts of similar length share a batch, padded on the left, the longest first: too little memory shows at once.
+    In fp32 the texts are those of one prompt at a time, which a model gets if a batch would change them. A text ends at
+    the first of `ends` (token ids), by default the tokenizer's end-of-text token.
     """
-    end = tokenizer.eos_token_id
-    padding = end if tokenizer.pad_token_id is None else tokenizer.pad_token_id
-    order = sorted(range(len(prompts)), key=lambda index: -len(prompts[index]))
-    texts = [(index, draw) for index in order for draw in decoding.name_draws(prompts[index])]
-    candidates: dict[int, list[Output]] = {index: [] for index in order}
-    while texts:
-        rows = fit_batch(model, len(prompts[texts[0][0]]) + max_new_tokens, batch_size // decoding.num_beams)
-        batch, texts = texts[:rows], texts[rows:]
-        given, draws = [prompts[index] for index, _ in batch], [draw for _, draw in batch]
-        for place, tokens in continue_batch(model, given, draws, end, padding, max_new_tokens, decoding):
-            stop = tokens.index(end) if end in tokens else None
-            text = tokenizer.decode(tokens[:stop], skip_special_tokens=True).strip()
-            index = batch[place][0]
-            candidates[index].append(Output(text, stop is not None, len(tokens) if stop is None else stop + 1))
-            if len(candidates[index]) == decoding.candidates:
-                yield index, candidates[index][choose_typical([output.text for output in candidates[index]])]
+    ends = list(ends) or [tokenizer.eos_token_id]
+    padding = ends[0] if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+    # Replaces the model's own, so that base and fine-tuned model decode alike.
+    model.generation_config = GenerationConfig(
+        do_sample=False, num_beams=decoding.num_beams, eos_token_id=ends, pad_token_id=padding
+    )
+    waiting = sorted(range(len(prompts)), key=lambda index: -len(prompts[index]))
+    batching = _Batching()
+    if min(len(prompts), batch_size // decoding.num_beams) > 1:
+        batching = _try_batch(model, prompts[0], padding)
+    while waiting:
+        tokens = len(prompts[waiting[0]]) + max_new_tokens
+        rows = max(1, batching.fit(tokens, batch_size) // decoding.num_beams)
+        batch, waiting = waiting[:rows], waiting[rows:]
+        texts = _continue_batch(model, [prompts[index] for index in batch], max_new_tokens, decoding, batching)
+        for row, ids in texts:
+            length = next((place for place, token in enumerate(ids) if token in ends), len(ids))
+            text = tokenizer.decode(ids[:length], skip_special_tokens=True).strip()
+            yield batch[row], Output(text, length < len(ids), min(length + 1, len(ids)))
 
 
-def fit_batch(model: PreTrainedModel, tokens: int, most: int) -> int:
-    """How many rows of so many tokens to write at once: at most `most`, fewer where keys and values would not fit."""
-    config = model.config.get_text_config()
-    if not hasattr(config, "num_attention_heads"):  # what such a model remembers does not grow with the tokens
-        return max(1, most)
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    width = heads * (getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
-    row = 2 * config.num_hidden_layers * width * tokens * model.dtype.itemsize
-    return max(1, min(most, int(CACHE_SHARE * free_memory() / row)))
+@dataclass
+class _Batching:
+    """How a model takes several prompts at once; by default, not at all."""
+
+    exact: bool = False  # padding changes no text
+    reads_alone: bool = False  # its cache can be put together from prompts that are read one by one
+    shrinks: bool = False  # generation can resume from its cache with fewer rows
+    token_bytes: float = 0.0  # keys and values of a token
+
+    def fit(self, tokens: int, batch_size: int) -> int:
+        """Rows of this many tokens for a batch: at most `batch_size`, fewer if the cache would not fit into memory."""
+        if not self.exact:
+            return 1
+        return max(1, min(batch_size, int(CACHE_SHARE * free_memory() / max(1, self.token_bytes * tokens))))
 
 
-class HalfStopped(StoppingCriteria):
-    """Interrupts generation when at least half of the rows have their end token."""
+@torch.inference_mode()
+def _try_batch(model: PreTrainedModel, prompt: list[int], padding: int) -> _Batching:
+    """Compare the logits of a short prompt with those in a batch, where the prompt is mostly padding.
 
-    def __init__(self, end: int) -> None:
-        self.end, self.stopped = end, False
+    That padding changes a text cannot be seen otherwise: some models ignore the mask in a part of their layers.
+    """
+    short, long = ((prompt * tokens)[:tokens] for tokens in (SHORT, LONG))
+    logits = []
+    for prompts in ([short], [long, short]):
+        ids, mask = _pad(prompts, padding, model.device)
+        read = read_prompts(model, prompts, len(prompts[0]))
+        options = {"num_beams": 1, "max_new_tokens": 1, "output_logits": True, "return_dict_in_generate": True}
+        output = model.generate(ids, attention_mask=mask, **options, **({"past_key_values": read} if read else {}))
+        logits.append(output.logits[0][-1].float())
+    # In fp32 about 1e-6 standard deviations of the logits, in bf16 up to 0.02, and about 1 if padding leaks.
+    difference = (logits[1] - logits[0]).std() / logits[0].std()
+    exact = bool(difference <= max(1e-3, 32 * torch.finfo(model.dtype).eps))
+    if not exact:
+        print(f"{type(model).__name__} gets one prompt at a time: in a batch, padding would change its texts.")
+    cache = output.past_key_values
+    layers = [layer for layer in getattr(cache, "layers", []) if isinstance(layer, DynamicLayer)]
+    size = sum(states.nbytes for layer in layers if layer.is_initialized for states in (layer.keys, layer.values))
+    shrinks = type(cache) is DynamicCache and bool(layers)  # without such a layer, a cache does not know its length
+    return _Batching(exact, read is not None, shrinks, size / (2 * LONG))
+
+
+class _HalfEnded(StoppingCriteria):
+    """Interrupts generation when at least half of the rows have an end token."""
+
+    def __init__(self, ends: torch.Tensor, prompt_length: int) -> None:
+        self.ends, self.prompt_length = ends, prompt_length
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **_: Any) -> torch.Tensor:
-        self.stopped = self.stopped | (input_ids[:, -1] == self.end)  # in a row that has stopped, padding follows
-        return torch.full_like(self.stopped, bool(self.stopped.float().mean() >= 0.5))
+        ended = torch.isin(input_ids[:, self.prompt_length :], self.ends).any(1)
+        return torch.full_like(ended, bool(ended.float().mean() >= 0.5))
 
 
-def continue_batch(
-    model: PreTrainedModel,
-    prompts: list[list[int]],
-    draws: list[str],
-    end: int,
-    padding: int,
-    max_new_tokens: int,
-    decoding: Decoding,
+def _continue_batch(
+    model: PreTrainedModel, prompts: list[list[int]], max_new_tokens: int, decoding: Decoding, batching: _Batching
 ) -> Iterator[tuple[int, list[int]]]:
-    """Continue prompts, the first of which is the longest; yields the place of each and its new tokens, when done.
+    """Continue prompts, the first of which is the longest; yields the row and the new token ids of each that has ended.
 
-    Rows that have stopped go on costing time. So whenever half of them have, the others go on without them, from the
-    cache of what is computed already. With beams, all go on to the end.
+    Rows that have ended still cost time. So whenever half of them have, generation resumes from the cache of the
+    others. With beams, and with a cache that cannot shrink, all rows stay to the end.
     """
-    length, places = len(prompts[0]), list(range(len(prompts)))
-    ids = torch.tensor([[padding] * (length - len(prompt)) + prompt for prompt in prompts], device=model.device)
-    mask = torch.tensor([[0] * (length - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=model.device)
-    # Replaces what the model brings, so that base and fine-tuned model decode alike.
-    settings = {"eos_token_id": end, "pad_token_id": padding, "max_length": length + max_new_tokens}
-    model.generation_config = GenerationConfig(do_sample=False, num_beams=decoding.num_beams, **settings)
+    length, config = len(prompts[0]), model.generation_config
+    ids, mask = _pad(prompts, config.pad_token_id, model.device)
+    ends = torch.tensor(config.eos_token_id, device=model.device)
+    greedy = decoding.num_beams == 1
+    shrinks = batching.shrinks and greedy
     with torch.inference_mode():
-        cache = read_prompts(model, prompts, length) if decoding.num_beams == 1 else None
-    while places:
-        with torch.inference_mode():
-            output = model.generate(
-                ids,
-                attention_mask=mask,
-                past_key_values=cache,
-                logits_processor=decoding.make_processors(length, [draws[place] for place in places]),
-                stopping_criteria=[HalfStopped(end)] if decoding.num_beams == 1 else [],
-                return_dict_in_generate=True,
-            )
+        cache = read_prompts(model, prompts, length + max_new_tokens) if batching.reads_alone and greedy else None
+    rows = list(range(len(prompts)))
+    while rows:
+        options = {"past_key_values": cache} if cache else {}
+        try:
+            with torch.inference_mode():
+                output = model.generate(
+                    ids,
+                    attention_mask=mask,
+                    max_length=length + max_new_tokens,
+                    logits_processor=decoding.make_processors(length, [prompts[row] for row in rows]),
+                    stopping_criteria=[_HalfEnded(ends, length)] if shrinks else [],
+                    return_dict_in_generate=True,
+                    **options,
+                )
+        except ValueError as error:  # RWKV's state cannot follow beams
+            if greedy:
+                raise
+            raise InputError(f"NUM_BEAMS is {decoding.num_beams}: {error}; set NUM_BEAMS = 1") from error
         ids, cache = output.sequences, output.past_key_values
-        is_left = (ids[:, length:] != end).all(1)
-        if ids.shape[1] == length + max_new_tokens or decoding.num_beams > 1:
-            is_left[:] = False
-        for place, tokens, stays in zip(places, ids[:, length:].tolist(), is_left.tolist(), strict=True):
-            if not stays:
-                yield place, tokens
-        left = is_left.nonzero().flatten()
-        places = [places[index] for index in left.tolist()]
-        if places and cache is not None:
-            cache.batch_select_indices(left)
-        ids = ids[left]
-        mask = torch.nn.functional.pad(mask[left], (0, ids.shape[1] - mask.shape[1]), value=1)
+        ended = torch.isin(ids[:, length:], ends).any(1)
+        if ids.shape[1] == length + max_new_tokens or not shrinks:
+            ended[:] = True
+        for row, tokens, has_ended in zip(rows, ids[:, length:].tolist(), ended.tolist(), strict=True):
+            if has_ended:
+                yield row, tokens
+        rest = (~ended).nonzero().flatten()
+        rows = [rows[index] for index in rest.tolist()]
+        if rows:
+            cache.reorder_cache(rest)
+        ids = ids[rest]
+        mask = torch.nn.functional.pad(mask[rest], (0, ids.shape[1] - mask.shape[1]), value=1)
+
+
+def _pad(prompts: list[list[int]], padding: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Token ids and attention mask of prompts, the first of which is the longest, padded on the left."""
+    length = len(prompts[0])
+    ids = [[padding] * (length - len(prompt)) + prompt for prompt in prompts]
+    mask = [[0] * (length - len(prompt)) + [1] * len(prompt) for prompt in prompts]
+    return torch.tensor(ids, device=device), torch.tensor(mask, device=device)

@@ -1,4 +1,4 @@
-"""Outputs: the texts that a model has written, kept one by one in a log, and what they were written with."""
+"""Outputs: the texts that a model has written, in a log as they are written, and what they were written with."""
 
 import json
 from collections.abc import Iterator
@@ -8,38 +8,36 @@ from io import StringIO
 from pathlib import Path
 from typing import Any, TextIO
 
-import torch
-
 from metareview.common.model import find_model_revision, hash_weights
 from metareview.generation.variants import Variant, find_base
 
 
 @dataclass
 class Output:
-    """What a model wrote for a case, whether it stopped by itself, how many tokens it wrote, and computed in what."""
+    """What a model wrote for a case."""
 
     text: str
-    stopped: bool
-    tokens: int
-    precision: str = ""
+    stopped: bool  # it ended on its own: with the end token
+    tokens: int  # generated, with the end token
+    precision: str = ""  # the number format that it was computed in
 
 
 def describe_decoding(variant: Variant) -> str:
     """How the texts of a model are generated, in words for the log of runs."""
-    how, *rules = variant.decoding.describe()
+    method, *rules = variant.decoding.describe()
     bits = "4-bit weights" if variant.load_in_4bit else ""
-    return ", ".join(filter(None, [how, f"{variant.max_new_tokens} tokens", variant.precision, bits, *rules]))
+    return ", ".join(filter(None, [method, f"{variant.max_new_tokens} tokens", variant.precision, bits, *rules]))
 
 
 def identify(name: str) -> list[Any]:
-    """What tells the weights of a model from others: a hash or a commit on the Hub, and that of an adapter's base."""
+    """What distinguishes the weights of a model: a hash, or a commit on the Hub; and the same of an adapter's base."""
     weights = hash_weights(Path(name)) if Path(name).exists() else f"{name}@{find_model_revision(name)}"
     base = find_base(name, {})
     return [weights, *(identify(base) if base else ())]
 
 
 def read_outputs(log: Path) -> dict[str, Output]:
-    """The outputs that earlier runs put into the log, by their keys; a line that is damaged is skipped."""
+    """The outputs that earlier runs put into the log, by their keys; a damaged line is skipped."""
     outputs = {}
     for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else ():
         with suppress(ValueError, KeyError, TypeError, RecursionError):
@@ -50,18 +48,13 @@ def read_outputs(log: Path) -> dict[str, Output]:
     return outputs
 
 
-def name_precision(dtype: torch.dtype) -> str:
-    """The name of a number format: float16, bfloat16, float32."""
-    return str(dtype).removeprefix("torch.")
-
-
 @contextmanager
 def open_log(log: Path | None) -> Iterator[TextIO]:
-    """The log, open for further lines; one that an interruption has cut off is ended first. None: nothing is kept."""
+    """The log, open for further lines; an incomplete last one of an interrupted run is ended. None: nothing is kept."""
     if log is None:
         yield StringIO()
         return
-    cut_off = log.exists() and not log.read_bytes().endswith(b"\n")
+    incomplete = log.exists() and not log.read_bytes().endswith(b"\n")
     with log.open("a", encoding="utf-8") as file:
-        file.write("\n" if cut_off else "")
+        file.write("\n" if incomplete else "")
         yield file

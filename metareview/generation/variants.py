@@ -1,28 +1,29 @@
-"""Variants: which models are compared, what each is called, and how each reads and writes, as in its training."""
+"""Variants: which models are compared, their names, and the settings, those of its training, that each writes with."""
 
 import glob
+import hashlib
 import json
+import re
+import string
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import RemoteEntryNotFoundError
-from transformers.utils import find_adapter_config_file
 
 from metareview.common.cli import InputError
 from metareview.common.files import read_json
 from metareview.common.hub import reading
 from metareview.common.model import MODELS_DIR, TRAINING_RECORD, is_model
-from metareview.data.cleaning import DEFAULT_KEEP
-from metareview.data.prompts import PROMPTS
+from metareview.data.cleaning import DEFAULT_KEEP, clean_text
+from metareview.data.prompts import PROMPTS, Frame, change_prompt, find_template
 from metareview.data.splits import read_record
 from metareview.data.tokenization import DEFAULT_SUMMARY_TOKENS, TokenizationArguments
 from metareview.generation.decoding import Decoding
 
 DEFAULT_NEW_TOKENS = 256  # for a model that does not record what it was saved with
-RESERVED = ("lead", "reference", "ratings", "tie", "neither")  # names that mean something else in a workbook
-FIRST = "First: python fine_tune.py"
+RESERVED = ("lead", "other paper", "reference", "ratings", "tie", "neither")  # mean something else in a workbook
 
 
 @dataclass
@@ -32,68 +33,68 @@ class Variant:
     name: str  # short, and no other variant has it
     model: str  # folder or Hub id
     record: dict[str, Any]  # of its training; empty for a base and for a model of another origin
-    base: str | None  # the name of its base; None where it is one, or where none is known
+    base: str | None  # the name of its base; None for a base, and if it is unknown
     fine_tuned: bool
     settings: TokenizationArguments
     keep: str  # the characters that cleaning keeps
     max_new_tokens: int
     load_in_4bit: bool = False  # as it was trained
     decoding: Decoding = field(default_factory=Decoding)
-    precision: str = ""  # what its texts are computed in, once they are there
+    precision: str = ""  # that its texts were computed in, once they are written
 
     @property
-    def group(self) -> str:
-        """The same for models that differ in their seed alone."""
-        return self.record.get("group") or self.name
+    def group_key(self) -> str:
+        """The same for models that differ in their seed alone: all other settings, texts and base weights included."""
+        settings = {name: value for name, value in (self.record.get("settings") or {}).items() if name != "seed"}
+        return hashlib.sha256(json.dumps(settings or self.model, sort_keys=True).encode()).hexdigest()[:6]
 
 
-def choose_models(given: list[str] | str | None) -> list[str]:
-    """The folders and Hub ids that are meant; a pattern gives the finished models among its folders, in their order.
+def choose_models(names: list[str] | str | None) -> list[str]:
+    """The folders and Hub ids of the models to compare, each once; a pattern stands for its finished models.
 
-    None: the newest one in MODELS_DIR. Raises `InputError` where there is no finished model.
+    None: the model in MODELS_DIR that was finished last. Raises `InputError` if there is no finished model.
     """
-    if given is None:
-        return [find_newest(Path(MODELS_DIR))]
-    found = []
-    for name in [given] if isinstance(given, str) else given:
-        if not glob.has_magic(name) or Path(name).exists():
-            check_model(name)
-            found.append(name)
-            continue
-        matches = [folder for folder in sorted(glob.glob(name)) if Path(folder).is_dir()]  # noqa: PTH207 (absolute too)
-        unfinished = [folder for folder in matches if not is_model(Path(folder))]
-        if len(unfinished) == len(matches):
-            raise InputError(f"no folder {name!r} holds a finished model. {FIRST}")
-        if unfinished:
-            print(f"Passed over, without a finished model: {', '.join(unfinished)}")
-        found += [folder for folder in matches if folder not in unfinished]
+    if names is None:
+        models = _expand_pattern(f"{MODELS_DIR}/*")
+        finished = {model: read_record(model, TRAINING_RECORD).get("finished") or "" for model in models}
+        return [max(models, key=lambda model: (finished[model], Path(model).stat().st_mtime))]
     places: dict[Path | str, str] = {}
-    for name in found:
-        places.setdefault(Path(name).resolve() if Path(name).exists() else name, name)
+    for name in [names] if isinstance(names, str) else names:
+        for model in _expand_pattern(name):
+            places.setdefault(Path(model).resolve() if Path(model).exists() else model, model)
     return list(places.values())
 
 
-def find_newest(folder: Path) -> str:
-    """The model in a folder that was finished last, by its record. Raises `InputError` where there is none."""
-    models = [path for path in folder.glob("*") if is_model(path)]
-    if not models:
-        raise InputError(f"there is no finished model in {str(folder)!r}. {FIRST}; or name one with --models")
-    finished = {path: read_record(str(path), TRAINING_RECORD).get("finished") or "" for path in models}
-    return str(max(models, key=lambda path: (finished[path], path.stat().st_mtime)))
-
-
-def check_model(name: str) -> None:
-    """Raise `InputError` for a folder without a finished model, and for a path where there is no folder."""
+def _expand_pattern(name: str) -> list[str]:
+    """The finished models among the folders that match a pattern, or the one folder or Hub id of that name."""
     path = Path(name)
-    if path.is_dir() and not is_model(path):
-        raise InputError(f"the folder {name!r} holds no finished model. {FIRST}")
-    a_path = name.startswith((".", "/")) or (path.parent != Path() and path.parent.is_dir())
-    if a_path and not path.is_dir():
-        raise InputError(f"there is no model {name!r} here. {FIRST}; or see what is there: ls {path.parent}")
+    if glob.has_magic(name) and not path.exists():
+        folders = [folder for folder in sorted(glob.glob(name)) if Path(folder).is_dir()]  # noqa: PTH207 (absolute too)
+        models = [folder for folder in folders if is_model(Path(folder))]
+        if models and len(models) < len(folders):
+            print(f"Skipped, no finished model: {', '.join(folder for folder in folders if folder not in models)}")
+    else:
+        is_path = path.is_dir() or name.startswith((".", "/")) or (path.parent != Path() and path.parent.is_dir())
+        models = [name] if is_model(path) or not is_path else []
+    if not models:
+        raise InputError(f"there is no finished model in {name!r}. First: python fine_tune.py, or set MODELS")
+    return models
 
 
-def read_training_record(name: str) -> dict[str, Any]:
-    """The record that fine_tune.py saved with a model, in a folder or on the Hub; empty for one of another origin."""
+def _read_training_record(name: str) -> dict[str, Any]:
+    """The record that fine_tune.py saved with a model, in a folder or on the Hub; empty for one of another origin.
+
+    A checkpoint has that of its run, with what is true of the checkpoint's own weights.
+    """
+    step = re.fullmatch(r"checkpoint-(\d+)", Path(name).name)
+    if Path(name).is_dir() and step and not Path(name, TRAINING_RECORD).exists():
+        record = read_record(str(Path(name).parent), TRAINING_RECORD)
+        if not record:
+            return {}
+        results, settings = record["results"], record["settings"] | {"checkpoint": int(step[1])}
+        epoch = round(results["epochs"] * int(step[1]) / results["steps"], 4)
+        own = {"saved_step": int(step[1]), "saved_epoch": epoch, "eval_loss": None, "train_loss": None}
+        return record | {"results": results | own, "settings": settings, "group": f"{record['group']}/{step[0]}"}
     if Path(name).is_dir():
         return read_record(name, TRAINING_RECORD)
     with reading("model", name):
@@ -105,6 +106,8 @@ def read_training_record(name: str) -> dict[str, Any]:
 
 def find_base(name: str, record: dict[str, Any]) -> str | None:
     """The base that a model was made from, by its record or, of an adapter, by its configuration."""
+    from transformers.utils import find_adapter_config_file  # takes seconds, which a wrong name need not wait for
+
     if base := record.get("base_model"):
         return base
     with reading("model", name):
@@ -113,54 +116,52 @@ def find_base(name: str, record: dict[str, Any]) -> str | None:
 
 
 def name_models(models: list[str]) -> list[str]:
-    """The last part of each folder or Hub id, and as many of those before it as tell equal ones apart."""
-    parts = [Path(model).resolve().parts if Path(model).exists() else Path(model).parts for model in models]
+    """The last part of each folder or Hub id, and as many of the parts before it as tell equal ones apart."""
+    paths = [Path(model).resolve().parts if Path(model).exists() else Path(model).parts for model in models]
     names = []
-    for own in parts:
-        length = 1
-        others = [other for other in parts if other != own]
-        while length < len(own) and (
-            any(other[-length:] == own[-length:] for other in others) or "/".join(own[-length:]).lower() in RESERVED
+    for path in paths:
+        length = 2 if path[-1].startswith("checkpoint-") else 1  # its own name says little
+        while length < len(path) and (
+            any(rival[-length:] == path[-length:] for rival in paths if rival != path)
+            or "/".join(path[-length:]).lower() in RESERVED
         ):
             length += 1
-        names.append("/".join(own[-length:]).lstrip("/"))
+        names.append("/".join(path[-length:]).lstrip("/"))
     return names
 
 
-def choose_settings(name: str, prompt: str | None, record: dict[str, Any]) -> TokenizationArguments:
-    """How a model is prompted: as the record of the training says, unless `prompt` says otherwise."""
-    return TokenizationArguments(
-        model_name_or_path=name,
-        prompt=prompt or record.get("prompt_template", PROMPTS["plain"]),
-        max_length=record.get("max_length"),
-        max_summary_tokens=record.get("max_summary_tokens", DEFAULT_SUMMARY_TOKENS),
-    )
+def choose_max_new_tokens(max_new_tokens: int | None, record: dict[str, Any]) -> int:
+    """How many tokens a model may write: `max_new_tokens`, or else what the record of its training says.
 
-
-def choose_max_new_tokens(given: int | None, record: dict[str, Any]) -> int:
-    """How many tokens a model may write: as many as given, or else as the record of the training says.
-
-    Raises `InputError` where more are given than the model's context has room for.
+    Raises `InputError` if the model's context has no room for so many.
     """
     reserve = record.get("max_summary_tokens", DEFAULT_SUMMARY_TOKENS)
-    if given is None:
+    if max_new_tokens is None:
         return min(record.get("max_new_tokens", DEFAULT_NEW_TOKENS), reserve)
-    if given > reserve:
-        raise InputError(f"--max_new_tokens must be at most {reserve}, the room for the summary in the model's context")
-    return given
+    if max_new_tokens > reserve:
+        raise InputError(f"MAX_NEW_TOKENS is {max_new_tokens}, but the model's context has room for {reserve}")
+    return max_new_tokens
 
 
-def describe_variant(
+def _build_variant(
     name: str, model: str, base: str | None, record: dict[str, Any], prompt: str | None, max_new_tokens: int | None
 ) -> Variant:
-    """A model as `record` says that it was trained; `prompt` and `max_new_tokens` replace what the record says."""
+    """A model with the settings in the `record` of a training; `prompt` and `max_new_tokens` replace those."""
+    template = record.get("prompt_template", PROMPTS["plain"])
+    frame = Frame(*record["frame"]) if "frame" in record else None
     return Variant(
         name=name,
         model=model,
         record=record,
         base=base,
         fine_tuned=True,
-        settings=choose_settings(model, prompt, record),
+        settings=TokenizationArguments(
+            model_name_or_path=model,
+            prompt=prompt or template,
+            max_length=record.get("max_length"),
+            max_summary_tokens=record.get("max_summary_tokens", DEFAULT_SUMMARY_TOKENS),
+            frame=frame and change_prompt(frame, template, find_template(prompt or template)),
+        ),
         keep=record.get("keep", DEFAULT_KEEP),
         max_new_tokens=choose_max_new_tokens(max_new_tokens, record),
         load_in_4bit=bool((record.get("settings") or {}).get("load_in_4bit")),
@@ -168,46 +169,63 @@ def describe_variant(
 
 
 def find_variants(
-    given: list[str] | str | None,
-    base: str | None,
+    names: list[str] | str | None,
+    base_model: str | None,
     prompt: str | None,
     max_new_tokens: int | None,
     decoding: Decoding = Decoding(),
 ) -> list[Variant]:
-    """What is compared: each base once, then the fine-tuned models in the order in which they are given.
+    """The models to compare: each base once, then the fine-tuned models in the order of `names`.
 
-    A base reads and writes like the first of the models that were made from it. `base`, `prompt` and `max_new_tokens`
-    are in the place of what the models record, unless they are None. All decode in the same way.
+    A base has the settings of the first model that was made from it. `base_model`, `prompt` and `max_new_tokens`,
+    unless they are None, replace what the models record. All have the same decoding.
     """
-    models = choose_models(given)
-    records = {model: read_training_record(model) for model in models}
-    base_of = {model: base or find_base(model, records[model]) for model in models}
+    models = choose_models(names)
+    records = {model: _read_training_record(model) for model in models}
+    base_of = {model: base_model or find_base(model, records[model]) for model in models}
     fine_tuned = [model for model in models if base_of[model] or model not in base_of.values()]
-    bases = [name for name in dict.fromkeys(base_of[model] for model in fine_tuned) if name not in (None, *fine_tuned)]
-    names = dict(zip([*bases, *fine_tuned], name_models([*bases, *fine_tuned]), strict=True))
+    bases = [base for base in dict.fromkeys(map(base_of.get, fine_tuned)) if base and base not in fine_tuned]
+    short = dict(zip([*bases, *fine_tuned], name_models([*bases, *fine_tuned]), strict=True))
     variants = []
-    for name in bases:
-        first = next(model for model in fine_tuned if base_of[model] == name)
-        variant = describe_variant(names[name], name, None, records[first], prompt, max_new_tokens)
+    for base in bases:
+        first = next(model for model in fine_tuned if base_of[model] == base)
+        variant = _build_variant(short[base], base, None, records[first], prompt, max_new_tokens)
         variants.append(replace(variant, record={}, fine_tuned=False))
     for model in fine_tuned:
-        own = base_of[model] if base_of[model] != model else None
-        if own is None:
-            print(f"{names[model]} does not record its base; --base_model names one to compare it with.")
-        record = records[model]
-        variants.append(describe_variant(names[model], model, names.get(own), record, prompt, max_new_tokens))
-    explain_bases(variants)
+        base = base_of[model] if base_of[model] != model else None
+        if base is None:
+            print(f"{short[model]} does not record its base; BASE_MODEL names one to compare it with.")
+        variants.append(_build_variant(short[model], model, short.get(base), records[model], prompt, max_new_tokens))
+    _report_bases(variants)
     return [replace(variant, decoding=decoding) for variant in variants]
 
 
-def explain_bases(variants: list[Variant]) -> None:
-    """Say so where models of one base read in other ways: it can read in one of them only."""
+def _report_bases(variants: list[Variant]) -> None:
+    """Print whose settings a base has if the models that were made from it differ in theirs."""
     for base in variants:
         models = [variant for variant in variants if variant.base == base.name]
-        ways = [(one.settings.prompt_template, one.keep, one.max_new_tokens, one.load_in_4bit) for one in models]
-        if others := [model.name for model, way in zip(models, ways, strict=True) if way != ways[0]]:
-            like = f"{base.name} has the prompt, the cleaning, the length and the precision of {models[0].name}"
-            print(f"{like}; those of {', '.join(others)} are others.")
+        settings = [(m.settings.prompt_template, m.keep, m.max_new_tokens, m.load_in_4bit) for m in models]
+        others = [model.name for model, own in zip(models, settings, strict=True) if own != settings[0]]
+        if others:
+            like = f"{base.name} has the prompt, cleaning, length and precision of {models[0].name}"
+            print(f"{like}; those of {', '.join(others)} differ.")
+
+
+def name_groups(models: list[Variant]) -> dict[str, str]:
+    """The group of each model, by its name; groups whose models were named alike are distinguished by a hash."""
+    names = {model.group_key: str(model.record.get("group") or model.name) for model in models}
+    twice = {name for name in names.values() if list(names.values()).count(name) > 1}
+    shown = {key: f"{name} [{key}]" if name in twice else name for key, name in names.items()}
+    return {model.name: shown[model.group_key] for model in models}
+
+
+def check_cleaning(models: list[Variant], data: str, keep: str) -> None:
+    """Raise `InputError` where processed data lack characters that a model has read in training."""
+    for model in models:
+        lost = [one for one in string.printable if clean_text(one, model.keep) and not clean_text(one, keep)]
+        if lost:
+            told = f"{data!r} is cleaned to {keep!r}, but {model.name} was trained on texts with {model.keep!r}"
+            raise InputError(f"{told}. Run processing_meta_review.py with that KEEP, or name other data: PROCESSED_DIR")
 
 
 def share(values: list[str], default: str) -> str:

@@ -1,5 +1,6 @@
 """Metrics: what is measured of one text, and of the texts of each system."""
 
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,9 +17,12 @@ from metareview.scoring.verdicts import find_verdict, judge_ratings
 ROUGE = ("rouge1", "rouge2", "rougeL")
 NGRAM = 4  # words: of a repetition, and the shortest fragment that counts as copied
 LEAD = "lead"  # the opening words of each review: what a summary must beat to be worth anything
+OTHER_PAPER = "other paper"  # the reference of another case: what any meta-review shares with any other
 REFERENCE = "reference"  # the meta-review written by a person: for what can be told of one text alone
 RATINGS = "ratings"  # the verdict that the mean of the reviewers' ratings alone would give
-Results = dict[str, list[dict[str, Any]]]  # each text of each system (models, lead, reference), scored
+OTHERS = (LEAD, OTHER_PAPER, REFERENCE, RATINGS)  # the systems that are no models, in the order in which they are shown
+Results = dict[str, list[dict[str, Any]]]  # each text of each system (models and OTHERS), scored
+_SEED = 42  # of the choice of other papers
 
 
 @dataclass
@@ -27,21 +31,25 @@ class Text:
 
     text: str
     review: str  # of one paper, REVIEW_JOINER between two
-    reference: str = ""  # empty where there is none
-    ended: bool | None = None  # whether the model reached its end token; None where no model wrote it
-    decision: str | None = None  # the right verdict; None where it is unknown
+    reference: str = ""  # empty if there is none
+    ended: bool | None = None  # whether the model reached its end token; None if no model wrote it
+    decision: str | None = None  # the right verdict; None if it is unknown
 
-    @cached_property
+    @property
     def words(self) -> list[str]:
         return self.text.lower().split()
 
-    @cached_property
+    @property
     def reviews(self) -> list[list[str]]:
         return [one.lower().split() for one in self.review.split(REVIEW_JOINER)]
 
     @cached_property
     def rouge(self) -> dict[str, float | None]:
-        return score_rouge(self.text, self.reference)
+        """ROUGE-1/2/L as F1 with stemming (Lin 2004, the rouge-score package); None if the reference is unreadable."""
+        if not is_readable(self.reference):
+            return dict.fromkeys(ROUGE)
+        scores = RougeScorer(ROUGE, use_stemmer=True).score(self.reference, self.text)
+        return {metric: scores[metric].fmeasure for metric in ROUGE}
 
     @cached_property
     def verdict(self) -> str | None:
@@ -51,10 +59,6 @@ class Text:
     def terms(self) -> list[str]:
         return find_unsupported(self.text, self.review)
 
-    @cached_property
-    def is_right(self) -> bool | None:
-        return self.verdict == self.decision if self.verdict and self.decision else None
-
 
 @dataclass(frozen=True)
 class Metric:
@@ -62,10 +66,15 @@ class Metric:
 
     title: str
     format: str  # of its mean, in Python's notation
-    measure: Callable[[Text], float | bool | None]  # None where it cannot be measured
+    measure: Callable[[Text], float | bool | None]  # None if it cannot be measured
     table: int  # 0: closeness to the reference; 1: what can be told of the text alone
     interval: bool = False  # whether its interval is shown beside its mean
     in_sheet: bool = False  # whether each text has its value beside it in the workbook
+
+
+def judge_verdict(text: Text) -> bool | None:
+    """Whether the verdict of a text is right; None if one of the two is unknown."""
+    return text.verdict == text.decision if text.verdict and text.decision else None
 
 
 METRICS = {
@@ -73,11 +82,11 @@ METRICS = {
     "rouge2": Metric("ROUGE-2", ".3f", lambda text: text.rouge["rouge2"], 0, interval=True),
     "rougeL": Metric("ROUGE-L", ".3f", lambda text: text.rouge["rougeL"], 0, interval=True, in_sheet=True),
     "words": Metric("words", ".0f", lambda text: len(text.words), 0, in_sheet=True),
-    "stopped": Metric("stopped", ".0%", lambda text: text.ended, 0, in_sheet=True),
+    "ended": Metric("ended", ".0%", lambda text: text.ended, 0, in_sheet=True),
     "repetition": Metric("repetition", ".0%", lambda text: repetition(text.words), 1, in_sheet=True),
     "copied": Metric("copied", ".0%", lambda text: copied(text.words, text.reviews), 1),
     "named": Metric("names a verdict", ".0%", lambda text: text.verdict is not None, 1, interval=True),
-    "right": Metric("right verdict", ".0%", lambda text: text.is_right, 1, interval=True),
+    "right": Metric("right verdict", ".0%", judge_verdict, 1, interval=True),
     "unsupported": Metric("terms in no review", ".1f", lambda text: len(text.terms), 1, interval=True),
 }
 
@@ -89,14 +98,6 @@ def is_readable(reference: str) -> bool:
     """
     letters = [character for character in reference if character.isalnum()]
     return 0 < len(letters) <= 2 * sum(map(str.isascii, letters))
-
-
-def score_rouge(text: str, reference: str) -> dict[str, float | None]:
-    """ROUGE-1/2/L as F1 with stemming (Lin 2004, the rouge-score package); None where the reference is not readable."""
-    if not is_readable(reference):
-        return dict.fromkeys(ROUGE)
-    scores = RougeScorer(ROUGE, use_stemmer=True).score(reference, text)
-    return {metric: scores[metric].fmeasure for metric in ROUGE}
 
 
 def lead(review: str, words: int) -> str:
@@ -129,6 +130,16 @@ def score(text: Text) -> dict[str, Any]:
     return {"text": text.text, **scores, "verdict": text.verdict, "terms": ", ".join(text.terms)}
 
 
+def draw_other_papers(references: Sequence[str]) -> dict[str, str]:
+    """For each reference that of another paper, as a derangement; nothing if there are not two different ones.
+
+    The same references give the same pairs, in whatever order.
+    """
+    texts = sorted(set(filter(None, references)))
+    random.Random(_SEED).shuffle(texts)
+    return dict(zip(texts, texts[1:] + texts[:1], strict=True)) if len(texts) > 1 else {}
+
+
 def score_systems(
     outputs: dict[str, list[Output]],
     reviews: Sequence[str],
@@ -137,16 +148,14 @@ def score_systems(
     decisions: Sequence[str],
     ratings: Sequence[str] = (),
 ) -> Results:
-    """For each model, lead and reference: text and scores of each case; lead only writes where there is a reference.
+    """For each model and each of OTHERS: text and scores of each case. Without any reference, ratings alone are left.
 
     `reviews` are cleaned; references and what the models wrote are cleaned in the same way, for the scores only.
-    Without any reference there is no lead. `decisions` are what became of the papers, in words, empty where that is not
-    known; where none is known, the verdict of the reference is held to be the right one. `ratings` are the reviewers',
-    in numbers, and a system of their own where there are some.
+    `decisions` are what became of the papers, in words, empty if that is unknown; if none is known, the verdict of the
+    reference is held to be the right one. `ratings` are the reviewers', in numbers, and a system if there are some.
     """
-    has_lead, references = any(references), [clean_text(reference, keep) for reference in references]
-    decisions_known = any(decisions)
-    verdicts = [find_verdict(text) for text in (decisions if decisions_known else references)]
+    references = [clean_text(reference, keep) for reference in references]
+    verdicts = [find_verdict(text) for text in (decisions if any(decisions) else references)]
     cases = list(zip(reviews, references, verdicts, strict=True))
     results: Results = {}
     for name, written in outputs.items():
@@ -154,23 +163,29 @@ def score_systems(
             score(Text(clean_text(output.text, keep), *case[:2], output.stopped, case[2])) | {"text": output.text}
             for output, case in zip(written, cases, strict=True)
         ]
-    if has_lead:
-        results[LEAD], results[REFERENCE] = [], []
-        for review, reference, verdict in cases:
-            opening = lead(review, len(reference.split()))
-            known = verdict if decisions_known else None  # else the reference would be compared with itself
-            texts = Text(opening, review, reference, decision=verdict), Text(reference, review, decision=known)
-            for name, text in zip((LEAD, REFERENCE), texts, strict=True):
-                results[name].append(score(text) if reference else no_score(text.text))
+    others = draw_other_papers(references)
+    floors = {LEAD: [lead(review, len(reference.split())) for review, reference, _ in cases]}
+    if others:
+        floors[OTHER_PAPER] = [others.get(reference, "") for reference in references]
+    if any(references):
+        for name, texts in floors.items():
+            results[name] = [
+                score(Text(text, *case[:2], decision=case[2])) if case[1] else no_score()
+                for text, case in zip(texts, cases, strict=True)
+            ]
+        results[REFERENCE] = [  # without decisions it would be compared with its own verdict
+            score(Text(reference, review, decision=verdict if any(decisions) else None)) if reference else no_score()
+            for review, reference, verdict in cases
+        ]
     rated = [judge_ratings(text) for text in ratings]
     if any(rated):
         results[RATINGS] = [
-            no_score("") | {"named": found is not None, "right": found == verdict if found and verdict else None}
+            no_score() | {"named": found is not None, "right": found == verdict if found and verdict else None}
             for found, verdict in zip(rated, verdicts, strict=True)
         ]
     return results
 
 
-def no_score(text: str) -> dict[str, Any]:
-    """What `score` returns, for a text of which nothing can be measured."""
-    return {"text": text, **dict.fromkeys(METRICS), "verdict": None, "terms": ""}
+def no_score() -> dict[str, Any]:
+    """What `score` returns, for a case of which there is no text."""
+    return {"text": "", **dict.fromkeys(METRICS), "verdict": None, "terms": ""}

@@ -13,30 +13,33 @@ from metareview.common.hub import check_token, explain_hub
 from metareview.generation.outputs import describe_decoding
 from metareview.generation.variants import Variant
 from metareview.scoring.comparison import Averages
-from metareview.scoring.metrics import LEAD, METRICS, RATINGS, REFERENCE, ROUGE
+from metareview.scoring.metrics import METRICS, OTHERS, ROUGE
 from metareview.scoring.score_table import format_scores
 
 CARD = "README.md"
+_NOTES = """Means over the cases, some with a 95% interval. lead: the opening words of each review. other paper: the
+reference of another case. reference: written by a person. ROUGE: F1 with stemming against the reference, both texts
+cleaned. Right verdicts: of the texts that state one. Terms in no review: numbers and acronyms per text that need
+checking."""
 
 
 def choose_cards(models: list[Variant], hub_model_id: str | None) -> dict[str, str]:
-    """The Hub ids of the models whose cards get scores, by name; models that were not pushed are passed over.
+    """The Hub ids of the models whose cards get scores, by name; models that were not pushed are skipped.
 
-    Raises `InputError` where there is no card to write to, and where one id is given for several models.
+    Raises `InputError` if there is no card to write to, or one id for several models.
     """
     if hub_model_id and len(models) > 1:
-        raise InputError(f"--hub_model_id names the card of one model, and there are {len(models)}")
-    repositories = {
-        model.name: hub_model_id or (model.record.get("hub_model_id") if Path(model.model).exists() else model.model)
-        for model in models
-    }
-    unknown = [name for name, repo_id in repositories.items() if repo_id is None]
-    if len(unknown) == len(models):
-        raise InputError(f"{', '.join(unknown)} was not pushed; push it, or name it with --hub_model_id")
-    if unknown:
-        print(f"No scores go to the Hub for what was not pushed: {', '.join(unknown)}")
+        raise InputError(f"--hub_model_id names the card of one model, got {len(models)} models")
+    cards = {}
+    for model in models:
+        pushed_to = model.record.get("hub_model_id") if Path(model.model).exists() else model.model
+        if hub_model_id or pushed_to:
+            cards[model.name] = hub_model_id or pushed_to
+        else:
+            print(f"{model.name} was not pushed: its scores do not go to the Hub.")
+    if not cards:
+        raise InputError("--push_to_hub: no model is on the Hub; push one first, or name its card with --hub_model_id")
     check_token()
-    cards = {name: repo_id for name, repo_id in repositories.items() if repo_id}
     for repo_id in cards.values():
         with explain_hub(f"cannot read the card of {repo_id!r}"):
             ModelCard.load(repo_id)
@@ -44,28 +47,19 @@ def choose_cards(models: list[Variant], hub_model_id: str | None) -> dict[str, s
 
 
 def add_scores(card: ModelCard, test: dict[str, Any], model: Variant, averages: Averages, verdict: str) -> None:
-    """Put the scores of a model into its card, replacing those on the same data: as text and as metadata.
+    """Put the scores of a model into its card, as text and as metadata, in place of those on the same data.
 
     `test` has the name of the data, of its split (None for test cases) and the number of cases.
     """
-    data, split, systems = test["data"], test["split"], (model.base, model.name, LEAD, REFERENCE, RATINGS)
+    data, split, systems = test["data"], test["split"], (model.base, model.name, *OTHERS)
     where = f"the split `{split}` of `{data}`" if split else f"`{data}`"
     begin, end = f"<!-- scores on {where} -->", "<!-- end of scores -->"
     before, _, earlier = card.text.partition(begin)
-    card.text = f"""{before.rstrip()}
-
-{begin}
-## Scores on {test["cases"]} cases of {where}
-
-{format_scores({name: averages[name] for name in systems if name in averages})}
-
-{verdict}
-
-Decoding: {describe_decoding(model)}. Means over the cases, some with their 95% interval. lead: the opening words of
-each review. reference: what a person wrote. ROUGE is F1 with stemming against the reference, both texts cleaned. Right
-verdicts: of the texts that name one. Terms in no review: numbers and acronyms per text that are to be checked.
-{end}
-{earlier.partition(end)[2].lstrip()}"""
+    heading = f"## Scores on {test['cases']} cases of {where}"
+    scores = format_scores({name: averages[name] for name in systems if name in averages})
+    notes = f"Decoding: {describe_decoding(model)}. {_NOTES}"
+    text = "\n\n".join([f"{begin}\n{heading}", scores, verdict, f"{notes}\n{end}"])
+    card.text = f"{before.rstrip()}\n\n{text}\n{earlier.partition(end)[2].lstrip()}"
     new = []
     for name in ROUGE:
         if name in averages[model.name]:
@@ -77,15 +71,15 @@ verdicts: of the texts that name one. Terms in no review: numbers and acronyms p
 
 
 def save_scores(model: Variant, test: dict[str, Any], averages: Averages, verdict: str) -> None:
-    """Add the scores of a model in a folder to the card beside it, if it has one that can be read."""
+    """Add the scores of a model in a folder to the card next to it, if it has one that can be read."""
     path = Path(model.model, CARD)
     if not path.is_file():
         return
     try:
-        card = ModelCard(path.read_text(encoding="utf-8"))
+        card = ModelCard.load(path)
         add_scores(card, test, model, averages, verdict)
         with replacing(path) as new:
-            new.write_text(str(card), encoding="utf-8")
+            card.save(new)
     except (OSError, ValueError, YAMLError) as error:  # the results are worth more than the card
         print(f"The scores are not in {path}: {' '.join(str(error).split())[:200]}")
 
@@ -97,7 +91,7 @@ def push_scores(
     with explain_hub(f"the card of {repo_id} was not pushed", OSError, f". The scores are in {workbook}"):
         card = ModelCard.load(repo_id)
         add_scores(card, test, model, averages, verdict)
-        # `card.push_to_hub` asks huggingface.co itself in older versions, whatever HF_ENDPOINT says.
+        # Not `card.push_to_hub`, which asks huggingface.co in older versions, whatever HF_ENDPOINT says.
         file = {"path_or_fileobj": str(card).encode(), "path_in_repo": CARD}
         huggingface_hub.upload_file(**file, repo_id=repo_id, commit_message="Add scores")
     print(f"Added the scores to the card of {repo_id} on the Hub.")

@@ -1,19 +1,18 @@
 """What stands in no review: numbers and terms like acronyms that a text has and none of its reviews, for you to check.
 
-A figure of a rule: what is not in the reviews may still be true, for the writer may know the paper, and an invention in
-other words is not seen. People write such terms too: of 30 human meta-reviews with all their reviews at hand (the
-annotated data of Li et al. 2024) 6 have one or more, 0.5 a text. Held against the reviews of the next paper instead,
-21 of the 30 have, 1.9 a text. So it tells texts about another paper from those about this one.
+What is not in the reviews may still be true, for the writer may know the paper, and an invention in other words is not
+seen. People write such terms, too: of 462 human meta-reviews of ICLR 2017, compared with all their reviews, 21% have
+one or more (0.34 per text); compared with the reviews of the next paper, 43% (0.80 per text).
 """
 
 import re
 from itertools import pairwise
 
-ROLES = "ac acs pc pcs sac sacs ae aes"
-VENUES = "conf iclr icml neurips nips aaai ijcai cvpr iccv eccv acl naacl emnlp aistats uai colt corl tmlr jmlr arxiv"
-COMMON = "ai ml sota tldr"
-ALLOWED = {*ROLES.split(), *VENUES.split(), *COMMON.split()}  # may stand in any meta-review
-ALLOWED_FORMS = re.compile(r"(anonreviewer|reviewer|r|ac)\d+|(19|20)\d\d|\d|10")  # R1; years; small counts and lists
+_VENUES = "conf iclr icml neurips nips aaai ijcai cvpr iccv eccv acl naacl emnlp aistats uai colt corl tmlr jmlr arxiv"
+_COMMON = "ac acs pc pcs sac sacs ae aes ai ml sota tldr"
+_ALLOWED = {*_VENUES.split(), *_COMMON.split()}  # may be in any meta-review
+_TERM = re.compile(r"[A-Z].*[A-Z]|\d")  # like an acronym, or with a number
+_ALLOWED_FORMS = re.compile(r"(anonreviewer|reviewer|r|ac)\d+|(19|20)\d\d|\d|10")  # R1; years; small counts and lists
 
 
 def find_unsupported(text: str, review: str) -> list[str]:
@@ -21,32 +20,27 @@ def find_unsupported(text: str, review: str) -> list[str]:
 
     Case, punctuation and a plural s do not count, nor does a blank or its lack: CIFAR-10, CIFAR10 and CIFAR 10 are one.
     """
-    there, found = collect(review), dict[str, str]()
-    for word in split_words(text):
-        key = normalize(word)
-        if is_term(word) and key not in ALLOWED and not ALLOWED_FORMS.fullmatch(key) and key not in there:
-            found.setdefault(key, word)
-    return list(found.values())
+    supported, terms = _ALLOWED | _collect(review), dict[str, str]()
+    for word in _split_words(text):
+        key = _normalize(word)
+        if _TERM.search(word) and key not in supported and not _ALLOWED_FORMS.fullmatch(key):
+            terms.setdefault(key, word)
+    return list(terms.values())
 
 
-def split_words(text: str) -> list[str]:
+def _split_words(text: str) -> list[str]:
     """The words of a text, of which only letters and digits are left."""
     return [re.sub(r"[^a-zA-Z0-9]", "", word) for word in text.split()]
 
 
-def is_term(word: str) -> bool:
-    """Whether a word is a number or like an acronym: a digit or two capital letters in it."""
-    return len(re.findall(r"[A-Z]", word)) > 1 or re.search(r"\d", word) is not None
-
-
-def normalize(word: str) -> str:
+def _normalize(word: str) -> str:
     """A word as it is compared: GANs is GAN."""
     return re.sub(r"(?<=[A-Z0-9])s$", "", word).lower()
 
 
-def collect(review: str) -> set[str]:
+def _collect(review: str) -> set[str]:
     """What reviews have, as it is compared: their words, two in a row as one, and the letters and digits of each."""
-    words = split_words(review)
+    words = _split_words(review)
     joined = [one + other for one, other in pairwise(words)]
     parts = [part for word in words for part in re.findall(r"[a-zA-Z]+|\d+", word)]
-    return {normalize(word) for word in (*words, *joined, *parts)}
+    return {_normalize(word) for word in (*words, *joined, *parts)}

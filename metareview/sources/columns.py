@@ -1,6 +1,6 @@
 """Columns: which of a table hold the reviews and the meta-review, and what their cells say."""
 
-from collections.abc import Iterable
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,12 +8,14 @@ from datasets import Dataset, DatasetDict, Features, List, Value
 
 from metareview.common.cli import InputError
 from metareview.data.cleaning import split_reviews
-from metareview.sources.forms import META_REVIEW_FIELDS, REVIEW_FIELDS, find_texts, name_fields, title_texts, unify_name
-from metareview.sources.table_files import Row
+from metareview.sources import forms
+from metareview.sources.escapes import parse_list, plain_text
+from metareview.sources.forms import META_REVIEW_FIELDS, REVIEW_FIELDS, REVIEW_NAMES, SUMMARY_NAMES
+from metareview.sources.table_files import Formula, Row
 
-REVIEW_NAMES = ("Input", "review", "reviews", "review_text")
-SUMMARY_NAMES = ("Output", "summary", "meta_review", "metareview")
 SPREADSHEET_ERRORS = ("#N/A", "#NULL!", "#DIV/0!", "#VALUE!", "#REF!", "#NAME?", "#NUM!")
+# A cell with nothing but one of these is empty: so pandas, databases and spreadsheets write a missing value.
+MISSING = {"", "nan", "<na>", "nat", "na", "n/a", "none", "null", r"\n", *map(str.lower, SPREADSHEET_ERRORS)}
 PAPER_FEATURES = Features({"reviews": List(Value("string")), "summary": Value("string"), "paper": Value("string")})
 Rows = Dataset | list[Row]
 
@@ -33,48 +35,45 @@ def list_columns(rows: Rows) -> list[str]:
     return rows.column_names if isinstance(rows, Dataset) else list(rows[0]) if rows else []
 
 
-def recognize(available: list[str], names: tuple[str, ...]) -> list[str]:
-    """The columns that have one of these names, whether in upper or lower case, with blanks or with _."""
-    known = {unify_name(name) for name in names}
-    return [name for name in available if unify_name(name) in known]
+def describe_names(names: list[str]) -> str:
+    """The names of columns or fields, of many the first twenty."""
+    return ", ".join(names[:20] + [f"and {len(names) - 20:,} more"] * (len(names) > 20)) or "none"
 
 
 def choose_columns(
     source: dict[str, Rows], reviews: list[str] | None, summary: str | None, paper: str | None, separator: str
 ) -> Columns:
-    """The columns that the flags name, or else those with a name that people use.
-
-    Raises one `InputError` for everything that is missing, or there twice, with the columns that are there.
-    """
+    """The columns that the flags name, or else those with a known name. One `InputError` says all that is missing."""
     by_split = {split: list_columns(rows) for split, rows in source.items()}
     available = [name for name in next(iter(by_split.values())) if all(name in names for names in by_split.values())]
     faults = [f"no column {name!r}" for name in [*(reviews or ()), summary, paper] if name and name not in available]
-    found: dict[str, list[str]] = {}
+    chosen: list[list[str]] = []
     for flag, given, names in (
         ("review_column", reviews, REVIEW_NAMES),
         ("summary_column", [summary] if summary else None, SUMMARY_NAMES),
     ):
-        found[flag] = given or recognize(available, names)
+        known = {forms.unify_name(name) for name in names}
+        found = given or [name for name in available if forms.unify_name(name) in known]
         setting = f"set {flag.upper()} (--{flag})"
-        if not found[flag]:
+        if not found:
             faults.append(f"no column {', '.join(map(repr, names[:-1]))} or {names[-1]!r}: {setting}")
-        elif not given and len(found[flag]) > 1:
-            faults.append(f"several columns, {', '.join(map(repr, found[flag]))}: {setting}")
+        elif not given and len(found) > 1:
+            faults.append(f"several columns, {', '.join(map(repr, found))}: {setting}")
+        chosen.append(found)
     if faults:
-        there = {split: ", ".join(names) or "none" for split, names in by_split.items()}
-        if len(set(there.values())) > 1:
-            columns = "; ".join(f"{split}: {names}" for split, names in there.items())
+        described = {split: describe_names(names) for split, names in by_split.items()}
+        if len(set(described.values())) == 1:
+            columns = next(iter(described.values()))
         else:
-            columns = next(iter(there.values()))
+            columns = "; ".join(f"{split}: {names}" for split, names in described.items())
         raise InputError(f"{'; '.join(faults)}. The columns are {columns}")
-    return Columns(found["review_column"], found["summary_column"][0], paper, separator)
+    return Columns(chosen[0], chosen[1][0], paper, separator)
 
 
 def read_papers(source: dict[str, Rows], columns: Columns) -> tuple[DatasetDict, list[str]]:
-    """The splits with a row for each paper: its reviews, its meta-review, its name; and what a person should know.
+    """The splits with a row of PAPER_FEATURES for each paper, and what the user should know.
 
-    Without a column that names the paper, each row is one. Raises `InputError` naming the row for a cell that holds
-    neither texts nor reviews with known fields.
+    Raises `InputError` naming the row for a cell that holds neither texts nor reviews with known fields.
     """
     papers, notes = DatasetDict(), []
     for split, rows in source.items():
@@ -85,84 +84,101 @@ def read_papers(source: dict[str, Rows], columns: Columns) -> tuple[DatasetDict,
             except InputError as error:
                 raise InputError(f"row {index + 1:,} of {split}: {error}") from error
 
-        if columns.paper is None and isinstance(rows, Dataset):
-            named = rows.column_names
-            papers[split] = rows.map(
-                read, with_indices=True, remove_columns=named, features=PAPER_FEATURES, desc=f"Read {split}"
-            )
+        if columns.paper is None and isinstance(rows, Dataset):  # too large for the memory, perhaps
+            settings = {"remove_columns": rows.column_names, "features": PAPER_FEATURES, "desc": f"Read {split}"}
+            papers[split] = rows.map(read, with_indices=True, **settings)
             continue
         read_rows = [read(row, index) for index, row in enumerate(rows)]
         if columns.paper:
-            joined, differing = join_rows(read_rows)
-            notes.append(f"{split}: {len(read_rows):,} rows are of {len(joined):,} papers, by {columns.paper}.")
-            if differing:
-                several = f"{split}: {len(differing):,} papers have several meta-reviews, {differing[0]!r} for one"
-                notes.append(f"{several}; the first is taken.")
-            read_rows = joined
+            read_rows, joined = join_rows(read_rows, columns.paper)
+            notes += [f"{split}: {note}" for note in joined]
         papers[split] = Dataset.from_list(read_rows, features=PAPER_FEATURES)
     return papers, notes
 
 
 def read_row(row: Row, columns: Columns) -> dict[str, Any]:
-    """The reviews in a row, its meta-review, and the name of its paper (empty where none is known)."""
-    summaries = list(filter(None, read_cell(row[columns.summary], META_REVIEW_FIELDS, None)))
+    """The values of PAPER_FEATURES in a row; the name of its paper is empty if it is unknown."""
+    for name in filter(None, (*columns.reviews, columns.summary, columns.paper)):
+        if isinstance(row[name], Formula) or (row[name] == 0 and name != columns.paper):  # 0: so XlsxWriter leaves them
+            advice = "open the file in a spreadsheet program and save it, or paste the values"
+            raise InputError(f"{name!r} holds a formula that no program has calculated ({row[name]}); {advice}")
+    summaries = read_cell(row[columns.summary], META_REVIEW_FIELDS, None)
     if len(summaries) > 1:
         raise InputError(f"{columns.summary!r} holds {len(summaries)} texts, but a meta-review is one")
-    cells = [read_cell(row[name], REVIEW_FIELDS, columns.separator) for name in columns.reviews]
-    name = "" if columns.paper is None or row[columns.paper] is None else as_text(row[columns.paper])
-    reviews = [review for reviews in cells for review in reviews]
-    return {"reviews": reviews, "summary": "".join(summaries), "paper": name.strip()}
+    reviews = [text for name in columns.reviews for text in read_cell(row[name], REVIEW_FIELDS, columns.separator)]
+    paper = read_name(row[columns.paper]) if columns.paper else ""
+    return {"reviews": reviews, "summary": "".join(summaries), "paper": paper}
 
 
-def as_text(value: Any) -> str:
-    """A value as a text that every file can hold; a spreadsheet's error is none."""
-    text = str(value).encode("utf-8", "replace").decode()
-    return "" if text.strip() in SPREADSHEET_ERRORS else text
+def is_missing(value: Any) -> bool:
+    """Whether a cell holds nothing: None, NaN, or a text in MISSING."""
+    return value is None or value != value or (isinstance(value, str) and value.strip().lower() in MISSING)
+
+
+def read_name(value: Any) -> str:
+    """The name of a paper, the same for 1, 1.0 and "1"; empty if there is none."""
+    name = "" if is_missing(value) else plain_text(value).strip()
+    return re.sub(r"^(\d+)\.0*$", r"\1", name)
 
 
 def read_cell(value: Any, fields: tuple[str, ...], separator: str | None) -> list[str]:
     """The texts in a cell: a text, split at `separator` unless that is None, or a list of texts or of forms.
 
-    A form has some of `fields`, as on OpenReview. Raises `InputError` naming the fields of one that has none of them.
+    Raises `InputError` for a form with none of `fields`, naming those that it has, and for a number in a list.
     """
-    if value is None:
+    if is_missing(value):
         return []
     if isinstance(value, dict):
         columns = list(value.values())
-        if columns and all(isinstance(column, list) for column in columns):  # as `datasets` keeps a list of forms
-            value = [dict(zip(value, form, strict=True)) for form in zip(*columns, strict=True)]
-        else:
-            return [read_form(value, fields)]
-    if isinstance(value, list):
-        return [read_form(one, fields) if isinstance(one, dict) else as_text(one) for one in value if one is not None]
-    text = as_text(value)
-    return [text] if separator is None else split_reviews(text, separator)
+        if not all(isinstance(column, list) and len(column) == len(columns[0]) for column in columns):
+            return [text for text in [read_form(value, fields)] if text]
+        value = [dict(zip(value, form, strict=True)) for form in zip(*columns, strict=True)]  # a list in `datasets`
+    if isinstance(value, list | tuple):
+        if number := next((item for item in value if isinstance(item, int | float) and item == item), None):
+            raise InputError(f"a list holds {number}, which is neither a text nor a form; leave the numbers out")
+        return [text for item in value for text in read_cell(item, fields, None)]
+    text = str(value)
+    if (listed := parse_list(text)) is not None:
+        return read_cell(listed, fields, separator)
+    if separator and separator in text:
+        return [plain_text(part) for part in text.split(separator)]
+    return split_reviews(plain_text(text), separator) if separator else [plain_text(text)]
 
 
 def read_form(form: dict[str, Any], fields: tuple[str, ...]) -> str:
-    """The texts of a form under the titles of their fields."""
+    """The texts of a form under the titles of their fields; of a meta-review's form the first."""
     content = form.get("content")
-    named = name_fields(content if isinstance(content, dict) else form)
+    named = forms.name_fields(content if isinstance(content, dict) else form)
     if not set(named) & set(fields):
-        names = f"{', '.join(named)}; add that with the text to"
         constant = "REVIEW_FIELDS" if fields is REVIEW_FIELDS else "META_REVIEW_FIELDS"
-        raise InputError(f"there is no known field, only {names} {constant} in metareview/papers.py")
-    texts = find_texts(named, fields)
-    first = dict([next(iter(texts.items()))]) if texts and fields is META_REVIEW_FIELDS else texts
-    return as_text(title_texts(first))
+        advice = f"add the one with the text to {constant} in metareview/sources/forms.py"
+        raise InputError(f"there is no known field, only {describe_names(list(named))}; {advice}")
+    texts = forms.find_texts({name: text for name, text in named.items() if not is_missing(text)}, fields)
+    return next(iter(texts.values()), "") if fields is META_REVIEW_FIELDS else forms.title_texts(texts)
 
 
-def join_rows(rows: Iterable[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[str]]:
-    """One row for each paper with the reviews of all its rows, and the papers whose meta-reviews are not the same.
+def join_rows(rows: list[dict[str, Any]], column: str) -> tuple[list[dict[str, Any]], list[str]]:
+    """One row for each paper with the reviews of all its rows and the first meta-review; what the user should know.
 
-    The first meta-review counts. A row without the name of a paper stays alone.
+    A row without a name belongs to the paper above, as in many tables, unless it has another meta-review.
     """
     papers: dict[str, dict[str, Any]] = {}
     differing: dict[str, None] = {}
+    paper, unnamed = None, 0
     for index, row in enumerate(rows):
-        paper = papers.setdefault(row["paper"] or f"\0{index}", row | {"reviews": []})
+        summary = row["summary"].split()
+        if paper and not row["paper"] and summary in ([], paper["summary"].split()):
+            unnamed += 1
+        else:
+            paper = papers.setdefault(row["paper"] or f"\0{index}", row | {"reviews": []})
         paper["reviews"] += [review for review in row["reviews"] if review not in paper["reviews"]]
         paper["summary"] = paper["summary"] or row["summary"]
-        if row["summary"] and row["summary"].split() != paper["summary"].split():
-            differing[row["paper"]] = None
-    return list(papers.values()), list(differing)
+        if summary and summary != paper["summary"].split():
+            differing[paper["paper"]] = None
+    notes = [f"{len(rows):,} rows are of {len(papers):,} papers, by {column}."]
+    if unnamed:
+        notes.append(f"{unnamed:,} rows without {column} count as rows of the paper above them.")
+    if differing:
+        several = f"{len(differing):,} papers have several meta-reviews, {next(iter(differing))!r} for one"
+        notes.append(f"{several}; the first is taken.")
+    return list(papers.values()), notes

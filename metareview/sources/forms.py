@@ -1,4 +1,4 @@
-"""What was written about a paper: its reviews and meta-review, from a note of OpenReview or from files."""
+"""What was written about a paper: the fields of its reviews' forms, and its reviews and meta-review in a note."""
 
 import re
 import time
@@ -8,65 +8,36 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from metareview.common.cli import InputError
-from metareview.data.cleaning import DEFAULT_SEPARATOR, join_reviews
+from metareview.sources.escapes import plain_text
 
-# Names of the fields of a form, in lower case and with _ for everything else, in the order in which they are read. Only
-# these are read: a form also has fields that are meant for the chairs alone. Add those of your venue.
+# Names of columns, and of fields of forms: in lower case and with _ for everything else
+REVIEW_NAMES = ("Input", "review", "reviews", "review_text")
+SUMMARY_NAMES = ("Output", "summary", "meta_review", "metareview")
+# Only these fields of a form are read, in this order: it also has some for the chairs alone. Add those of your venue.
+# fmt: off
 REVIEW_FIELDS = (
-    "summary",
-    "summary_of_the_paper",
-    "paper_summary",
-    "summary_of_contributions",
-    "paper_topic_and_main_contributions",
-    "review",
-    "main_review",
-    "comments",
-    "comments_to_authors",
-    "strengths_and_weaknesses",
-    "strength_and_weaknesses",
-    "strengths",
-    "summary_of_strengths",
-    "reasons_to_accept",
-    "weaknesses",
-    "summary_of_weaknesses",
-    "reasons_to_reject",
-    "claims_and_evidence",
-    "experimental_designs_or_analyses",
-    "other_strengths_and_weaknesses",
-    "clarity_quality_novelty_and_reproducibility",
-    "questions",
-    "questions_for_authors",
-    "questions_for_the_authors",
-    "requested_changes",
-    "comments_suggestions_and_typos",
-    "other_comments_or_suggestions",
-    "limitations",
-    "limitations_and_societal_impact",
-    "summary_of_the_review",
+    "summary", "summary_of_the_paper", "paper_summary", "summary_of_contributions",
+    "paper_topic_and_main_contributions", "review", "main_review", "comments", "comments_to_authors",
+    "strengths_and_weaknesses", "strength_and_weaknesses", "strengths", "summary_of_strengths", "reasons_to_accept",
+    "weaknesses", "summary_of_weaknesses", "reasons_to_reject", "claims_and_evidence",
+    "experimental_designs_or_analyses", "other_strengths_and_weaknesses",
+    "clarity_quality_novelty_and_reproducibility", "questions", "questions_for_authors", "questions_for_the_authors",
+    "requested_changes", "comments_suggestions_and_typos", "other_comments_or_suggestions", "limitations",
+    "limitations_and_societal_impact", "summary_of_the_review",
 )
 META_REVIEW_FIELDS = (
-    "metareview",
-    "meta_review",
-    "metareview_summary_strengths_and_weaknesses",
-    "comment",
-    "comments",
-    "summary",
+    "metareview", "meta_review", "metareview_summary_strengths_and_weaknesses", "comment", "comments", "summary",
     "recommendation",
 )
 RATING_FIELDS = (
-    "rating",
-    "recommendation",
-    "overall_recommendation",
-    "overall_assessment",
-    "overall_rating",
-    "overall_score",
-    "final_rating",
-    "score",
+    "rating", "recommendation", "overall_recommendation", "overall_assessment", "overall_rating", "overall_score",
+    "final_rating", "score",
 )
+# fmt: on
 CONFIDENCE_FIELDS = ("confidence", "reviewer_confidence")
 VERDICT_WORDS = 10  # a `recommendation` of fewer words is a verdict ("Accept (poster)"), not a meta-review
 KINDS = {  # of a reply, by the end of its invitation: Submission12/-/Official_Review, once -/Paper12/Official_Review
-    "review": r"(paper_?\d+_)?(official_|anon_|blind_)?review",
+    "review": r"(paper_?\d+_)?((official|anon|blind)_)*review",
     "meta-review": r"(paper_?\d+_)?(official_)?meta_?review",
     "decision": r"(paper_?\d+_)?(acceptance_)?(decision|acceptance)",
 }
@@ -87,24 +58,21 @@ class Paper:
     left_out: Counter[str] = field(default_factory=Counter)  # replies that might have been a review: why not, how many
     skipped: str = ""  # why the paper is of no use
 
-    def to_row(self) -> dict[str, Any]:
-        """The columns of zqz979/meta-review, and everything else that is known."""
-        joined = join_reviews(self.reviews, f" {DEFAULT_SEPARATOR} ")
-        row = {"Input": joined, "Output": self.meta_review} | vars(self)
-        return {name: value for name, value in row.items() if name not in ("reviews", "meta_review")}
 
+def read_id(given: str, name: str = "--forum") -> str:
+    """The id in an address of openreview.net, or the id itself; `name` is the flag's.
 
-def read_id(given: str) -> str:
-    """The id in an address of openreview.net, or the id itself. Raises `InputError` for anything else."""
+    Raises `InputError` for anything else.
+    """
     found = parse_qs(urlsplit(given).query).get("id", [given])[0].strip().strip("/")
     if not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)*", found):
-        raise InputError(f"{given!r} is neither an id of OpenReview nor an address with one (.../forum?id=ID)")
+        raise InputError(f"{name} {given!r} is neither an id of OpenReview nor an address with one (.../forum?id=ID)")
     return found
 
 
 def unify_name(name: str) -> str:
     """A name in lower case and with _ for everything else: `meta_review` for "Meta-Review"."""
-    return re.sub(r"[\W_]+", "_", name.lower()).strip("_")
+    return re.sub(r"[\W_]+", "_", str(name).lower()).strip("_")
 
 
 def name_fields(content: Any) -> dict[str, Any]:
@@ -119,11 +87,13 @@ def find_texts(fields: dict[str, Any], names: tuple[str, ...]) -> dict[str, str]
     texts = {}
     for name in names:
         text = fields.get(name)
+        if isinstance(text, list):
+            text = "\n".join(map(str, text))
         if not isinstance(text, str) or not re.search(r"\w", text):
             continue
         if name == "recommendation" and len(text.split()) < VERDICT_WORDS:
             continue
-        texts[name] = text.strip()
+        texts[name] = plain_text(text).strip()
     return texts
 
 
@@ -134,16 +104,18 @@ def find_number(fields: dict[str, Any], names: tuple[str, ...]) -> float | None:
     return float(number[1]) if number else None
 
 
+def name_kind(name: str) -> str | None:
+    """Which of KINDS a name such as "Official Review" or "Paper12/Meta_Review" means; None for any other."""
+    return next((kind for kind, pattern in KINDS.items() if re.fullmatch(pattern, unify_name(name))), None)
+
+
 def find_kind(reply: dict[str, Any]) -> str | None:
     """One of KINDS; None for anything else, such as comments, and for whatever the authors write."""
     if any(str(signature).endswith("/Authors") for signature in reply.get("signatures") or ()):
         return None
-    for invitation in reply.get("invitations") or [reply.get("invitation") or ""]:
-        name = re.sub(r"[\W_]+", "_", invitation.rpartition("/-/")[2].lower())
-        for kind, pattern in KINDS.items():
-            if re.fullmatch(pattern, name):
-                return kind
-    return None
+    invitations = reply.get("invitations") or [reply.get("invitation") or ""]
+    kinds = [name_kind(invitation.rpartition("/-/")[2]) for invitation in invitations]
+    return next(filter(None, kinds), None)
 
 
 def find_year(venue: str, created: int | None) -> int | None:
@@ -157,13 +129,6 @@ def title_texts(texts: dict[str, str]) -> str:
     """The texts of a review under the titles of their fields, a single one without."""
     titled = [f"{name.replace('_', ' ').capitalize()}: {text}" for name, text in texts.items()]
     return "\n".join(titled if len(titled) > 1 else texts.values())
-
-
-def add_review(paper: Paper, answers: dict[str, Any], texts: dict[str, str]) -> None:
-    """Add a review with its rating and confidence."""
-    paper.reviews.append(title_texts(texts))
-    paper.ratings.append(find_number(answers, RATING_FIELDS))
-    paper.confidences.append(find_number(answers, CONFIDENCE_FIELDS))
 
 
 def read_paper(note: Any) -> Paper:
@@ -182,7 +147,9 @@ def read_paper(note: Any) -> Paper:
         if reply.get("ddate"):
             paper.left_out[f"{kind}s deleted"] += 1
         elif kind == "review" and texts:
-            add_review(paper, answers, texts)
+            paper.reviews.append(title_texts(texts))
+            paper.ratings.append(find_number(answers, RATING_FIELDS))
+            paper.confidences.append(find_number(answers, CONFIDENCE_FIELDS))
         elif texts:
             meta_reviews.setdefault(kind, next(iter(texts.values())))
         elif kind != "decision":  # which need not give reasons
@@ -203,21 +170,13 @@ def describe_counts(counts: Counter[str]) -> str:
     return ", ".join(f"{number:,} {what}" for what, number in counts.most_common())
 
 
-def describe_numbers(numbers: list[float | None]) -> str:
-    """Ratings or confidences in their order, - for a missing one, and their mean."""
-    there = [number for number in numbers if number is not None]
-    mean = f" (mean {sum(there) / len(there):.1f})" if there else ""
-    return " ".join("-" if number is None else f"{number:g}" for number in numbers) + mean
-
-
 def describe_paper(paper: Paper) -> str:
     """Title, number of reviews, ratings and confidences, in lines for a person."""
-    lines = [
-        f"{paper.title or paper.forum} ({paper.venue})",
-        f"Reviews: {len(paper.reviews)}",
-        f"Ratings: {describe_numbers(paper.ratings)}",
-        f"Confidences: {describe_numbers(paper.confidences)}",
-    ]
+    lines = [f"{paper.title or paper.forum} ({paper.venue})", f"Reviews: {len(paper.reviews)}"]
+    for title, numbers in (("Ratings", paper.ratings), ("Confidences", paper.confidences)):
+        known = [number for number in numbers if number is not None]
+        mean = f" (mean {sum(known) / len(known):.1f})" if known else ""
+        lines.append(f"{title}: {' '.join('-' if number is None else f'{number:g}' for number in numbers)}{mean}")
     if paper.left_out:
         lines.append(f"Left out: {describe_counts(paper.left_out)}")
     return "\n".join(lines)

@@ -1,191 +1,280 @@
-"""Files with a table of texts: CSV, Excel, JSON and JSON Lines, as rows."""
+"""Files with a table of texts, as rows: CSV, Excel, JSON and JSON Lines.
+
+Not by pandas, which cannot say in which line a row has too many fields, takes the delimiter from one line, and knows
+neither what is merged in a workbook nor which formula lacks its value.
+"""
 
 import codecs
 import csv
 import json
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from io import StringIO
+from itertools import islice
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 from zipfile import BadZipFile, ZipFile
 
-from openpyxl import load_workbook
-
 from metareview.common.cli import InputError, format_bytes
+from metareview.sources.forms import REVIEW_NAMES, SUMMARY_NAMES, unify_name
 
 FORMATS = (".csv", ".tsv", ".xlsx", ".json", ".jsonl", ".parquet")  # Parquet is read by `datasets`
-DELIMITERS = ",;\t"
+DELIMITERS = "\t;|,"  # many texts have a comma: of two that fit equally well, the other one is meant
 LONGEST_FIELD = 2**31 - 1  # characters of a text in a CSV file; the csv module stops at 131,072
 LARGEST_SHEETS = 200_000_000  # bytes of a workbook when it is unpacked
 MOST_CELLS = 500_000  # in a workbook: each takes some hundred bytes of memory, even one of ten bytes in the file
+OLD_OFFICE = b"\xd0\xcf\x11\xe0"  # how files of Word and Excel before 2007 begin, and later ones with a password
+DOCUMENTS = {b"PK\x03\x04": "an Office document", OLD_OFFICE: "an Office document", b"%PDF": "a PDF", b"{\\rtf": "RTF"}
+_NO_ROW = re.compile(r"[\s-]*|\(\d+ rows?( affected)?\)")  # what databases write below the header and at the end
+_KNOWN_NAMES = tuple({unify_name(name) for name in names} for names in (REVIEW_NAMES, SUMMARY_NAMES))
 Row = dict[str, Any]
+
+
+class Formula(str):
+    """A formula in a cell without a value, because no program has calculated it."""
 
 
 def read_table(path: Path, encoding: str = "utf-8") -> tuple[list[Row], list[str]]:
     """The rows of a file in one of FORMATS but Parquet, each with all columns; the sheets of a workbook left unread.
 
-    Raises `InputError` where the file cannot be read, naming the line if there is one.
+    Raises `InputError` if the file cannot be read, naming the line if there is one.
     """
     suffix = path.suffix.lower()
+    if suffix not in FORMATS:
+        raise InputError(f"the file {str(path)!r} must end in one of {', '.join(FORMATS)}")
     if suffix == ".xlsx":
         return read_sheet(path)
-    with explain_text(path, encoding), path.open(encoding=name_encoding(encoding), newline="") as file:
-        if suffix == ".json":
-            rows = read_json(file, path)
-        elif suffix == ".jsonl":
-            rows = list(read_json_lines(file, path))
-        else:
-            rows = list(read_csv(file, path, "\t" if suffix == ".tsv" else None))
-    return fill_rows(rows), []
-
-
-def check_encoding(encoding: str) -> None:
-    """Raise `InputError` for an encoding that Python does not know."""
     try:
-        codecs.lookup(encoding)
-    except (LookupError, ValueError) as error:
-        raise InputError(f"--encoding {encoding!r} is unknown; utf-8, utf-16 and cp1252 are common") from error
-
-
-def name_encoding(encoding: str) -> str:
-    """The encoding that a file is opened with: a mark at the beginning, as Windows writes it, is no text."""
-    return "utf-8-sig" if re.sub(r"[\W_]", "", encoding.lower()) == "utf8" else encoding
-
-
-@contextmanager
-def explain_text(path: Path, encoding: str) -> Iterator[None]:
-    """Turn what reading a text raises into an `InputError`: bytes of another encoding, a folder, no rights."""
-    try:
-        yield
-    except UnicodeError as error:
-        begin = path.read_bytes()[:4]
-        wide = begin.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in begin
-        other = "utf-16" if wide else "cp1252 (Western Windows)" if encoding != "cp1252" else "gb18030"
-        where = f" (byte {error.start:,})" if isinstance(error, UnicodeDecodeError) and len(error.object) > 8 else ""
-        advice = f"try --encoding {other}, or save the file as UTF-8"
-        raise InputError(f"{str(path)!r} is not a text in {encoding.upper()}{where}; {advice}") from error
+        text = decode_text(path.read_bytes(), repr(str(path)), encoding)
     except OSError as error:
         raise InputError(f"cannot read {str(path)!r}: {error.strerror}") from error
+    if suffix in (".json", ".jsonl"):
+        rows = read_json(text, path)
+    else:
+        rows = read_csv(text, path, "\t" if suffix == ".tsv" else find_delimiter(text))
+    names = dict.fromkeys(name for row in rows for name in row)
+    return [{name: row.get(name) for name in names} for row in rows], []
 
 
-def find_delimiter(header: str) -> str:
-    """What separates the columns: a comma, a semicolon or a tab; a comma where there is only one column."""
-    # Not by csv.Sniffer, which takes the comma in "paper;review, in full;summary".
-    columns = {delimiter: len(next(csv.reader([header], delimiter=delimiter), [])) for delimiter in DELIMITERS}
-    return max(DELIMITERS, key=columns.__getitem__)
+def decode_text(content: bytes, name: str, encoding: str) -> str:
+    """The text in a file's bytes; the mark that Windows puts first says that it is UTF-8 or UTF-16.
 
-
-def read_csv(file: TextIO, path: Path, delimiter: str | None) -> Iterator[Row]:
-    """The rows of a CSV file by its header; a text with a delimiter, a quote or a line break in it stands in quotes."""
-    header = file.readline()
-    if "\0" in header:
-        raise UnicodeError
-    file.seek(0)
-    csv.field_size_limit(LONGEST_FIELD)
-    reader = csv.reader(file, delimiter=delimiter or find_delimiter(header), strict=True)
+    Raises `InputError` for a document that is not plain text, and for another encoding, with the one to try.
+    """
+    if kind := next((kind for begin, kind in DOCUMENTS.items() if content.startswith(begin)), ""):
+        raise InputError(f"{name} is {kind}, not plain text; save it as text in UTF-8 (a table as .csv or .xlsx)")
+    if codecs.lookup(encoding).name == "utf-8":
+        encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
     try:
-        names = [name.strip() for name in next(reader, [])]
-        check_names(names, path)
-        for fields in reader:
-            if len(fields) != len(names) and fields:
-                count = f"{len(fields)} columns, and the header has {len(names)}"
-                advice = "a text with a delimiter, a quote or a line break in it must stand in quotes"
-                raise InputError(
-                    f"the row that ends in line {reader.line_num:,} of {str(path)!r} has {count}; {advice}"
-                )
-            if any(fields):
-                yield {name: text for name, text in zip(names, fields, strict=True) if name}
-    except csv.Error as error:
-        raise InputError(f"line {reader.line_num:,} of {str(path)!r} is no CSV: {error}; check its quotes") from error
+        text = content.decode(encoding)
+        if "\0" not in text[:1000]:
+            return text
+        where, other = "", "utf-16-be" if text.startswith("\0") else "utf-16-le"
+    except UnicodeError as error:
+        where = f" (byte {error.start:,})" if isinstance(error, UnicodeDecodeError) else ""
+        other = "gb18030" if encoding == "cp1252" else "cp1252 (Western Windows)"
+    known_as = encoding.removesuffix("-sig").upper()
+    raise InputError(f"{name} is not a text in {known_as}{where}; try --encoding {other}, or save it as UTF-8")
 
 
-def check_names(names: list[str], path: Path) -> None:
-    """Raise `InputError` where two columns have one name."""
+def find_header(rows: list[list[str]]) -> int:
+    """The index of the row with the names of the columns; above it may be titles, or the sep=; of Excel.
+
+    It has names for reviews and for meta-reviews, or else it is the first row with a name for reviews alone or with
+    several texts, not narrower than most rows.
+    """
+    texts = [{unify_name(text) for text in row if text.strip()} for row in rows[:20]]
+    widths = [max([index for index, text in enumerate(row) if text.strip()], default=0) for row in rows[:20]]
+    usual = max(widths, key=widths.count, default=0)
+    certain = [index for index, names in enumerate(texts) if all(names & known for known in _KNOWN_NAMES)]
+    alone = [index for index, names in enumerate(texts) if len(names) == 1 and names & _KNOWN_NAMES[0]]
+    several = [index for index, names in enumerate(texts) if len(names) > 1 and widths[index] >= usual]
+    return (certain or sorted(alone + several) or [0])[0]
+
+
+def name_columns(header: list[str], path: Path) -> list[str]:
+    """The names in a header, each on one line. Raises `InputError` if two columns have one name."""
+    names = [" ".join(name.split()) for name in header]
     if twice := [name for name in dict.fromkeys(names) if name and names.count(name) > 1]:
         raise InputError(f"{str(path)!r} has several columns {', '.join(map(repr, twice))}; rename all but one")
+    return names
 
 
-def read_json(file: TextIO, path: Path) -> list[Row]:
-    """The rows of JSON: a list of objects, or an object with a list for each column."""
-    text = file.read()
+def fits(fields: list[str], width: int) -> bool:
+    """Whether a row is one of so many columns; at its end, empty fields may be too many or missing."""
+    return not any(fields[width:]) and (len(fields) > 1 or width < 2)
+
+
+def find_delimiter(text: str) -> str:
+    """What separates the columns: what the line sep=; says, or else the one with which most rows fit the header.
+
+    Not by csv.Sniffer, which takes the comma in "paper;review, in full;summary".
+    """
+    if named := re.match('"?sep=(.)', text, re.IGNORECASE):
+        return named[1]
+    best = (0.0, 1, ",")
+    for delimiter in DELIMITERS:
+        rows = [row for row in islice(csv.reader(StringIO(text, newline=""), delimiter=delimiter), 200) if any(row)]
+        width = len(rows[find_header(rows)]) if rows else 0
+        share = sum(fits(row, width) for row in rows) / max(1, len(rows))
+        if width > 1 and (share, width) > best[:2]:
+            best = (share, width, delimiter)
+    return best[2]
+
+
+def read_csv(text: str, path: Path, delimiter: str) -> list[Row]:
+    """The rows of CSV by its header. Raises `InputError` naming the line with too many fields or a stray quote."""
+    csv.field_size_limit(LONGEST_FIELD)
+    reader = csv.reader(StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
-        found = json.loads(text)
+        lines = [(reader.line_num, fields) for fields in reader if not _NO_ROW.fullmatch("".join(fields))]
+    except csv.Error as error:
+        if r"\"" in text:  # as some databases write a quote
+            return read_csv(text.replace(r"\"", '""'), path, delimiter)
+        raise InputError(f"line {reader.line_num:,} of {str(path)!r} is not CSV: {error}; check its quotes") from error
+    start = find_header([fields for _, fields in lines])
+    names = name_columns(lines[start][1], path) if lines else []
+    for line, fields in lines[start + 1 :]:
+        if not fits(fields, len(names)) and (len(fields) > 1 or '"' not in text):  # with quotes, it is no broken line
+            count = f"{len(fields)} columns, and the header has {sum(map(bool, names))}"
+            advice = "a text with a delimiter, a quote or a line break in it must be in quotes"
+            raise InputError(f"the row that ends in line {line:,} of {str(path)!r} has {count}; {advice}")
+    complete = ([*fields, *[""] * len(names)] for _, fields in lines[start + 1 :])
+    return [{name: text for name, text in zip(names, fields, strict=False) if name} for fields in complete]
+
+
+def read_json(text: str, path: Path) -> list[Row]:
+    """The rows of JSON in the shapes that `find_rows` knows, or of JSON Lines. NaN is None."""
+    decoder = json.JSONDecoder(parse_constant=lambda _: None)
+    rows = []
+    try:
+        if path.suffix.lower() == ".json" or text.lstrip().startswith("["):
+            return find_rows(decoder.decode(text), path)
     except (ValueError, RecursionError) as error:
-        if "Extra data" in str(error):  # a second object: JSON Lines under another name
-            return list(read_json_lines(StringIO(text), path))
-        raise InputError(f"{str(path)!r} is no JSON: {error}") from error
-    if isinstance(found, dict):
-        lengths = {len(column) if isinstance(column, list) else -1 for column in found.values()}
-        if len(lengths) == 1 and lengths != {-1}:
-            found = [dict(zip(found, row, strict=True)) for row in zip(*found.values(), strict=True)]
-        else:
+        if "Extra data" not in str(error):  # a second object: JSON Lines under another name
+            raise InputError(f"{str(path)!r} is not valid JSON: {error}") from error
+    for number, line in enumerate(text.split("\n"), start=1):
+        try:
+            row = decoder.decode(line) if line.strip() else {}
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"line {number:,} of {str(path)!r} is not valid JSON: {error}") from error
+        if not isinstance(row, dict):
+            raise InputError(f"line {number:,} of {str(path)!r} is not an object with the columns as keys")
+        rows += [row] if row else []
+    return rows
+
+
+def find_rows(found: Any, path: Path) -> list[Row]:
+    """The rows in JSON: a list of objects, perhaps as {"data": [...]}, or DataFrame.to_json in any `orient`."""
+    if isinstance(found, dict) and isinstance(found.get("data"), dict):
+        found = found["data"]
+    if isinstance(found, dict) and found:
+        values = list(found.values())
+        data = found.get("data", values[0] if len(values) == 1 else None)
+        named = {unify_name(name) for name in found} & _KNOWN_NAMES[0]
+        if isinstance(data, list) and isinstance(found.get("columns"), list):  # split
+            found = [dict(zip(found["columns"], row, strict=True)) for row in data]
+        elif isinstance(data, list) and not named:  # table
+            found = data
+        elif all(isinstance(column, list) and len(column) == len(values[0]) for column in values):
+            found = [dict(zip(found, row, strict=True)) for row in zip(*values, strict=True)]
+        elif not all(isinstance(part, dict) and part for part in values):
             found = [found]
+        elif all(part.keys() == values[0].keys() for part in values) and (named or next(iter(values[0])).isdigit()):
+            found = [{name: column[index] for name, column in found.items()} for index in values[0]]  # columns
+        else:
+            found = [found] if named else values  # index
     if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
-        raise InputError(f"{str(path)!r} must be a list of objects with the columns as keys, or an object on each line")
+        wanted = "a list of objects with the columns as keys, or an object on each line"
+        raise InputError(f'{str(path)!r} must be {wanted}: DataFrame.to_json(..., orient="records", lines=True)')
     return found
 
 
-def read_json_lines(file: TextIO, path: Path) -> Iterator[Row]:
-    """The rows of JSON Lines: an object on each line."""
-    for number, line in enumerate(file, start=1):
-        try:
-            row = json.loads(line) if line.strip() else {}
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"line {number:,} of {str(path)!r} is no JSON: {error}") from error
-        if not isinstance(row, dict):
-            raise InputError(f"line {number:,} of {str(path)!r} is no object with the columns as keys")
-        if row:
-            yield row
-
-
-def fill_rows(rows: list[Row]) -> list[Row]:
-    """The rows with the columns of all of them, None where one lacks a column."""
-    names = dict.fromkeys(name for row in rows for name in row)
-    return [{name: row.get(name) for name in names} for row in rows]
-
-
 def read_sheet(path: Path) -> tuple[list[Row], list[str]]:
-    """The rows of the sheet that opens first, by its first row, and the names of the other sheets with something."""
+    """The rows of the sheet that opens first, by its header; the names of the other sheets with something in them."""
     check_unpacked(str(path))
+    from openpyxl import load_workbook  # here: flags are checked before it is loaded
+
     try:
         workbook = load_workbook(path, read_only=True, data_only=True)
         sheets = {sheet.title: sheet for sheet in workbook.worksheets}
         opens_first = getattr(workbook.active, "title", None)
         sheet = sheets.pop(opens_first if opens_first in sheets else next(iter(sheets)))
-        sheet.reset_dimensions()
-        cells = [[as_value(value) for value in row] for row in sheet.iter_rows(values_only=True)]
+        cells = read_cells(sheet, load_workbook(path, read_only=True)[sheet.title])
         others = [f"sheet {title!r}" for title, other in sheets.items() if next(other.iter_rows(), None)]
         workbook.close()
     except Exception as error:  # openpyxl raises whatever zip, XML and its own parts raise
         raise InputError(f"{str(path)!r} is no .xlsx workbook that can be read: {error}") from error
-    header = [str(value or "").strip() for value in cells[0]] if cells else []
-    check_names(header, path)
-    rows = [
-        {name: value for name, value in zip(header, [*row, *[None] * len(header)], strict=False) if name}
-        for row in cells[1:]
-        if any(value is not None for value in row)
-    ]
-    return rows, others
+    start = find_header([[str(row.get(column, "")) for column in range(1, max(row) + 1)] for row in cells[:20]])
+    header = {column: str(name) for column, name in sorted(cells[start].items())} if cells else {}
+    names = dict(zip(header, name_columns(list(header.values()), path), strict=True))
+    return [{name: row.get(column) for column, name in names.items() if name} for row in cells[start + 1 :]], others
 
 
-def as_value(value: Any) -> Any:
-    """The value of a cell; of a date, a duration and the like the text."""
-    return value if value is None or isinstance(value, (str, int, float)) else str(value)
+def read_cells(shown: Any, written: Any) -> list[dict[int, Any]]:
+    """The rows of a sheet with something in them, values by column, counted from 1; `written` is it with its formulas.
+
+    What is merged counts in each of its rows.
+    """
+    cells: dict[int, dict[int, Any]] = {}
+    with shown._get_source() as file:  # what is merged: the public way loads all formats
+        source = file.read()
+    shown.reset_dimensions()
+    written.reset_dimensions()
+    rows = ((row, row) for row in shown.iter_rows())
+    if re.search(rb"<(\w+:)?f[ />]", source):
+        rows = zip(shown.iter_rows(), written.iter_rows(), strict=True)
+    for number, (row, formulas) in enumerate(rows, start=1):
+        for column, (cell, formula) in enumerate(zip(row, formulas, strict=True), start=1):
+            value = cell.value
+            if formula.data_type == "f" and value is None and cell.data_type != "str":  # that is an empty text
+                value = Formula(getattr(formula.value, "text", formula.value))
+            if value is not None:
+                cells.setdefault(number, {})[column] = value if isinstance(value, str | int | float) else str(value)
+    for left, top, _, bottom in find_merged(source):
+        for row in range(top + 1, bottom + 1):
+            if row in cells and left in cells.get(top, ()):
+                cells[row][left] = cells[top][left]
+    return list(cells.values())
+
+
+def find_merged(sheet: bytes) -> list[tuple[int, int, int, int]]:
+    """The merged areas in the XML of a sheet: first column and row, last column and row."""
+    from openpyxl.utils import range_boundaries
+
+    return [range_boundaries(area.decode()) for area in re.findall(rb'mergeCell ref="([^"]+)"', sheet)]
+
+
+def filled_rows(sheet: Any) -> list[int]:
+    """The numbers of the rows with something in them, of a sheet that is not read-only.
+
+    Not range(1, sheet.max_row + 1): a color in Excel's last row makes that a million, and each look at one makes cells.
+    """
+    return sorted({row for (row, _), cell in sheet._cells.items() if cell.value is not None})
 
 
 def check_unpacked(path: str) -> None:
-    """Raise `InputError` for a workbook that would take gigabytes of memory: a small one can unpack to that."""
+    """Raise `InputError` for what openpyxl cannot read, saying what it is, or would read into gigabytes of memory."""
     try:
+        content = Path(path).read_bytes()
+        if content.startswith(OLD_OFFICE):
+            locked = "EncryptedPackage".encode("utf-16-le") in content
+            kind = "protected by a password" if locked else "a workbook of Excel 97 to 2003"
+            raise InputError(f"{path!r} is {kind}; save it as an ordinary workbook (.xlsx) without a password")
         with ZipFile(path) as archive:
-            size = sum(part.file_size for part in archive.infolist())
-            if size > LARGEST_SHEETS:
+            sizes = {part.filename: part.file_size for part in archive.infolist()}
+            if (size := sum(sizes.values())) > LARGEST_SHEETS:
                 most = format_bytes(LARGEST_SHEETS)
                 raise InputError(f"{path!r} unpacks to {format_bytes(size)}, more than {most}; give it as CSV")
-            sheets = [part for part in archive.namelist() if re.match(r"xl/worksheets/[^/]*\.xml$", part)]
-            cells = sum(archive.read(name).count(b"<c ") for name in sheets)
-    except (BadZipFile, OSError, RuntimeError, NotImplementedError) as error:
+            cells = 0
+            for sheet in (archive.read(name) for name in sizes if re.match(r"xl/worksheets/.*\.xml$", name)):
+                cells += len(re.findall(rb"<(?:\w+:)?c[ />]", sheet))
+                cells += sum((right - left + 1) * (end - top + 1) for left, top, right, end in find_merged(sheet))
+            main = archive.read("xl/workbook.xml") if "xl/workbook.xml" in sizes else b""
+    except (BadZipFile, OSError, RuntimeError, ValueError) as error:
         raise InputError(f"{path!r} is no .xlsx workbook that can be read: {error}") from error
     if cells > MOST_CELLS:
         raise InputError(f"{path!r} has {cells:,} cells, more than {MOST_CELLS:,}; give it as CSV")
+    signs = {"Strict Open XML": b"purl.oclc.org/ooxml" in main, "OpenDocument": "content.xml" in sizes}
+    for kind, applies in (signs | {"a binary format (.xlsb)": "xl/workbook.bin" in sizes}).items():
+        if applies:
+            raise InputError(f"{path!r} is a workbook in {kind}; save it as an ordinary Excel workbook (.xlsx)")

@@ -1,207 +1,163 @@
-"""The Trainer's arguments with this project's defaults, checked."""
+"""What the Trainer is told: its arguments, built from the flags of fine_tune.py."""
 
 import math
-import os
-from dataclasses import dataclass
-from json import JSONDecodeError
+from typing import Any
 from warnings import catch_warnings, filterwarnings
 
 import torch
 from peft import LoraConfig
-from transformers import TrainingArguments
+from transformers import Trainer, TrainingArguments, get_scheduler
 
-from metareview.common.cli import flag
+from metareview.common.cli import InputError
 from metareview.common.device import choose_device
-from metareview.common.hub import TOPIC, HubArguments
-from metareview.common.model import Adapter, check_4bit
-from metareview.data.tokenization import TokenizationArguments
-from metareview.training.trainer_flags import check_flags, check_optimizer
+from metareview.common.model import MODELS_DIR, Adapter
+from metareview.training.trainer_flags import read_trainer_settings
 
-RUNNING = "Running"
-POSITIVE = (
-    "learning_rate",
-    "num_train_epochs",
-    "per_device_train_batch_size",
-    "per_device_eval_batch_size",
-    "gradient_accumulation_steps",
-    "evaluations_per_epoch",
-    "validation_examples",
-    "max_new_tokens",
-    "lora_r",
-    "lora_alpha",
-)
-SWITCH = {"nargs": "?", "const": True}  # a flag that may stand without a value: --bf16
+Flags = Any  # the FineTuningArguments of fine_tune.py: the script imports this room, not the other way round
 
 
-@dataclass(kw_only=True)
-class SummaryTrainingArguments(TokenizationArguments, HubArguments, TrainingArguments):
-    """What the Trainer and this project's own parts are told. fine_tune.py gives those without a default their own."""
+def build_training_arguments(flags: Flags) -> TrainingArguments:
+    """The Trainer's arguments; `flags.trainer` then has the Trainer's own flags too.
 
-    dataset_name: str
-    tokenized_dir: str
-    use_lora: bool
-    lora_r: int
-    lora_alpha: int
-    lora_targets: str
-    load_in_4bit: bool
-    evaluations_per_epoch: int
-    validation_examples: int
-    max_new_tokens: int
-    gradient_checkpointing: bool | None
-
-    restart: bool = flag(False, help="delete the checkpoints in output_dir and begin again", topic=RUNNING)
-    plan: bool = flag(False, help="only measure how long a run takes and in how much memory", topic=RUNNING)
-    resume_from_checkpoint: str | None = flag(None, help="go on from this checkpoint", topic=RUNNING)
-    max_steps: int = flag(-1, help="stop after so many steps, whatever the epochs", topic=RUNNING)
-    bf16: bool | None = flag(None, help="default: where the hardware has it", topic=RUNNING, **SWITCH)
-    fp16: bool | None = flag(None, help="default: on a GPU that has no bf16", topic=RUNNING, **SWITCH)
-    report_to: str = flag("none", help="tensorboard, trackio, wandb ...: nothing is sent unless asked", topic=RUNNING)
-    hub_strategy: str = flag("end", help="end, or checkpoint: each checkpoint too", topic=TOPIC)
-    hub_model_id: str | None = flag(None, help="default: the name of the output folder", topic=TOPIC)
-
-    eval_strategy: str = flag("steps", help="no, steps or epoch")
-    eval_steps: float | None = flag(None, help="default: from --evaluations_per_epoch")
-    save_strategy: str | None = flag(None, help="default: as --eval_strategy; the last step is saved with each")
-    save_steps: float | None = flag(None, help="default: as --eval_steps")
-    logging_steps: float | None = flag(None, help="default: five times per evaluation")
-    eval_on_start: bool = flag(True, help="evaluate before the first step")
-    metric_for_best_model: str | None = flag("eval_loss", help="decides what is kept")
-    greater_is_better: bool | None = flag(False, help="of eval_loss the lowest is the best")
-    train_sampling_strategy: str = flag("group_by_length", help="less padding than random")
-    logging_nan_inf_filter: bool = flag(False, help="hide a NaN or infinite loss")
-    ddp_find_unused_parameters: bool | None = flag(False, help="slower; there are none")
-    log_level_replica: str = flag("error", help="of all processes but the first")
-
-    def __post_init__(self) -> None:
-        TokenizationArguments.__post_init__(self)
-        self.check()
-        if self.hub_token:  # else it would lie in every checkpoint, which holds these arguments
-            os.environ["HF_TOKEN"], self.hub_token = self.hub_token, None
-        self.choose_precision()
-        self.choose_intervals()
-        self.asked_output_dir = self.output_dir  # None: a folder that is named by the settings, see resuming.py
-        with catch_warnings():  # the new name is not known to transformers 5.21
+    Raises `InputError` for what the Trainer cannot work with, and for what would break a promise of the script.
+    """
+    evaluations = max(1, round(flags.evaluations_per_epoch * (1 if flags.max_steps > 0 else flags.epochs)))
+    # Below 1 an interval is a share of the run. 1 would mean every step; the largest number below it is the last one.
+    eval_steps = flags.eval_steps or min(1 / evaluations, math.nextafter(1, 0))
+    save_strategy = flags.save_strategy or ("steps" if flags.eval_strategy == "no" else flags.eval_strategy)
+    ours = {  # by the Trainer's name: the constant or flag that a user edits, and the value
+        "output_dir": ("OUTPUT_DIR", flags.output_dir or MODELS_DIR),
+        "num_train_epochs": ("EPOCHS", flags.epochs),
+        "max_steps": ("--max_steps", flags.max_steps),
+        "learning_rate": ("LEARNING_RATE", flags.learning_rate),
+        "per_device_train_batch_size": ("BATCH_SIZE", flags.batch_size),
+        "gradient_accumulation_steps": ("ACCUMULATION_STEPS", flags.accumulation_steps),
+        "per_device_eval_batch_size": ("EVALUATION_BATCH_SIZE", flags.evaluation_batch_size),
+        "seed": ("SEED", flags.seed),
+        "gradient_checkpointing": ("GRADIENT_CHECKPOINTING", flags.gradient_checkpointing),
+        "bf16": ("--bf16", flags.bf16),
+        "fp16": ("--fp16", flags.fp16),
+        "eval_strategy": ("--eval_strategy", flags.eval_strategy),
+        "eval_steps": ("EVALUATIONS_PER_EPOCH", eval_steps),
+        "eval_on_start": ("EVALUATIONS_PER_EPOCH", flags.eval_strategy != "no"),  # the curve begins there
+        "save_strategy": ("--save_strategy", save_strategy),
+        "save_steps": ("EVALUATIONS_PER_EPOCH", flags.save_steps or eval_steps),
+        "save_total_limit": ("CHECKPOINTS_KEPT", None),  # CheckpointKeeper deletes: only what is not needed to resume
+        "logging_steps": ("--logging_steps", flags.logging_steps or _find_logging_steps(eval_steps)),
+        "logging_nan_inf_filter": ("the check for NaN losses", False),
+        "report_to": ("--report_to", flags.report_to),
+        "train_sampling_strategy": ("the sampler", "group_by_length"),
+        "metric_for_best_model": ("the validation loss", "eval_loss"),
+        "greater_is_better": ("the validation loss", False),
+        "load_best_model_at_end": ("the checkpoint that is saved", False),
+        "push_to_hub": ("--push_to_hub", False),  # CheckpointPusher and push_model do
+        "ddp_find_unused_parameters": ("the setting for several processes", False),  # slower, and there are none
+        "log_level_replica": ("the setting for several processes", "error"),
+    }
+    if flags.patience:  # what the callback has counted belongs to a checkpoint
+        ours["restore_callback_states_from_checkpoint"] = ("PATIENCE", True)
+    constants = {name: constant for name, (constant, _) in ours.items()}
+    flags.trainer, flags.passed_flags = read_trainer_settings(flags.trainer, flags.passed_flags, constants), []
+    device, dtype = choose_device(bool(flags.trainer.get("use_cpu")))
+    told = {name: value for name, (_, value) in ours.items()} | {"use_cpu": device == "cpu"} | flags.trainer
+    if flags.bf16 is None and flags.fp16 is None:  # what the hardware is fast with
+        told |= {"bf16": dtype == torch.bfloat16, "fp16": dtype == torch.float16}
+    try:
+        with catch_warnings():  # its new name is not known to the oldest transformers that we support
             filterwarnings("ignore", "`gradient_checkpointing` is deprecated", FutureWarning)
-            try:
-                TrainingArguments.__post_init__(self)
-            except JSONDecodeError as error:
-                raise ValueError(f"{error.doc!r} is not JSON: {error}") from error
-        check_optimizer(self)
-        # Not by the Trainer: see CheckpointKeeper and CheckpointPusher.
-        self.checkpoints_kept, self.save_total_limit = self.save_total_limit, None
-        self.push_when_done, self.push_to_hub = self.push_to_hub, False
-        if self.plan and self.world_size > 1:
-            raise ValueError("--plan measures one process: give it without a launcher")
-        if self.train_sampling_strategy == "random" and self.world_size > 1:  # accelerate forgets the epoch
-            raise ValueError("--train_sampling_strategy random is lost in several processes that go on; leave it out")
-        # One process would use DataParallel on several GPUs, which is slow. There is no public way to turn it off.
-        self._n_gpu = min(self.n_gpu, 1)
+            args = TrainingArguments(**told | {"bf16": bool(told["bf16"]), "fp16": bool(told["fp16"])})
+        _check_optimizer(args)
+    except (ImportError, KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"the Trainer cannot work with these flags and TRAINER: {' '.join(str(error).split())}"
+        ) from error
+    _check_intervals(args)
+    # One process would use DataParallel on several GPUs, which is slow. There is no public way to turn it off.
+    args._n_gpu = min(args.n_gpu, 1)
+    return args
 
-    def check(self) -> None:
-        """Raise `ValueError` for values that this project cannot work with."""
-        for name in POSITIVE:
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"--{name} must be greater than 0 and finite, got {getattr(self, name)}")
-        if self.save_total_limit is not None and self.save_total_limit < 2:
-            raise ValueError(
-                "--save_total_limit must be at least 2: while one is written, the other is the one to go on from"
-            )
-        if self.max_steps != -1 and self.max_steps < 1:
-            raise ValueError(f"--max_steps must be at least 1, or -1 for all --num_train_epochs, got {self.max_steps}")
-        for name in ("eval_steps", "save_steps", "logging_steps"):
-            value = getattr(self, name)
-            if value is not None and not (0 < value < 1 or (value >= 1 and value == value // 1 < math.inf)):
-                raise ValueError(f"--{name} must be a number of steps, or a share of them below 1, got {value}")
-        check_flags(self)
-        if self.load_in_4bit:  # weights of 4 bits cannot be trained: an adapter is
-            check_4bit()
-            self.use_lora = True
 
-    def choose_precision(self) -> None:
-        """Autocast to what the hardware is fast with, unless a flag says otherwise."""
-        device, dtype = choose_device(self.use_cpu)
-        self.use_cpu = device == "cpu"
-        if self.bf16 is None and self.fp16 is None:
-            self.bf16, self.fp16 = dtype == torch.bfloat16, dtype == torch.float16
-        self.bf16, self.fp16 = bool(self.bf16), bool(self.fp16)
+def _find_logging_steps(eval_steps: float) -> float:
+    """Five losses are logged for each evaluation."""
+    return eval_steps / 5 if eval_steps < 1 else max(1, int(eval_steps) // 5)
 
-    def choose_intervals(self) -> None:
-        """How often is evaluated, saved and logged: below 1 they are shares of the whole run, for the Trainer too."""
-        epochs = 1 if self.max_steps > 0 else self.num_train_epochs
-        evaluations = max(1, round(self.evaluations_per_epoch * epochs))
-        # 1 would mean every step; the largest number below it means the last one.
-        self.eval_steps = self.eval_steps or min(1 / evaluations, math.nextafter(1, 0))
-        self.save_steps = self.save_steps or self.eval_steps
-        if self.save_strategy is None:
-            self.save_strategy = "steps" if self.eval_strategy == "no" else self.eval_strategy
-        self.check_intervals()
-        if not self.logging_steps and self.eval_steps < 1:
-            self.logging_steps = self.eval_steps / 5
-        elif not self.logging_steps:
-            self.logging_steps = max(1, int(self.eval_steps) // 5)
 
-    def check_intervals(self) -> None:
-        """Raise `ValueError` where what is evaluated is not saved: the best could not be kept then."""
-        if "no" in (self.eval_strategy, self.save_strategy):
-            return
-        evaluated, saved = self.eval_steps, self.save_steps
-        if self.eval_strategy != self.save_strategy:
-            raise ValueError(
-                f"--save_strategy is {self.save_strategy}, --eval_strategy {self.eval_strategy}: to save the best, "
-                "give the same for both; or --save_strategy no"
-            )
-        is_multiple = evaluated == saved or (min(evaluated, saved) >= 1 and evaluated % saved == 0)
-        if self.eval_strategy == "steps" and not is_multiple:
-            raise ValueError(
-                f"--eval_steps ({evaluated:g}) must be --save_steps ({saved:g}) or a multiple of it: "
-                "else the best might not be saved"
-            )
+def _check_intervals(args: TrainingArguments) -> None:
+    """Raise `InputError` where what is evaluated is not saved: the best could not be kept then."""
+    evaluates, saves = args.eval_strategy.value, args.save_strategy.value
+    if "no" in (evaluates, saves):
+        return
+    if evaluates != saves:
+        told = f"--save_strategy is {saves}, --eval_strategy {evaluates}"
+        raise InputError(f"{told}: to save the best, give the same for both; or --save_strategy no")
+    is_multiple = args.eval_steps == args.save_steps or (
+        min(args.eval_steps, args.save_steps) >= 1 and args.eval_steps % args.save_steps == 0
+    )
+    if evaluates == "steps" and not is_multiple:
+        told = f"--eval_steps ({args.eval_steps:g}) must be --save_steps ({args.save_steps:g}) or a multiple of it"
+        raise InputError(f"{told}: else the best might not be saved")
 
-    @property
-    def autocast_dtype(self) -> torch.dtype:
-        """The number format of the matrix products."""
-        return torch.bfloat16 if self.bf16 else torch.float16 if self.fp16 else torch.float32
 
-    @property
-    def adapter(self) -> Adapter | None:
-        """The adapter to train, None where the whole model is trained."""
-        if not self.use_lora:
-            return None
-        lora = LoraConfig(
-            r=self.lora_r,
-            lora_alpha=self.lora_alpha,
-            target_modules=self.lora_targets if self.lora_targets == "all-linear" else self.lora_targets.split(","),
-            task_type="CAUSAL_LM",
+def _check_optimizer(args: TrainingArguments) -> None:
+    """Build optimizer and schedule, of a single weight, so that a refusal comes to light before the data are read."""
+    layer = torch.nn.Linear(1, 1)
+    optimizer_class, settings = Trainer.get_optimizer_cls_and_kwargs(args, layer)
+    if args.optim in ("lomo", "adalomo"):
+        raise ValueError(f"an interrupted run could not resume exactly with optim {args.optim.value}")
+    if args.lr_scheduler_type in ("reduce_lr_on_plateau", "greedy"):
+        raise ValueError(
+            f"with {args.lr_scheduler_type.value} the interval of evaluations would change what is learned"
         )
-        return Adapter(lora, self.autocast_dtype, self.load_in_4bit, self.seed)
-
-    @property
-    def order_seed(self) -> int:
-        """The seed of the order of the examples."""
-        return self.seed if self.data_seed is None else self.data_seed
-
-    @property
-    def step_size(self) -> int:
-        """Examples in a step of the optimizer, over all processes."""
-        return self.train_batch_size * self.gradient_accumulation_steps * self.world_size
-
-    def count_steps(self, examples: int) -> int:
-        """Steps of the whole run over so many examples, as the Trainer counts them."""
-        if self.max_steps > 0:
-            return self.max_steps
-        return math.ceil(self.num_train_epochs * math.ceil(examples / self.step_size))
+    get_scheduler(
+        args.lr_scheduler_type,
+        optimizer_class(layer.parameters(), **settings),
+        num_warmup_steps=args.get_warmup_steps(10),
+        num_training_steps=10,
+        scheduler_specific_kwargs=args.lr_scheduler_kwargs,
+    )
 
 
-def advise_memory(arguments: SummaryTrainingArguments, model_too_large: bool = False) -> str:
-    """What to give for less memory, the mildest first; a smaller batch only where it can help."""
-    batch, steps = arguments.per_device_train_batch_size, arguments.gradient_accumulation_steps
-    ways = [] if arguments.gradient_checkpointing or model_too_large else ["--gradient_checkpointing True"]
-    ways += [] if arguments.use_lora else ["--use_lora True"]
-    ways += ["several GPUs (configs/fsdp2.yaml)", "a smaller model" if model_too_large else "a smaller --max_length"]
-    others = ", or ".join(ways)
-    if batch == 1 or model_too_large:
-        return f"give {others}"
+def build_adapter(flags: Flags, args: TrainingArguments) -> Adapter | None:
+    """The adapter to train; None where the whole model is trained."""
+    if not flags.use_lora:
+        return None
+    lora = LoraConfig(
+        r=flags.lora_r,
+        lora_alpha=flags.lora_alpha,
+        target_modules=flags.lora_targets if flags.lora_targets == "all-linear" else flags.lora_targets.split(","),
+        task_type="CAUSAL_LM",
+    )
+    return Adapter(lora, AUTOCAST[name_precision(args)], flags.load_in_4bit, flags.seed)
+
+
+AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+
+
+def name_precision(args: TrainingArguments) -> str:
+    """The number format of the matrix products: bf16, fp16 or fp32."""
+    return "bf16" if args.bf16 else "fp16" if args.fp16 else "fp32"
+
+
+def count_step_examples(args: TrainingArguments) -> int:
+    """Examples in a step of the optimizer, over all processes."""
+    return args.train_batch_size * args.gradient_accumulation_steps * args.world_size
+
+
+def count_steps(args: TrainingArguments, examples: int) -> int:
+    """Steps of the whole run over this many examples, as the Trainer counts them."""
+    if args.max_steps > 0:
+        return args.max_steps
+    return math.ceil(args.num_train_epochs * math.ceil(examples / count_step_examples(args)))
+
+
+def advise_memory(args: TrainingArguments, use_lora: bool) -> str:
+    """What to edit for less memory, the mildest first; a smaller batch only where it can help."""
+    batch, steps = args.per_device_train_batch_size, args.gradient_accumulation_steps
+    ways = [] if args.gradient_checkpointing else ["GRADIENT_CHECKPOINTING = True"]
+    ways += [] if use_lora else ["USE_LORA = True"]
+    others = ", or ".join([*ways, "several GPUs (configs/fsdp2.yaml)", "a smaller --max_length", "a smaller MODEL"])
+    if batch == 1:
+        return f"set {others}"
     factor = next(number for number in range(2, batch + 1) if batch % number == 0)
-    same = f"--per_device_train_batch_size {batch // factor} --gradient_accumulation_steps {steps * factor}"
-    further = "" if factor == batch else f", down to 1 and {steps * batch}"
-    return f"give {same}{further}, which trains the same; if that is not enough, {others}"
+    same = f"BATCH_SIZE = {batch // factor} with ACCUMULATION_STEPS = {steps * factor}"
+    return f"set {same}, which trains the same; if that is not enough, {others}"

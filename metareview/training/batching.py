@@ -1,4 +1,4 @@
-"""Batches of summaries: the loss where the labels are, padding, and the order of the examples."""
+"""Batches of summaries: the loss where the labels are, padding, and the sampler."""
 
 import functools
 import inspect
@@ -31,14 +31,18 @@ def sum_of_losses(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
 
 
 def summary_loss(
-    logits: torch.Tensor, labels: torch.Tensor, num_items_in_batch: torch.Tensor | int | None = None, **_: Any
+    logits: torch.Tensor,
+    labels: torch.Tensor,
+    vocab_size: int | None = None,
+    num_items_in_batch: torch.Tensor | int | None = None,
+    **_: Any,
 ) -> torch.Tensor:
     """The mean loss of the summary tokens, or their sum divided by `num_items_in_batch`: what the stock loss is.
 
     `labels` is (batch, length), `logits` (positions chosen, vocabulary), or (batch, length, vocabulary) for all tokens.
     Only the bf16 logits are kept for the backward pass; what it needs in fp32 it computes again, for one example at a
     time. For all at once that would be the most memory that training needs. Without gradients, in evaluation, it is the
-    sum of each example, shape (batch,).
+    sum of each example, shape (batch,). `vocab_size` is there because many models pass it by its position.
     """
     chosen, next_labels = choose_positions(labels), shift(labels)
     if logits.ndim == 3:
@@ -132,11 +136,12 @@ class SummaryCollator:
         return math.ceil(number / self.multiple) * self.multiple
 
 
-class LengthGroupedOrder(torch.utils.data.Sampler[int]):
+class LengthGroupedSampler(torch.utils.data.Sampler[int]):
     """A random order in which the examples of a step have about the same length, so that little is padded.
 
-    It follows from the seed and the epoch alone, so that a run that goes on from a checkpoint sees the same order (the
-    Trainer's own grouping draws from the global random state). `step_size` counts examples over all processes.
+    The longest step of a run is its first one, so that too little memory shows at once. The order follows from the seed
+    and the epoch alone, so that a resumed run sees the same order (the Trainer's own grouping draws from the global
+    random state). `step_size` counts examples over all processes.
     """
 
     def __init__(self, lengths: list[int], step_size: int, seed: int) -> None:
@@ -157,7 +162,11 @@ class LengthGroupedOrder(torch.utils.data.Sampler[int]):
         chunks = torch.randperm(len(self), generator=generator).split(CHUNK * self.step_size)
         chunks = [chunk[self.lengths[chunk].argsort(stable=True)] for chunk in chunks]
         *steps, last = [step.tolist() for chunk in chunks for step in chunk.split(self.step_size)]
-        return [*(steps[index] for index in torch.randperm(len(steps), generator=generator)), last]
+        steps = [*(steps[index] for index in torch.randperm(len(steps), generator=generator)), last]
+        if self.epoch == 0:
+            complete = [index for index, step in enumerate(steps) if len(step) == len(steps[0])]
+            steps.insert(0, steps.pop(max(complete, key=lambda index: self.lengths[steps[index]].max())))
+        return steps
 
 
 def draw_validation(validation: Dataset, number: int) -> Dataset:

@@ -1,4 +1,4 @@
-"""What one sees of a training: one bar, and a short line for each loss."""
+"""Callbacks of the Trainer: the progress bar and loss lines, the sampler's epoch, stopping on a signal."""
 
 import signal
 from typing import Any
@@ -7,10 +7,10 @@ import torch
 from accelerate.utils import reduce
 from torch.utils.data import DataLoader
 from tqdm import tqdm
-from transformers import TrainingArguments
+from transformers import EarlyStoppingCallback, TrainingArguments
 from transformers.trainer_callback import TrainerCallback, TrainerControl, TrainerState
 
-from metareview.training.batching import LengthGroupedOrder
+from metareview.training.batching import LengthGroupedSampler
 
 
 def describe_log(logs: dict[str, float], state: TrainerState) -> str | None:
@@ -62,21 +62,28 @@ class Progress(TrainerCallback):
             self.bar.close()
 
 
-class EpochOfOrder(TrainerCallback):
-    """Tells the order of the examples which epoch begins.
+class EpochSetter(TrainerCallback):
+    """Tells the sampler which epoch begins.
 
-    accelerate tells it to none of several processes that go on from a checkpoint inside an epoch.
+    accelerate tells it to none of several processes that resume from a checkpoint inside an epoch.
     """
 
-    def __init__(self, order: LengthGroupedOrder) -> None:
-        self.order = order
+    def __init__(self, sampler: LengthGroupedSampler) -> None:
+        self.sampler = sampler
 
     def on_epoch_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        self.order.set_epoch(int(state.epoch))
+        self.sampler.set_epoch(int(state.epoch))
+
+
+class Patience(EarlyStoppingCallback):
+    """Stops the training after this many evaluations without a lower validation loss, also across interruptions."""
+
+    def on_train_begin(self, *_: Any, **__: Any) -> None:
+        """Nothing: the library's own warns that the best weights are not loaded, which SAVE decides."""
 
 
 class Stop(TrainerCallback):
-    """On SIGTERM or Ctrl-C: saves after the step that is under way and ends the training. The second: at once."""
+    """On SIGTERM or Ctrl-C: saves after the current step and ends the training. A second one stops immediately."""
 
     def __init__(self) -> None:
         self.asked, self.stopped, self.handlers = False, False, {}
@@ -86,7 +93,7 @@ class Stop(TrainerCallback):
         self.handlers = {number: signal.signal(number, self.ask) for number in (signal.SIGTERM, signal.SIGINT)}
 
     def ask(self, *_: Any) -> None:
-        print("\nStopping after this step, with a checkpoint. Once more: at once.", flush=True)
+        print("\nStopping after this step, with a checkpoint. Press Ctrl-C again to stop immediately.", flush=True)
         self.asked = True
         self.on_train_end()
 

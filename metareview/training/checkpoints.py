@@ -1,7 +1,7 @@
-"""Checkpoints: which are whole, which is the best, which are kept, and their copies on the Hub.
+"""Checkpoints: which are complete, which is the best, which are kept.
 
-The Trainer saves a checkpoint into `checkpoint-STEP` of the output folder. `CheckpointKeeper` completes it: with what
-run it is of and, last of all, with a manifest of its files, without which it is not whole. Only then do older ones go.
+The Trainer saves a checkpoint into `checkpoint-STEP` of the output folder. `CheckpointKeeper` completes it with a
+manifest of its files, without which it is incomplete. Only then are older ones deleted.
 """
 
 import hashlib
@@ -10,81 +10,70 @@ import re
 from pathlib import Path
 from typing import Any
 
-import huggingface_hub
 from accelerate import PartialState
-from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 from transformers import TrainingArguments
 from transformers.trainer_callback import TrainerCallback, TrainerControl, TrainerState
 
 from metareview.common.cli import InputError
 from metareview.common.files import read_json, remove, write_json
-from metareview.common.hub import explain_hub
 
-RUN_SETTINGS = "run_settings.json"  # in a checkpoint: what the run is that it belongs to
-MANIFEST = "manifest.json"  # in a checkpoint, written last: its files, their sizes and hashes
+MANIFEST = "manifest.json"  # in a checkpoint, written last: the sizes of its files, and the hashes of its weights
 TRAINER_STATE = "trainer_state.json"  # in a checkpoint, by the Trainer
 UNREAD = "training_args.bin"  # in a checkpoint, by the Trainer: a pickle that nothing reads
+RUN = "run.json"  # in an output folder: the settings of the run in it, and whether it is finished
 LAST, BEST = "last-checkpoint", "best-checkpoint"  # folders on the Hub, and of what was fetched from there
 
 
-def checkpoint_folder(arguments: TrainingArguments, state: TrainerState) -> Path:
+def checkpoint_folder(args: TrainingArguments, state: TrainerState) -> Path:
     """Where the Trainer saves a checkpoint of the step that it is at."""
-    return Path(arguments.output_dir, f"checkpoint-{state.global_step}")
+    return Path(args.output_dir, f"checkpoint-{state.global_step}")
 
 
 def write_manifest(checkpoint: Path) -> None:
-    """Note size and hash of each file of a checkpoint, when all of them are on the disk: only then is it whole."""
+    """Note the files of a checkpoint when all of them are on the disk: only then is it complete."""
     manifest = {}
     for file in sorted(checkpoint.rglob("*")):
         if file.is_file() and file.name not in (MANIFEST, UNREAD):
             with file.open("rb+") as opened:
                 os.fsync(opened.fileno())
-            manifest[file.relative_to(checkpoint).as_posix()] = {"size": file.stat().st_size, "sha256": hash_file(file)}
+            manifest[file.relative_to(checkpoint).as_posix()] = _describe_file(file)
     write_json(checkpoint / MANIFEST, manifest)
 
 
-def hash_file(file: Path) -> str:
-    """The SHA-256 of a file's content, in hexadecimal."""
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
+def _describe_file(file: Path, read: bool = True) -> dict[str, Any]:
+    """The size of a file and, of weights, the SHA-256 of the content, unless `read` is False."""
+    about: dict[str, Any] = {"size": file.stat().st_size}
+    if file.suffix == ".safetensors" and read:
+        with file.open("rb") as opened:
+            about["sha256"] = hashlib.file_digest(opened, "sha256").hexdigest()
+    return about
 
 
 def find_fault(checkpoint: Path, read: bool = True) -> str | None:
-    """Why a checkpoint is not whole, None if it is; without `read` only by the sizes of its files, which is quicker."""
+    """Why a checkpoint is incomplete, None if it is complete; without `read` by the sizes of its files alone."""
     if not (checkpoint / MANIFEST).is_file():
         return f"its saving was not finished (no {MANIFEST})"
     try:
         manifest = read_json(checkpoint / MANIFEST)
-        files = [(checkpoint / name, int(known["size"]), str(known["sha256"])) for name, known in manifest.items()]
-    except (InputError, KeyError, TypeError, ValueError):
+        for name, about in manifest.items():
+            file = checkpoint / name
+            if not file.is_file():
+                return f"{file.name} is missing"
+            if any(about[key] != value for key, value in _describe_file(file, read).items()):
+                return f"{file.name} is not as it was saved"
+    except (InputError, KeyError, TypeError):
         return f"its {MANIFEST} is damaged"
     if TRAINER_STATE not in manifest:
         return f"its {MANIFEST} lacks {TRAINER_STATE}"
-    for file, size, sha256 in files:
-        if not file.is_file():
-            return f"{file.name} is missing"
-        if file.stat().st_size != size:
-            return f"{file.name} has {file.stat().st_size:,} bytes instead of {size:,}"
-        if read and hash_file(file) != sha256:
-            return f"{file.name} is damaged: it is not as it was saved"
-    return None if is_state(checkpoint / TRAINER_STATE) else f"its {TRAINER_STATE} is not that of a run"
-
-
-def is_state(file: Path) -> bool:
-    """Whether a file holds what the Trainer knows of a run: the numbers that are read again are numbers."""
     try:
-        state = TrainerState.load_from_json(str(file))
-        entries = [(entry["step"], *entry.values()) for entry in state.log_history]
+        is_state = load_state(checkpoint).global_step > 0
     except (AttributeError, KeyError, TypeError, ValueError):
-        return False
-    best = 0 if state.best_global_step is None else state.best_global_step
-    counts = isinstance(state.global_step, int) and state.global_step > 0 and isinstance(best, int)
-    numbers = [state.epoch, state.max_steps, *(value for entry in entries for value in entry)]
-    return counts and all(isinstance(number, int | float) for number in numbers)
+        is_state = False
+    return None if is_state else f"its {TRAINER_STATE} is not that of a run"
 
 
 def list_checkpoints(folder: Path) -> dict[int, Path]:
-    """The checkpoints in a folder, whole or not, by their steps: the newest first."""
+    """The checkpoints in a folder, complete or not, by their steps: the newest first."""
     found = {}
     for path in folder.glob("checkpoint-*"):
         if number := re.fullmatch(r"checkpoint-(\d+)", path.name):
@@ -93,11 +82,11 @@ def list_checkpoints(folder: Path) -> dict[int, Path]:
 
 
 def find_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint that is whole; prints which ones were passed over and why."""
+    """The newest complete checkpoint; prints which ones were skipped and why."""
     for checkpoint in list_checkpoints(folder).values():
         if (fault := find_fault(checkpoint)) is None:
             return checkpoint
-        print(f"Passed over {checkpoint}: {fault}.")
+        print(f"Skipped {checkpoint}: {fault}.")
     return None
 
 
@@ -114,18 +103,18 @@ def find_best(state: TrainerState, folder: Path) -> Path | None:
     return None
 
 
-def choose_result(state: TrainerState, folder: Path, last: Path) -> Path:
-    """The checkpoint whose model is the result of a run: the best one, or the last where no best one was saved.
+def choose_result(state: TrainerState, folder: Path, last: Path, save: str) -> Path:
+    """The checkpoint whose model is the result of a run: the last one, or with `save` "best" the best one.
 
-    Prints where the best one is damaged. Raises `OSError` where the last one is, too.
+    Prints where the best one is damaged: then it is the last one. Raises `OSError` where that is damaged, too.
     """
-    best = find_best(state, folder)
+    best = find_best(state, folder) if save == "best" else None
     if best and best != last:
         if (fault := find_fault(best)) is None:
             return best
         print(f"The best checkpoint, {best}, cannot be used: {fault}. The model is that of the last step instead.")
     if fault := find_fault(last):
-        raise OSError(f"{last} cannot be used: {fault}. The same command goes on from the checkpoint before it")
+        raise OSError(f"{last} cannot be used: {fault}. The same command resumes from the checkpoint before it")
     return last
 
 
@@ -140,7 +129,7 @@ def delete_checkpoints(folder: Path, start: Path | None) -> None:
 
 
 def rotate_checkpoints(folder: Path, state: TrainerState, number: int | None) -> None:
-    """Keep the newest `number` whole checkpoints (None: all) and the best one; delete the others."""
+    """Keep the newest `number` complete checkpoints (None: all) and the best one; delete the others."""
     checkpoints = list(list_checkpoints(folder).values())
     kept = [checkpoint for checkpoint in checkpoints if find_fault(checkpoint, read=False) is None][:number]
     best = find_best(state, folder)
@@ -149,65 +138,35 @@ def rotate_checkpoints(folder: Path, state: TrainerState, number: int | None) ->
             remove(checkpoint)
 
 
+def keep_weights(folder: Path, last: Path, best: Path | None) -> None:
+    """Of a finished run, keep the last checkpoint whole and of the best one what a model needs; delete the others."""
+    for checkpoint in [*list_checkpoints(folder).values(), folder / BEST]:
+        if checkpoint == best and best != last:
+            for file in checkpoint.iterdir():
+                if file.suffix in (".pt", ".pth", ".bin", ".pkl") or file.name in (MANIFEST, TRAINER_STATE):
+                    file.unlink()
+        elif checkpoint != last:
+            remove(checkpoint)
+
+
 class CheckpointKeeper(TrainerCallback):
     """Completes each checkpoint that the Trainer has saved, then deletes older ones; the last step is always saved."""
 
-    def __init__(self, settings: dict[str, Any], number: int | None) -> None:
-        """`settings` are those of the run; `number` of whole checkpoints are kept besides the best one, None: all."""
-        self.settings, self.number = settings, number
+    def __init__(self, number: int | None) -> None:
+        """`number` complete checkpoints are kept besides the best one, None: all."""
+        self.number = number
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         if args.save_strategy == "no" and state.global_step >= state.max_steps:
             control.should_save = True
 
     def on_epoch_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        if args.should_save and control.should_save:  # perhaps once more the same step, which is not whole meanwhile
+        if args.should_save and control.should_save:  # perhaps the same step again, which is incomplete meanwhile
             (checkpoint_folder(args, state) / MANIFEST).unlink(missing_ok=True)
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         PartialState().wait_for_everyone()  # each process writes a file of its own
         if args.should_save:
             checkpoint = checkpoint_folder(args, state)
-            precision = "bf16" if args.bf16 else "fp16" if args.fp16 else "fp32"
-            write_json(checkpoint / RUN_SETTINGS, {**self.settings, "precision": precision})
             write_manifest(checkpoint)
             rotate_checkpoints(checkpoint.parent, state, self.number)
-
-
-class CheckpointPusher(TrainerCallback):
-    """Puts each checkpoint and the best one on the Hub.
-
-    Both go in one commit, and training waits for it: the Trainer's own pushing leaves checkpoints out while one is on
-    its way, never pushes the best one and swallows errors. A push that fails is reported; the next one comes soon.
-    """
-
-    def __init__(self, repo_id: str) -> None:
-        self.repo_id = repo_id
-        self.pushed_step: int | None = None
-
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        if not state.is_world_process_zero:
-            return
-        last = checkpoint_folder(args, state)
-        folders = {LAST: last, BEST: find_best(state, Path(args.output_dir)) or last}
-        files = {f"{name}/{file.name}": file for name, folder in folders.items() for file in folder.iterdir()}
-        try:
-            with explain_hub(f"the checkpoint of step {state.global_step} was not pushed", OSError):
-                there = huggingface_hub.list_repo_files(self.repo_id)
-                stale = [path for path in there if path.startswith((f"{LAST}/", f"{BEST}/")) and path not in files]
-                operations = [CommitOperationAdd(path, files[path]) for path in files if not path.endswith(UNREAD)]
-                operations += [CommitOperationDelete(path) for path in stale]
-                message = f"Checkpoint of step {state.global_step}"
-                huggingface_hub.create_commit(self.repo_id, operations, commit_message=message)
-            self.pushed_step = state.global_step
-        except OSError as error:
-            print(error)
-
-
-def fetch_checkpoints(repo_id: str, folder: Path) -> Path | None:
-    """Bring the last and the best checkpoint from the Hub into `folder`; where the last one lies, None if none is."""
-    with explain_hub(f"cannot fetch the checkpoints of {repo_id}", OSError):
-        if f"{LAST}/{RUN_SETTINGS}" not in huggingface_hub.list_repo_files(repo_id):
-            return None
-        huggingface_hub.snapshot_download(repo_id, allow_patterns=[f"{LAST}/*", f"{BEST}/*"], local_dir=folder)
-    return folder / LAST

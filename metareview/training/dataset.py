@@ -1,4 +1,4 @@
-"""The examples to train on: the tokenized data where they fit the model, the same texts tokenized again where not."""
+"""The examples to train on: the tokenized data where they fit the model, else the same texts tokenized again."""
 
 from pathlib import Path
 from shlex import quote
@@ -6,36 +6,39 @@ from typing import Any
 
 from datasets import DatasetDict
 from transformers import PreTrainedTokenizerBase as Tokenizer
+from transformers import TrainingArguments
 
 from metareview.common.cli import InputError, format_table
 from metareview.data.splits import load_source, read_record, save_splits
-from metareview.data.tokenization import follow_record, tokenization_record, tokenize_splits
-from metareview.training.arguments import SummaryTrainingArguments
+from metareview.data.tokenization import TokenizationArguments, follow_record, tokenization_record, tokenize_splits
+from metareview.training.arguments import Flags
 
 
-def follow_data(arguments: SummaryTrainingArguments) -> None:
-    """Take model, prompt and lengths from the record of the data, where no flag gives them.
+def choose_tokenization(flags: Flags) -> TokenizationArguments:
+    """Model, prompt and lengths: those of the flags, or else those that the record of the data names.
 
     Raises `InputError` where no model is known, or where it would write more than it was trained to.
     """
-    follow_record(arguments, read_record(arguments.tokenized_dir) or read_record(arguments.dataset_name))
-    if not arguments.model_name_or_path:
+    how = TokenizationArguments(flags.model, flags.prompt, flags.max_length, flags.max_summary_tokens)
+    follow_record(how, read_record(flags.tokenized_dir) or read_record(flags.processed_dir))
+    if not how.model_name_or_path:
         raise InputError(
-            f"there is no {arguments.tokenized_dir!r} that says for which model it was made. "
-            "First: python processing_meta_review.py; or name the model with --model"
+            f"there is no {flags.tokenized_dir!r} that says for which model it was made. "
+            "First: python processing_meta_review.py; or name the model: MODEL (--model)"
         )
-    if arguments.max_new_tokens > arguments.max_summary_tokens:
-        raise InputError(f"--max_new_tokens must be at most --max_summary_tokens ({arguments.max_summary_tokens})")
+    if flags.max_new_tokens > how.max_summary_tokens:
+        most = f"at most MAX_SUMMARY_TOKENS of the data ({how.max_summary_tokens})"
+        raise InputError(f"MAX_NEW_TOKENS (--max_new_tokens) must be {most}, got {flags.max_new_tokens}")
+    return how
 
 
-def shared_folder(arguments: SummaryTrainingArguments) -> Path:
+def shared_folder(tokenized_dir: str) -> Path:
     """Where the first of several processes leaves what it has tokenized, for the others to read."""
-    tokenized_dir = Path(arguments.tokenized_dir)
-    return tokenized_dir.with_name(f".{tokenized_dir.name}.shared")
+    return Path(tokenized_dir).with_name(f".{Path(tokenized_dir).name}.shared")
 
 
 def load_texts(name: str) -> DatasetDict:
-    """The cleaned texts in a folder or on the Hub, empty where a folder is not there. Raises `InputError`."""
+    """The cleaned texts in a folder or on the Hub, empty where there is no such folder. Raises `InputError`."""
     if not Path(name).exists() and "/" not in name:
         return DatasetDict()
     texts = load_source(name)
@@ -43,39 +46,42 @@ def load_texts(name: str) -> DatasetDict:
         if not {"review", "summary"} <= set(texts.column_names.get(split, [])) or not len(texts[split]):
             raise InputError(
                 f"{name!r} has no split {split!r} with rows and the columns review and summary. "
-                f"First: python processing_meta_review.py --dataset_name {quote(name)}"
+                f"First: python processing_meta_review.py --dataset {quote(name)}"
             )
     return texts
 
 
 def load_examples(
-    arguments: SummaryTrainingArguments, tokenizer: Tokenizer, limit: int
+    flags: Flags, args: TrainingArguments, how: TokenizationArguments, tokenizer: Tokenizer, limit: int
 ) -> tuple[DatasetDict, dict[str, Any]]:
     """Tokenized splits that fit the model, and the record of what they were made with.
 
     The tokenized folder is used when its record says that it was made from these texts with this tokenizer, prompt and
     context; otherwise the texts are tokenized again. Raises `InputError` where there is neither.
     """
-    name, saved = arguments.dataset_name, read_record(arguments.tokenized_dir)
+    name, saved = flags.processed_dir, read_record(flags.tokenized_dir)
     texts = load_texts(name)
-    record = tokenization_record(texts, tokenizer, arguments)
+    record = tokenization_record(texts, tokenizer, how)
     if not texts:
         record["texts"] = saved.get("texts")
-    differences = ", ".join(key for key, value in record.items() if saved.get(key) != value)
+    differing = [key for key, value in record.items() if saved.get(key) != value]
+    if {"prompt_template", "tokenizer"} & set(differing):
+        differing = [name for name in differing if name != "frame"]  # which follows from these
+    differences = ", ".join(differing)
     if saved and not differences:
-        return load_source(arguments.tokenized_dir), saved
+        return load_source(flags.tokenized_dir), saved
     if not texts:
-        unfit = f", and {arguments.tokenized_dir!r} does not fit: it differs in {differences}" if saved else ""
+        unfit = f", and {flags.tokenized_dir!r} does not fit: it differs in {differences}" if saved else ""
         raise InputError(f"there is no {name!r} here{unfit}. First: python processing_meta_review.py")
 
-    shared = str(shared_folder(arguments))
-    if arguments.process_index > 0:
+    shared = str(shared_folder(flags.tokenized_dir))
+    if args.process_index > 0:
         return load_source(shared), read_record(shared)
-    why = f"{arguments.tokenized_dir} differs in {differences}" if saved else f"there is no {arguments.tokenized_dir}"
+    why = f"{flags.tokenized_dir} differs in {differences}" if saved else f"there is no {flags.tokenized_dir}"
     print(f"Tokenizing {name} again: {why}.")
-    tokenized, lengths = tokenize_splits(texts, tokenizer, limit, arguments)
+    tokenized, lengths = tokenize_splits(texts, tokenizer, limit, how)
     print(format_table(lengths))
     record = {"dataset_name": name} | read_record(name) | record
-    if arguments.world_size > 1:
+    if args.world_size > 1:
         save_splits(tokenized, record, shared)
     return tokenized, record

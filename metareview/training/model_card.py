@@ -1,52 +1,47 @@
 """The card of a model: what it was made from and how, and how to use it."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
 from huggingface_hub import ModelCard, ModelCardData
-from transformers import PreTrainedTokenizerBase as Tokenizer
+from huggingface_hub.errors import HTTPError
+from transformers import TrainingArguments
+from yaml import YAMLError
 
 from metareview.common.files import TEMPLATES
-from metareview.common.hub import is_transport_error, public_name
-from metareview.data.prompts import PROMPT_MARK
-from metareview.training.arguments import SummaryTrainingArguments
-from metareview.training.results import describe_loss, find_perplexity
+from metareview.common.hub import public_name
+from metareview.training.results import describe_loss
 
 
 def find_license(name: str) -> str | None:
-    """The license that the card of a model names, None where that is not known."""
-    try:
+    """The license that a model's card names; None if it names none, or the card cannot be read."""
+    with suppress(OSError, ValueError, YAMLError, HTTPError):
         return ModelCard.load(Path(name, "README.md") if Path(name).exists() else name).data.license
-    except Exception as error:
-        if isinstance(error, (OSError, ValueError)) or is_transport_error(error):
-            return None
-        raise
+    return None
 
 
-def model_card(
-    arguments: SummaryTrainingArguments, record: dict[str, Any], tokenizer: Tokenizer, name: str
-) -> ModelCard:
-    """README.md of a saved model: how to use it, what it was made with. `name` is its Hub id or its folder."""
-    base, data, results = arguments.model_name_or_path, record["dataset_name"], record["results"]
-    message = "first review\n\nsecond review"
-    if not tokenizer.chat_template.startswith(PROMPT_MARK):  # it is the base's, and does not bring the prompt along
-        message = arguments.prompt_template.replace("{review}", message)
+def model_card(args: TrainingArguments, record: dict[str, Any], name: str) -> ModelCard:
+    """README.md of a saved model: how to use it, how it was made. `name` is its Hub id or its folder."""
+    base, data, results = record["base_model"], record["dataset_name"], record["results"]
+    metadata = ModelCardData(
+        library_name="transformers",
+        pipeline_tag="text-generation",
+        tags=["meta-review", "peer-review"],
+        base_model=None if Path(base).exists() else base,
+        license=find_license(base),
+        datasets=[data] if data.count("/") == 1 and not Path(data).exists() else None,
+    )
     return ModelCard.from_template(
-        ModelCardData(),  # the template has the metadata
-        str(TEMPLATES / "model.md"),
+        metadata,
+        TEMPLATES / "model.md",
         title=Path(name).name,
         load_from=public_name(name),
-        message=repr(message),
         base=public_name(base),
-        base_on_hub=not Path(base).exists(),
-        data_on_hub=data.count("/") == 1 and not Path(data).exists(),
-        license=find_license(base),
         losses={key: describe_loss(value) for key, value in results.items() if "loss" in key},
-        perplexity=find_perplexity(results["eval_loss"]),
-        arguments=arguments,
+        args=args,
         record=record,
-        settings=record["settings"],
-        versions={"transformers": transformers.__version__, "torch": torch.__version__},
+        software=f"transformers {transformers.__version__}, torch {torch.__version__}",
     )

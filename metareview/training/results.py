@@ -7,7 +7,6 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-import huggingface_hub
 from peft import PeftModel
 from transformers import GenerationConfig, PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
@@ -15,17 +14,15 @@ from transformers.trainer_callback import TrainerState
 
 from metareview.common.cli import format_bytes, format_count
 from metareview.common.device import peak_memory
-from metareview.common.files import remove
-from metareview.common.hub import explain_hub
-from metareview.common.model import CONFIGS, find_model_revision
-from metareview.training.arguments import SummaryTrainingArguments
+from metareview.common.files import read_json, remove, write_json
+from metareview.common.model import CONFIGS, TRAINING_RECORD, find_model_revision
 from metareview.training.run_name import name_group
 
 LARGEST_LOSS = 700  # nats; the exponential of more is infinite
 
 
 def summarize_training(state: TrainerState, saved_step: int) -> dict[str, float | None]:
-    """Epochs, steps, losses; `eval_loss` is that of `saved_step`, None where it was not evaluated.
+    """Epochs, steps, losses; `eval_loss` is that of the weights of `saved_step`, None if not evaluated there.
 
     `train_loss` is the mean over all logged steps, those before an interruption too.
     """
@@ -38,25 +35,21 @@ def summarize_training(state: TrainerState, saved_step: int) -> dict[str, float 
         "train_loss": weighted / logged[-1][0] if logged[-1][0] else None,
         "eval_loss_before": losses.get(0),
         "eval_loss": losses.get(saved_step),
+        "saved_step": saved_step,
+        "saved_epoch": round(state.epoch * saved_step / state.global_step, 4) if state.global_step else 0,
     }
 
 
 def describe_training(
-    arguments: SummaryTrainingArguments,
-    asked_max_length: int | None,
-    state: TrainerState,
-    settings: dict[str, Any],
-    saved_step: int,
+    base: str, settings: dict[str, Any], asked_max_length: int | None, state: TrainerState, saved_step: int
 ) -> dict[str, Any]:
     """What is recorded of a training beside its model, which is that of `saved_step`."""
-    base = arguments.model_name_or_path
     losses = [(entry["epoch"], entry["eval_loss"]) for entry in state.log_history if "eval_loss" in entry]
     return {
         "base_model": base,
         "base_revision": find_model_revision(base),
         "group": name_group(base, settings | {"max_length": asked_max_length}),
         "settings": settings,
-        "max_new_tokens": arguments.max_new_tokens,
         "results": summarize_training(state, saved_step),
         "validation_losses": losses,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -85,8 +78,38 @@ def describe_results(results: dict[str, float | None], speed: float | None) -> s
     return f"{format_count(results['epochs'], 'epoch')}, {format_count(results['steps'], 'step')}{fast}\n{losses}"
 
 
-def draw_loss_curve(history: list[dict[str, float]], path: Path) -> None:
-    """Draw training and validation loss against the epoch, from the Trainer's `log_history`."""
+def advise_on_losses(history: list[dict[str, float]], results: dict[str, Any], best: Path | None) -> list[str]:
+    """What a user should know of the saved weights: that earlier ones had a lower loss, or that the model got worse.
+
+    `best` is the checkpoint with the lowest validation loss. Each line ends in a line break.
+    """
+    losses = {entry["step"]: entry["eval_loss"] for entry in history if "eval_loss" in entry and entry["step"]}
+    saved, before = results["eval_loss"], results["eval_loss_before"]
+    lines = []
+    if saved is not None and before is not None and saved > before:
+        advice = "try a LEARNING_RATE ten times smaller, or fewer EPOCHS"
+        lines.append(f"The model got worse: its validation loss rose from {before:.4f} to {saved:.4f}; {advice}.\n")
+    lowest = min(losses, key=losses.__getitem__, default=0)
+    if best and saved is not None and losses[lowest] < saved:
+        told = f"The validation loss was lower at step {lowest:,} ({losses[lowest]:.4f}). To compare those weights"
+        lines.append(f"{told}: python evaluation.py --models {quote(str(best))}\n")
+    return lines
+
+
+def renew_max_new_tokens(folder: Path, max_new_tokens: int) -> bool:
+    """Save another length of texts with a finished model; whether it was another one."""
+    record = read_json(folder / TRAINING_RECORD)
+    if record.get("max_new_tokens") == max_new_tokens:
+        return False
+    config = GenerationConfig.from_pretrained(folder)
+    config.max_new_tokens = max_new_tokens
+    config.save_pretrained(folder)
+    write_json(folder / TRAINING_RECORD, record | {"max_new_tokens": max_new_tokens})
+    return True
+
+
+def plot_losses(history: list[dict[str, float]], saved_step: int, path: Path) -> None:
+    """Plot training and validation loss against the epoch, from the Trainer's `log_history`; mark the saved weights."""
     from matplotlib.figure import Figure  # here: it takes most of a second, and is needed in the end only
 
     figure = Figure(figsize=(7, 4), layout="constrained")
@@ -95,6 +118,9 @@ def draw_loss_curve(history: list[dict[str, float]], path: Path) -> None:
         points = [(entry["epoch"], entry[key]) for entry in history if key in entry]
         if points:
             axes.plot(*zip(*points, strict=True), style, label=label, markersize=4)
+    saved = [entry["epoch"] for entry in history if entry["step"] == saved_step]
+    if saved:
+        axes.axvline(saved[0], color="gray", linestyle=":", label=f"saved weights (step {saved_step:,})")
     axes.set(xlabel="epoch", ylabel="loss (nats per summary token)", title="Loss while fine-tuning")
     low, high = axes.dataLim.intervaly
     if high > 10 * low > 0:  # else the first values would press all others to the ground
@@ -109,24 +135,24 @@ def save_result(
     tokenizer: Tokenizer,
     texts: dict[str, str],
     history: list[dict[str, float]],
-    max_new_tokens: int,
+    saved_step: int,
+    settings: dict[str, Any],
     folder: Path,
 ) -> list[str]:
-    """Write the model, further `texts` by file name and the loss curve beside, then put them in their place; names.
+    """Write the model with generation `settings`, the `texts` by file name and the loss curve; their names.
 
-    The checkpoints in the folder stay where they are, so files are replaced one by one; the configuration, which marks
-    a finished model, is the last.
+    They are written beside, then put in their place. The checkpoints in the folder stay where they are, so files are
+    replaced one by one; the configuration, which marks a finished model, is the last.
     """
     new = folder / ".new"
     remove(new)
     model.config.use_cache = True  # the Trainer turned it off, in the checkpoint too
     # Said outright that it does not sample: where a model leaves that open, pipelines do.
-    ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
-    model.generation_config = GenerationConfig(**ends, max_new_tokens=max_new_tokens, do_sample=False)
+    model.generation_config = GenerationConfig(**settings, do_sample=False)
     model.save_pretrained(new)
     model.generation_config.save_pretrained(new)
     tokenizer.save_pretrained(new)
-    draw_loss_curve(history, new / "loss_curve.png")
+    plot_losses(history, saved_step, new / "loss_curve.png")
     for name, text in texts.items():
         (new / name).write_text(text, encoding="utf-8")
     names = sorted(file.name for file in new.iterdir())
@@ -139,14 +165,3 @@ def save_result(
         (new / name).replace(folder / name)
     new.rmdir()
     return names
-
-
-def push_model(names: list[str], folder: Path, repo_id: str, private: bool | None) -> None:
-    """Put these files of a folder on the Hub in one commit. Raises `OSError` with the command that does it later."""
-    later = f'hf upload {repo_id} {quote(str(folder))} . --exclude "checkpoint-*" --exclude "*-checkpoint/*"'
-    later += " --private" if private else ""
-    others = ["model*.safetensors*", "adapter_*"]  # weights of an earlier model, in other shards
-    files: dict[str, Any] = {"folder_path": folder, "allow_patterns": names, "delete_patterns": others}
-    advice = f". The model is safe in {folder}; to push it later: {later}"
-    with explain_hub(f"the model was not pushed to {repo_id}", OSError, advice):
-        huggingface_hub.upload_folder(repo_id=repo_id, **files, commit_message="Add the fine-tuned model")

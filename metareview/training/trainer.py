@@ -1,4 +1,4 @@
-"""The Hugging Face Trainer for summaries, and how a run is stopped."""
+"""The Hugging Face Trainer for summaries: steps of about one length, and losses that are means over tokens."""
 
 import math
 import os
@@ -19,14 +19,14 @@ from transformers.trainer_utils import EvalPrediction, TrainOutput
 from transformers.utils import logging as transformers_logging
 
 from metareview.common.cli import InputError, format_bytes
-from metareview.common.device import OutOfMemory, find_fp16_fault, is_out_of_memory
+from metareview.common.device import OutOfMemory, is_out_of_memory, overflows_in_fp16
 from metareview.data.tokenization import IGNORE_INDEX
-from metareview.training.arguments import advise_memory
-from metareview.training.batching import LengthGroupedOrder, use_summary_loss
-from metareview.training.callbacks import EpochOfOrder, Progress
+from metareview.training.arguments import advise_memory, count_step_examples
+from metareview.training.batching import LengthGroupedSampler, use_summary_loss
+from metareview.training.callbacks import EpochSetter, Progress
 from metareview.training.checkpoints import checkpoint_folder, find_fault, list_checkpoints
 
-TRIED_EXAMPLES = 4  # by which fp16 is compared with fp32
+TRIED_EXAMPLES = 4  # by which fp16 is tried
 
 
 def mean_over_tokens(sums_and_counts: EvalPrediction) -> dict[str, float]:
@@ -44,36 +44,37 @@ class SummaryTrainer(Trainer):
     def __init__(self, model: PreTrainedModel | PeftModel, args: TrainingArguments, **others: Any) -> None:
         """Raises `InputError` for a reporting package or an FSDP that is not there, `OutOfMemory` for a large model."""
         use_summary_loss(model)
+        self.advice = advise_memory(args, isinstance(model, PeftModel))
         try:
             if args.fp16:
-                check_fp16(model, args, others["data_collator"](list(others["train_dataset"].take(TRIED_EXAMPLES))))
+                _check_fp16(model, args, others["data_collator"](list(others["train_dataset"].take(TRIED_EXAMPLES))))
             super().__init__(model=model, args=args, compute_metrics=mean_over_tokens, **others)
         except (ImportError, RuntimeError, ValueError) as error:
             if is_out_of_memory(error):
-                raise OutOfMemory(f"out of memory at step 1; {advise_memory(args)}") from error
-            reason = " ".join(str(error).split())
-            if not args.report_to and isinstance(error, RuntimeError):
+                raise OutOfMemory(f"out of memory at step 1; {self.advice}") from error
+            if isinstance(error, RuntimeError) and not args.report_to:
                 raise
-            if not args.report_to:
-                raise InputError(f"the Trainer cannot work with these flags: {reason}") from error
-            raise InputError(f"cannot report to {', '.join(args.report_to)} (--report_to): {reason}") from error
-        check_fsdp(self)
+            what = f"cannot report to {', '.join(args.report_to)} (--report_to)"
+            what = what if args.report_to else "the Trainer cannot work with these flags and TRAINER"
+            raise InputError(f"{what}: {' '.join(str(error).split())}") from error
+        _check_fsdp(self)
         for config in (model.config, model.generation_config):  # else the Trainer fills it in, with a warning
             config.pad_token_id = self.processing_class.pad_token_id
         self.remove_callback(ProgressCallback)
         self.remove_callback(PrinterCallback)
+        seed = args.seed if args.data_seed is None else args.data_seed
+        self.sampler = LengthGroupedSampler(self.train_dataset["length"][:], count_step_examples(args), seed)
         self.add_callback(Progress())
-        self.order: LengthGroupedOrder | None = None
-        if args.train_sampling_strategy == "group_by_length":
-            self.order = LengthGroupedOrder(self.train_dataset["length"][:], args.step_size, args.order_seed)
-            self.add_callback(EpochOfOrder(self.order))
+        self.add_callback(EpochSetter(self.sampler))
 
-    def make_dataloader(self, dataset: Dataset, batch_size: int, order: LengthGroupedOrder | None = None) -> DataLoader:
-        """Batches in an order, or as the examples stand."""
+    def build_dataloader(
+        self, dataset: Dataset, batch_size: int, sampler: LengthGroupedSampler | None = None
+    ) -> DataLoader:
+        """Batches in the order of a sampler, or of the data set."""
         loader = DataLoader(
             dataset,
             batch_size,
-            sampler=order,
+            sampler=sampler,
             collate_fn=self.data_collator,
             num_workers=self.args.dataloader_num_workers,
             pin_memory=self.args.dataloader_pin_memory,
@@ -82,14 +83,12 @@ class SummaryTrainer(Trainer):
         return self.accelerator.prepare(loader)
 
     def get_train_dataloader(self) -> DataLoader:
-        if self.order is None:
-            return super().get_train_dataloader()
-        return self.make_dataloader(self.train_dataset, self.args.train_batch_size, self.order)
+        return self.build_dataloader(self.train_dataset, self.args.train_batch_size, self.sampler)
 
     def get_eval_dataloader(self, eval_dataset: Dataset | None = None) -> DataLoader:
         """The stock one would mix lengths again in sets below 64 examples."""
         dataset = self.eval_dataset if eval_dataset is None else eval_dataset
-        return self.make_dataloader(dataset, self.args.eval_batch_size)
+        return self.build_dataloader(dataset, self.args.eval_batch_size)
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[dict[str, Any]], num_batches: int, device: torch.device
@@ -97,7 +96,7 @@ class SummaryTrainer(Trainer):
         return super().get_batch_samples(map(self.without_filling, epoch_iterator), num_batches, device)
 
     def without_filling(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """A batch without labels where examples stand in it a second time: they must not count twice.
+        """A batch without labels for examples that are in it a second time: they must not count twice.
 
         At the end of an epoch accelerate fills up the batches with first examples again, so that each process has one
         of the same size.
@@ -117,22 +116,17 @@ class SummaryTrainer(Trainer):
     # https://github.com/huggingface/transformers/issues/26143 asked for it, and got it in the logs alone.
     def _get_grad_norm(self, *args: Any, **more: Any) -> float:
         norm = super()._get_grad_norm(*args, **more)
-        # With fp16 a gradient may overflow: its step is left out and the next ones are scaled down.
+        # With fp16 a gradient may overflow: its step is skipped and the next ones are scaled down.
         if not math.isfinite(norm) and (self.accelerator.scaler is None or not torch.isfinite(self.last_loss)):
+            steps = self.sampler.steps()
+            rows = ", ".join(map(str, steps[self.state.global_step % len(steps)]))
             precision = "fp16" if self.args.fp16 else "bf16"
             raise FloatingPointError(
                 f"step {self.state.global_step + 1}: the loss is {self.last_loss.item():.4g}, the norm of the gradient "
-                f"{norm:.4g}. Its examples: rows {self.find_rows()} of the tokenized train split. Look at them, or try "
-                f"a smaller --learning_rate, --warmup_steps 100, or --{precision} False."
+                f"{norm:.4g}. Its examples: rows {rows} of the tokenized train split. Look at them, or try a smaller "
+                f"LEARNING_RATE, --warmup_steps 100, or --{precision} False."
             )
         return norm
-
-    def find_rows(self) -> str:
-        """The rows of the training split that the step under way has learned from."""
-        if self.order is None:
-            return "(unknown)"
-        steps = self.order.steps()
-        return ", ".join(map(str, steps[self.state.global_step % len(steps)]))
 
     def prediction_step(
         self, model: torch.nn.Module, inputs: dict[str, Any], prediction_loss_only: bool, ignore_keys: Any = None
@@ -154,56 +148,53 @@ class SummaryTrainer(Trainer):
             with suppress(AttributeError):  # closes the progress bar, if there is one: what is said now comes last
                 self.callback_handler.on_train_end(self.args, self.state, self.control)
             if is_out_of_memory(error):
-                advice = advise_memory(self.args)
-                raise OutOfMemory(f"out of memory at step {self.state.global_step + 1}; {advice}") from error
+                raise OutOfMemory(f"out of memory at step {self.state.global_step + 1}; {self.advice}") from error
             if isinstance(error, UnpicklingError):
-                what = f"{str(resume_from_checkpoint)!r} holds something else than numbers, and nothing of it was run"
-                raise InputError(f"{what}. Delete it, and give the same command again") from error
+                what = f"{str(resume_from_checkpoint)!r} holds something else than numbers, and none of it was run"
+                raise InputError(f"{what}. Delete it, and run the same command again") from error
             # RuntimeError: torch, on a full disk
             if isinstance(error, (OSError, RuntimeError, SafetensorError)):
-                explain_unsaved(self.args, self.state, error)
+                _explain_unsaved(self.args, self.state, error)
             raise
 
 
-def explain_unsaved(args: TrainingArguments, state: TrainerState, error: Exception) -> None:
+def _explain_unsaved(args: TrainingArguments, state: TrainerState, error: Exception) -> None:
     """Raise an `OSError` that says what to do where an error came up while a checkpoint was saved."""
     checkpoint = checkpoint_folder(args, state)
     if not checkpoint.exists() or find_fault(checkpoint) is None:
         return
     folder, reason = checkpoint.parent, str(error).splitlines()[0]
-    whole = [path.name for path in list_checkpoints(folder).values() if find_fault(path) is None]
-    then = f"goes on from {whole[0]}" if whole else "begins anew: no checkpoint is whole"
+    complete = [path.name for path in list_checkpoints(folder).values() if find_fault(path) is None]
+    then = f"resumes from {complete[0]}" if complete else "starts over: no checkpoint is complete"
     free = format_bytes(shutil.disk_usage(folder).free)
     raise OSError(
         f"{checkpoint} was not saved: {reason} ({free} of disk free). When there is room, the same command {then}"
     ) from error
 
 
-def check_fp16(model: PreTrainedModel | PeftModel, args: TrainingArguments, batch: dict[str, Any]) -> None:
-    """Let a run compute in fp32, and say so, where fp16 does not compute the same loss of a batch."""
-    if not asks_for_fsdp(args):  # else it may be too large for one GPU
+def _check_fp16(model: PreTrainedModel | PeftModel, args: TrainingArguments, batch: dict[str, torch.Tensor]) -> None:
+    """Let a run compute in fp32, and say so, where a model overflows in fp16."""
+    if not _asks_for_fsdp(args):  # else it may be too large for one GPU
         model.to(args.device)
-    if fault := find_fp16_fault(model, batch, autocast=True):
+    if overflows_in_fp16(model, batch):
         args.fp16, args.mixed_precision = False, "no"
         if args.process_index == 0:
-            print(f"This model cannot be trained in fp16: {fault}. Training is in fp32, which is slower.")
+            print("This model overflows in fp16. Training is in fp32, which is slower.")
 
 
-def asks_for_fsdp(args: TrainingArguments) -> bool:
+def _asks_for_fsdp(args: TrainingArguments) -> bool:
     """Whether a flag or the launcher asks for FSDP."""
     return bool(args.fsdp) or os.environ.get("ACCELERATE_USE_FSDP") == "true"
 
 
-def check_fsdp(trainer: SummaryTrainer) -> None:
-    """Raise `InputError` where FSDP was asked for and is not there, or would save no whole model."""
-    asked = asks_for_fsdp(trainer.args)
+def _check_fsdp(trainer: SummaryTrainer) -> None:
+    """Raise `InputError` where FSDP was asked for and is not there, or would save no complete model."""
+    asked = _asks_for_fsdp(trainer.args)
     if asked and not trainer.is_fsdp_enabled:
         raise InputError("FSDP needs GPUs: accelerate would use DDP here, without a word. Choose configs/ddp.yaml")
     if asked and "FULL" not in str(trainer.accelerator.state.fsdp_plugin.state_dict_type):
-        raise InputError(
-            "fsdp_state_dict_type must be FULL_STATE_DICT, as in configs/fsdp2.yaml: a checkpoint is "
-            "then a model as any other"
-        )
+        told = "fsdp_state_dict_type must be FULL_STATE_DICT, as in configs/fsdp2.yaml"
+        raise InputError(f"{told}: a checkpoint is then a model as any other")
 
 
 @contextmanager

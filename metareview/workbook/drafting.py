@@ -1,12 +1,12 @@
 """Drafting: the meta-review of one paper, printed for a person to check, and kept as a test case if asked."""
 
-import re
 import sys
+from collections import Counter
 from pathlib import Path
 
 from openpyxl.styles import Alignment
 
-from metareview.common.cli import InputError
+from metareview.common.cli import InputError, format_count
 from metareview.common.hub import public_name
 from metareview.data.cleaning import DEFAULT_KEEP, clean_reviews, clean_text, join_reviews, split_reviews
 from metareview.generation.variants import Variant, share
@@ -14,8 +14,10 @@ from metareview.generation.writing import write_summaries
 from metareview.scoring.comparison import average_scores
 from metareview.scoring.metrics import score_systems
 from metareview.scoring.score_table import format_scores
-from metareview.sources.forms import Paper, describe_paper
-from metareview.sources.table_files import FORMATS
+from metareview.sources.escapes import plain_text
+from metareview.sources.forms import Paper, describe_counts, describe_paper
+from metareview.sources.pasted import split_pasted
+from metareview.sources.table_files import FORMATS, decode_text
 from metareview.workbook.cases import find_case_sheet
 from metareview.workbook.cells import CELL_LIMIT, emphasize, read_header, write_value
 from metareview.workbook.judgments import fingerprint
@@ -40,7 +42,7 @@ def print_drafts(paper: Paper, models: list[Variant], test_cases: str | None, lo
         print(f"Saved as row {add_case(test_cases, case)} of {test_cases}.")
     outputs = {}
     for model in models:
-        written = write_summaries(model, [reviews[model.name]], model.decoding.candidates, log if test_cases else None)
+        written = write_summaries(model, [reviews[model.name]], 1, log if test_cases else None)
         outputs[model.name], [output] = written, written
         print(f"\nDraft by a model ({public_name(model.model)}); check it against the reviews:\n")
         print(output.text + ("" if output.stopped else f" [cut off after {output.tokens} tokens]"))
@@ -78,25 +80,30 @@ def add_case(path: str, texts: dict[str, str]) -> int:
     return row
 
 
-def read_review_files(names: list[str]) -> list[str]:
-    """The reviews in these files, one in each; a single file, or - for standard input, may hold several.
+def read_review_files(names: list[str], encoding: str = "utf-8") -> list[str]:
+    """The reviews in these files, one in each, or several below headings such as Reviewer 2; prints how many.
 
-    Lines of --- or <REVBREAK> separate them there. Raises `InputError` for a file that is missing, empty or not text.
+    Lines of --- or <REVBREAK> also separate those in a single file, or in - for standard input. Raises `InputError` for
+    a file that is missing, empty or not plain text.
     """
-    reviews: list[str] = []
+    reviews, left_out = [], Counter[str]()
     for name in names:
         if Path(name).suffix.lower() in FORMATS:
             advice = "a review each. For a table of test cases: --test_cases (.xlsx, .csv, .tsv)"
             raise InputError(f"--reviews {name!r} is a table, but --reviews takes text files with {advice}")
         try:
             content = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
-            text = content.decode("utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-            raise InputError(f"cannot read --reviews {name!r}: {reason}") from error
-        parts = split_reviews(text) if len(names) == 1 else [text]
-        found = [part.strip() for part in parts if re.search(r"\w", part)]
-        if not found:
+        except OSError as error:
+            raise InputError(f"cannot read --reviews {name!r}: {error.strerror}") from error
+        text = plain_text(decode_text(content, f"--reviews {name!r}", encoding))
+        before = len(reviews)
+        for part in split_reviews(text) if len(names) == 1 else [text]:
+            found, others = split_pasted(part)
+            reviews += found
+            left_out += others
+        if len(reviews) == before:
             raise InputError(f"there is no review in --reviews {name!r}")
-        reviews += found
+    print(
+        f"Read {format_count(len(reviews), 'review')}{'; left out: ' if left_out else ''}{describe_counts(left_out)}."
+    )
     return reviews

@@ -14,7 +14,7 @@ from metareview.data.prompts import PROMPTS
 from metareview.generation.outputs import describe_decoding, identify
 from metareview.generation.variants import Variant
 from metareview.scoring.comparison import Averages
-from metareview.scoring.metrics import LEAD, METRICS, RATINGS, REFERENCE
+from metareview.scoring.metrics import METRICS, OTHERS
 from metareview.workbook.cells import emphasize, find_sheet, fit_rows, number_format, ungroup_columns, write_value
 from metareview.workbook.judgments import Counts
 
@@ -58,7 +58,7 @@ def describe_runs(
     for variant in variants:
         weights = hashlib.sha256(json.dumps(identify(variant.model)).encode()).hexdigest()[:8]
         rows.append(describe_training(variant) | {"decoding": describe_decoding(variant), "weights": weights})
-    rows += [{"model": system} for system in (LEAD, REFERENCE, RATINGS) if system in averages]
+    rows += [{"model": system} for system in OTHERS if system in averages]
     for row in rows:
         means = {name: averages[row["model"]].get(name, (None,))[0] for name in METRICS}
         row |= test | {METRICS[name].title: mean for name, mean in means.items()} | counts.get(row["model"], {})

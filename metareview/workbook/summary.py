@@ -20,7 +20,8 @@ from metareview.workbook.saving import CHART_TITLES, FIRST_CELLS
 
 NOTES = (
     "from, to: the 95% interval of the mean over the cases; of several seeds, the lowest and the highest.",
-    "reference: what a person wrote. lead: the opening words of each review, together as many as the reference has.",
+    "reference: the meta-review by a person. lead: the opening words of each review, together as many as the reference "
+    "has. other paper: the reference of another case.",
     "repetition: 4-grams that repeat an earlier one. copied: words in fragments of 4 or more from a review.",
     RELIABILITY,
 )

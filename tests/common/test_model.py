@@ -2,16 +2,18 @@
 
 import io
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import make_arguments, make_model
+from conftest import make_model
+from peft import LoraConfig
 
 from metareview.common.cli import InputError
-from metareview.common.model import count_parameters, is_model, load_model, prepare_model
+from metareview.common.model import Adapter, count_parameters, is_model, load_model, prepare_model
 from metareview.data.tokenization import TokenizationArguments, load_tokenizer
+
+LORA = LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM")
 
 
 @pytest.mark.parametrize("architecture", ["gpt_neox", "llama", "gpt2"])
@@ -23,25 +25,25 @@ def test_logits_after_loading_are_those_before_saving(architecture: str, tmp_pat
         assert torch.equal(load_model(str(tmp_path)).eval()(ids).logits, model(ids).logits)
 
 
-def test_what_is_not_trained_need_not_be_fp32(base: Path, tmp_path: Path) -> None:
-    adapter = replace(make_arguments(tmp_path, use_lora=True).adapter, dtype=torch.bfloat16)
+def test_what_is_not_trained_need_not_be_fp32(base: Path) -> None:
+    adapter = Adapter(LORA, torch.bfloat16)
     model = prepare_model(str(base), adapter)
     trained = {parameter.dtype for parameter in model.parameters() if parameter.requires_grad}
     frozen = {parameter.dtype for parameter in model.parameters() if not parameter.requires_grad}
     assert (trained, frozen) == ({torch.float32}, {torch.bfloat16})
 
 
-def test_a_new_adapter_is_drawn_with_the_seed(base: Path, tmp_path: Path) -> None:
-    adapter, drawn = make_arguments(tmp_path, use_lora=True).adapter, []
+def test_a_new_adapter_is_drawn_with_the_seed(base: Path) -> None:
+    drawn = []
     for seed in (1, 1, 2):
         torch.rand(3)  # whatever else was drawn before
-        weights = prepare_model(str(base), replace(adapter, seed=seed)).state_dict()
+        weights = prepare_model(str(base), Adapter(LORA, torch.float32, seed=seed)).state_dict()
         drawn.append(torch.cat([weight.flatten() for name, weight in weights.items() if "lora_A" in name]))
     assert torch.equal(drawn[0], drawn[1]) and not torch.equal(drawn[0], drawn[2])
 
 
-def test_layers_that_are_not_there_are_named(base: Path, tmp_path: Path) -> None:
-    adapter = make_arguments(tmp_path, use_lora=True, lora_targets="foo,bar").adapter
+def test_layers_that_are_not_there_are_named(base: Path) -> None:
+    adapter = Adapter(LoraConfig(target_modules=["foo", "bar"]), torch.float32)
     with pytest.raises(InputError, match="--lora_targets 'bar,foo' does not suit GPTNeoXForCausalLM"):
         prepare_model(str(base), adapter)
 

@@ -8,16 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metareview.common.cli import InputError
-from metareview.data.cleaning import (
-    DEFAULT_KEEP,
-    Table,
-    clean_reviews,
-    clean_splits,
-    clean_text,
-    drop_rows,
-    join_reviews,
-    split_reviews,
-)
+from metareview.data.cleaning import DEFAULT_KEEP, clean_reviews, clean_text, join_reviews, split_reviews
+from metareview.data.rows import Table, clean_splits, drop_rows
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,16 @@
 """The context rule: reviews are cut, and shared fairly; never the prompt's ending, never the summary."""
 
 import pytest
-from conftest import make_tokenizer
+from conftest import make_frame_template, make_tokenizer
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from metareview.common.cli import InputError
 from metareview.data.context import cut_at_word, fit_prompts, share_budget
-from metareview.data.prompts import PROMPTS, encode_prompts, prompt_as_chat_template
+from metareview.data.prompts import PROMPTS, encode_prompts
 
 TOKENIZER = make_tokenizer()
-TOKENIZER.chat_template = prompt_as_chat_template(TOKENIZER)
+TOKENIZER.chat_template = make_frame_template(TOKENIZER)
 FRAME = len(encode_prompts([""], TOKENIZER)[0])
 WORD = st.text(alphabet="abcdefghXYZ019", min_size=1, max_size=8)
 WORDS = st.builds(

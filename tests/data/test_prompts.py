@@ -1,22 +1,26 @@
 """Prompts: as the tokenizer itself gives them, with a chat template of ours or with the model's own."""
 
 import re
+from itertools import permutations
 
 import jinja2
 import pytest
-from conftest import make_tokenizer
+from conftest import make_frame_template, make_tokenizer
 from tokenizers.processors import TemplateProcessing
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from metareview.common.cli import InputError
 from metareview.data.prompts import (
     PROMPTS,
+    Frame,
+    build_frame,
+    change_prompt,
     drop_headings,
     encode_prompts,
     encode_texts,
     find_template,
-    prompt_as_chat_template,
-    set_chat_template,
+    frame_as_chat_template,
+    read_end,
 )
 
 CHAT_TEMPLATE = "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}</s>{% endfor %}<assistant>"
@@ -25,7 +29,7 @@ CHAT_TEMPLATE = "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}</s>{
 @pytest.fixture
 def prompted():
     tokenizer = make_tokenizer()
-    tokenizer.chat_template = prompt_as_chat_template(tokenizer)
+    tokenizer.chat_template = make_frame_template(tokenizer)
     return tokenizer
 
 
@@ -55,30 +59,21 @@ def test_the_chat_template_is_one_that_other_programs_understand(prompt: str, st
     if start:
         starting = TemplateProcessing(single="<|endoftext|> $A", special_tokens=[("<|endoftext|>", 0)])
         tokenizer.backend_tokenizer.post_processor = starting
-    template = prompt_as_chat_template(tokenizer, prompt)
+    template = make_frame_template(tokenizer, prompt)
     environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True)  # as in llama.cpp
     nodes = [tree := environment.parse(template), *tree.find_all(jinja2.nodes.Node)]
     assert {type(node).__name__ for node in nodes} <= UNDERSTOOD
     texts = [text for _, kind, text in environment.lex(template) if kind == "string"]
     assert {escaped for text in texts for escaped in re.findall(r"\\(.)", text)} <= ESCAPES
-    made = environment.from_string(template).render(
-        messages=[{"role": "user", "content": "a b"}], bos_token="<s>", eos_token="</s>"
-    )
-    assert made == "<s>" * start + prompt.format(review="a b")
-
-
-def test_a_chat_template_of_the_models_own_is_kept_and_the_prompt_is_the_message() -> None:
-    tokenizer = make_tokenizer()
-    tokenizer.chat_template = CHAT_TEMPLATE
-    text = tokenizer.decode(encode_prompts(["a b"], tokenizer)[0])
-    assert text == f"<user>{PROMPTS['plain'].format(review='a b')}</s><assistant>"
+    made = environment.from_string(template).render(messages=[{"role": "user", "content": "a b"}])
+    assert made == "<|endoftext|>" * start + prompt.format(review="a b")
 
 
 def test_a_tokenizer_that_begins_texts_with_a_token_does_so_once() -> None:
     tokenizer = make_tokenizer()
     starting = TemplateProcessing(single="<|endoftext|> $A", special_tokens=[("<|endoftext|>", 0)])
     tokenizer.backend_tokenizer.post_processor = starting
-    tokenizer.chat_template = prompt_as_chat_template(tokenizer)
+    tokenizer.chat_template = make_frame_template(tokenizer)
     ids = encode_prompts(["a b"], tokenizer)[0]
     assert ids[0] == 0 and ids.count(0) == 1
     assert tokenizer.decode(ids, skip_special_tokens=True) == PROMPTS["plain"].format(review="a b")
@@ -88,7 +83,7 @@ def test_a_tokenizer_that_begins_texts_with_a_token_does_so_once() -> None:
 def test_what_looks_like_a_special_token_in_a_review_is_text(template: str | None) -> None:
     """In the chat template it is one."""
     tokenizer = make_tokenizer()
-    tokenizer.chat_template = template or prompt_as_chat_template(tokenizer)
+    tokenizer.chat_template = template or make_frame_template(tokenizer)
     review = "it stops <|endoftext|> here"
     plain, imitating = encode_prompts(["a b", review], tokenizer)
     assert imitating.count(0) == plain.count(0) == (template is not None)
@@ -104,46 +99,89 @@ def test_a_heading_of_the_prompt_does_not_stand_in_a_review() -> None:
     assert drop_headings(review, "{review}\nIn short:") == review
 
 
-def test_a_chat_template_that_drops_the_message_is_refused() -> None:
-    tokenizer = make_tokenizer()
-    tokenizer.chat_template = "{{ messages[0]['role'] }}"
-    with pytest.raises(InputError, match="does not take the user's message once"):
-        encode_prompts(["a b"], tokenizer)
-
-
 @pytest.mark.parametrize("prompt", ["word_limt", "no place for them", "{review} and {review}", ""])
 def test_a_prompt_has_a_name_or_one_place_for_the_reviews(prompt: str) -> None:
-    with pytest.raises(InputError, match="--prompt must be one of plain, instruction, word_limit, or a text with"):
+    with pytest.raises(
+        InputError, match=r"PROMPT \(--prompt\) must be one of plain, instruction, word_limit, or a text with"
+    ):
         find_template(prompt)
 
 
 @pytest.mark.parametrize("prompt", [*PROMPTS, "Sum up: {review}\n", '\U0001f600 é \u2028"\\ {{ x }} {# {review} #}\n'])
 def test_every_prompt_stands_around_the_reviews(prompt: str, prompted) -> None:
     template = find_template(prompt)
-    prompted.chat_template = prompt_as_chat_template(prompted, template)
-    text = prompted.decode(encode_prompts(["a b"], prompted, template)[0])
+    prompted.chat_template = make_frame_template(prompted, template)
+    text = prompted.decode(encode_prompts(["a b"], prompted)[0])
     assert text == template.replace("{review}", "a b")
 
 
-def test_of_several_chat_templates_the_default_one_counts(tmp_path) -> None:
+# The model's own chat template
+
+
+def chat(template: object) -> PreTrainedTokenizerFast:
     tokenizer = make_tokenizer()
-    tokenizer.chat_template = {"default": CHAT_TEMPLATE, "tool_use": "{{ tools }}"}
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<turn>", "</s>"]})
+    tokenizer.chat_template = template
+    return tokenizer
+
+
+TURNS = "{% for m in messages %}<turn>{{ m['role'] }}\n{{ m['content'] | trim }}</s>\n{% endfor %}"
+TEMPLATES = {
+    "plain": None,
+    "chat": TURNS + "{% if add_generation_prompt %}<turn>assistant\n{% endif %}",
+    "system": "{% if messages[0].role != 'system' %}<turn>system\nBe kind.</s>\n{% endif %}" + TURNS,
+    "dated": "Today is {{ strftime_now('%d %b %Y') }}.\n" + TURNS,
+    "several": {"default": TURNS, "tool_use": "{{ tools }}"},
+}
+
+
+@pytest.mark.parametrize("template", TEMPLATES.values(), ids=TEMPLATES.keys())
+@pytest.mark.parametrize("prompt", PROMPTS.values())
+def test_the_saved_template_prompts_as_in_training(template: object, prompt: str, tmp_path) -> None:
+    """Reviews in, the right prompt out, and the token that ended an answer in the base ends it still."""
+    tokenizer = chat(template)
+    frame = build_frame(tokenizer, "it", prompt)
+    expected = tokenizer.apply_chat_template(
+        [{"role": "user", "content": prompt.format(review="a b")}], tokenize=False, add_generation_prompt=True,
+        chat_template=template["default"] if isinstance(template, dict) else template or "{{ messages[0].content }}",
+    )  # fmt: skip
+    assert frame.before + "a b" + frame.after == expected
+    assert frame.end == ("</s>" if template else "<|endoftext|>") == read_end(with_frame(tokenizer, frame))
     tokenizer.save_pretrained(tmp_path)
-    loaded = AutoTokenizer.from_pretrained(tmp_path)
-    assert isinstance(loaded.chat_template, dict)
-    set_chat_template(loaded, "it", PROMPTS["plain"])
-    assert loaded.chat_template == CHAT_TEMPLATE
-    loaded.chat_template = {"rag": CHAT_TEMPLATE, "tool_use": "{{ tools }}"}
-    with pytest.raises(InputError, match="the tokenizer of 'it' has the chat templates rag, tool_use, and no default"):
-        set_chat_template(loaded, "it", PROMPTS["plain"])
+    loaded, messages = AutoTokenizer.from_pretrained(tmp_path), [{"role": "user", "content": "a b"}]
+    ids = loaded.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)["input_ids"]
+    assert ids == encode_prompts(["a b"], tokenizer)[0]
+    assert build_frame(loaded, "it", prompt) == frame or template  # with one of its own it is known from the record
+
+
+def with_frame(tokenizer: PreTrainedTokenizerFast, frame: Frame) -> PreTrainedTokenizerFast:
+    tokenizer.chat_template = frame_as_chat_template(frame)
+    return tokenizer
+
+
+def test_another_prompt_takes_the_place_of_the_first_within_the_frame() -> None:
+    tokenizer = chat(TEMPLATES["chat"].replace(" | trim", ""))
+    frames = {prompt: build_frame(tokenizer, "it", prompt) for prompt in PROMPTS.values()}
+    for one, other in permutations(PROMPTS.values(), 2):
+        assert change_prompt(frames[one], one, other) == frames[other]
+    trimmed = build_frame(chat(TEMPLATES["chat"]), "it", PROMPTS["plain"])
+    assert change_prompt(trimmed, PROMPTS["plain"], PROMPTS["plain"]) == trimmed
+    with pytest.raises(InputError, match="--prompt cannot be used here"):
+        change_prompt(trimmed, PROMPTS["plain"], PROMPTS["instruction"])
 
 
 @pytest.mark.parametrize(
-    "template",
-    ["{% for m in messages %}", "{{ raise_exception('no user') }}", "{{ messages[0].x.y }}", "{{ 1 + 'a' }}"],
+    ("template", "told"),
+    [
+        ("{{ messages[0]['role'] }}", "does not take the user's message once; choose another model"),
+        ({"rag": TURNS, "tool_use": "{{ tools }}"}, "has the chat templates rag, tool_use, and no default"),
+        ("{% for m in messages %}", "cannot be used: .+; choose another model"),
+        ("{{ raise_exception('no user') }}", "cannot be used: no user; choose another model"),
+        ("{{ messages[0].x.y }}", "cannot be used: .+; choose another model"),
+        ("{{ 1 / 0 }}", "cannot be used: .+; choose another model"),
+    ],
 )
-def test_a_chat_template_that_cannot_be_used_is_told_in_a_line(template: str) -> None:
-    tokenizer = make_tokenizer()
-    tokenizer.chat_template = template
-    with pytest.raises(InputError, match=r"^the chat template of 'it' cannot be used: .+; choose another model$"):
-        set_chat_template(tokenizer, "it", PROMPTS["plain"])
+def test_a_chat_template_that_cannot_be_used_is_told_in_a_line(template: object, told: str) -> None:
+    with pytest.raises(InputError, match=told) as error:
+        build_frame(chat(template), "it", PROMPTS["plain"])
+    assert "\n" not in str(error.value)

@@ -7,7 +7,7 @@ from conftest import make_rows
 from datasets import Dataset, DatasetDict
 
 from metareview.common.cli import InputError
-from metareview.data.cleaning import clean_splits
+from metareview.data.rows import clean_splits
 from metareview.data.splits import check_output_folders, complete_splits, load_source, read_record, save_splits
 
 
@@ -57,6 +57,12 @@ def test_only_what_is_missing_is_made() -> None:
     assert splits["test"]["review"][:] == ["t"] and len(splits["validation"]) == 2 and len(splits["train"]) == 38
     whole = complete_splits(cleaned(train=train, test=test, validation=test), 42)
     assert list(whole) == ["train", "validation", "test"] and len(whole["train"]) == 40
+
+
+def test_rows_that_are_empty_stay_in_train() -> None:
+    splits = complete_splits(cleaned(train=[(str(index), "" if index % 3 else f"s{index}") for index in range(90)]), 42)
+    assert [len(split) for split in splits.values()] == [86, 2, 2]
+    assert all(splits["validation"]["summary"]) and all(splits["test"]["summary"])
 
 
 @pytest.mark.parametrize("train", [[("a", "s")], [(str(index), "the same") for index in range(50)]])

@@ -3,12 +3,12 @@
 from pathlib import Path
 
 import pytest
-from conftest import make_model, make_tokenizer
+from conftest import make_frame_template, make_model, make_tokenizer
 from datasets import Dataset, DatasetDict
 
 from metareview.common.cli import InputError
 from metareview.data.context import fit_prompts
-from metareview.data.prompts import PROMPTS, prompt_as_chat_template
+from metareview.data.prompts import PROMPTS
 from metareview.data.tokenization import (
     DEFAULT_SUMMARY_TOKENS,
     TokenizationArguments,
@@ -19,13 +19,13 @@ from metareview.data.tokenization import (
 )
 
 TOKENIZER = make_tokenizer()
-TOKENIZER.chat_template = prompt_as_chat_template(TOKENIZER)
+TOKENIZER.chat_template = make_frame_template(TOKENIZER)
 
 
 @pytest.mark.parametrize("prompt", [*PROMPTS, "Sum up: {review}\n"])
 def test_labels_are_the_summary_with_its_end_and_nothing_else(prompt: str) -> None:
     arguments, prompted = TokenizationArguments(prompt=prompt, max_length=200, max_summary_tokens=50), make_tokenizer()
-    prompted.chat_template = prompt_as_chat_template(prompted, arguments.prompt_template)
+    prompted.chat_template = make_frame_template(prompted, arguments.prompt_template)
     split = Dataset.from_dict({"review": ["a b\n\nc"], "summary": ["good work"]})
     tokenized, _ = tokenize_splits(DatasetDict(train=split), prompted, 150, arguments)
     row = tokenized["train"][0]
@@ -91,7 +91,7 @@ def test_the_whole_context_is_that_of_the_model_at_hand(base: Path, tmp_path: Pa
 @pytest.mark.parametrize(
     ("max_length", "reserve", "message"),
     [
-        (300, 60, "--max_length is 300, but '.*' names a context of 256 tokens"),
+        (300, 60, "MAX_LENGTH .* is 300, but '.*' has a context of 256 tokens"),
         (None, 250, "a context of 256 tokens is too small for any review: 250 are kept for the summary"),
         (80, 75, "a context of 80 tokens is too small for any review"),
     ],
@@ -99,13 +99,6 @@ def test_the_whole_context_is_that_of_the_model_at_hand(base: Path, tmp_path: Pa
 def test_a_context_that_cannot_be(max_length: int | None, reserve: int, message: str, base: Path) -> None:
     with pytest.raises(InputError, match=message):
         load_tokenizer(TokenizationArguments(str(base), "plain", max_length, reserve))
-
-
-def test_wrong_settings_are_refused() -> None:
-    with pytest.raises(ValueError, match="--max_length must be at least 1, got 0"):
-        TokenizationArguments(max_length=0)
-    with pytest.raises(InputError, match="--prompt must be one of plain"):
-        TokenizationArguments(prompt="word_limt")
 
 
 @pytest.mark.parametrize("room", [140, 30])
@@ -141,4 +134,5 @@ def test_a_changed_prompt_changes_the_record_in_that_alone(base: Path) -> None:
         arguments = TokenizationArguments(str(base), prompt, None, 60)
         tokenizer, _ = load_tokenizer(arguments)
         records.append(tokenization_record(splits, tokenizer, arguments))
-    assert [name for name in records[0] if records[0][name] != records[1][name]] == ["prompt_template"]
+    changed = [name for name in records[0] if records[0][name] != records[1][name]]
+    assert changed == ["prompt_template", "frame"]

@@ -1,35 +1,40 @@
-"""Writing meta-reviews: batches, stopping, how long a text may be."""
-
-import json
-from pathlib import Path
+"""Batches: each text is as if its prompt were alone, in every kind of model; when a text ends; how many rows fit."""
 
 import pytest
 import torch
 from conftest import make_model
-from transformers import GenerationConfig
+from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PreTrainedModel
 
-from metareview.generation.batches import fit_batch, generate
+from metareview.common.cli import InputError
+from metareview.generation.batches import generate
 from metareview.generation.decoding import Decoding
-from metareview.generation.outputs import Output, identify, open_log, read_outputs
+from metareview.generation.outputs import Output
 
-
-@pytest.mark.parametrize("architecture", ["gpt_neox", "llama", "gpt2"])
-def test_batches_write_what_one_at_a_time_writes(architecture: str, tokenizer) -> None:
-    model = make_model(architecture).eval()
-    generator = torch.Generator().manual_seed(1)
-    prompts = [torch.randint(1, 400, (length,), generator=generator).tolist() for length in (5, 60, 23, 11, 42)]
-    batched = dict(generate(model, tokenizer, prompts, 20, batch_size=3))
-    assert sorted(batched) == [0, 1, 2, 3, 4]
-    for index, prompt in enumerate(prompts):
-        assert dict(generate(model, tokenizer, [prompt], 20, batch_size=1))[0] == batched[index]
-        alone = model.generate(torch.tensor([prompt]), do_sample=False, max_new_tokens=20, pad_token_id=0)
-        assert tokenizer.decode(alone[0, len(prompt) :], skip_special_tokens=True).strip() == batched[index].text
+SIZES = {"vocab_size": 400, "hidden_size": 32, "num_hidden_layers": 2}
+HEADS = {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 16, "intermediate_size": 64}
+CONFIGS = {  # models whose caches hold something besides keys and values of all tokens
+    "gemma2": {"sliding_window": 16, **HEADS},
+    "lfm2": {"layer_types": ["conv", "full_attention"], **HEADS},
+    "mamba": {"state_size": 8},
+    "rwkv": {"attention_hidden_size": 32, "intermediate_size": 64, "context_length": 256},
+}
+SLOW_CONFIGS = {
+    "mixtral": {"num_local_experts": 4, **HEADS},
+    "falcon_h1": {"mamba_d_ssm": 64, "mamba_n_heads": 4, "mamba_d_state": 8, "mamba_chunk_size": 8, **HEADS},
+    "qwen3_next": {"num_hidden_layers": 4, "num_experts": 4, "num_experts_per_tok": 2, **HEADS},
+    "recurrent_gemma": {"num_hidden_layers": 3, "lru_width": 32, "attention_window_size": 16, **HEADS},
+}
+PROMPTS = [
+    torch.randint(1, 398, (length,), generator=torch.Generator().manual_seed(length)).tolist()
+    for length in (5, 60, 23, 11, 42, 8, 30)
+]
+NEVER = 400  # an end token that no model writes
 
 
 class Ids:
     """A tokenizer that shows the token ids; any of them can be its end token."""
 
-    pad_token_id = 399
+    pad_token_id = 398
 
     def __init__(self, end: int) -> None:
         self.eos_token_id = end
@@ -38,38 +43,102 @@ class Ids:
         return " ".join(map(str, ids))
 
 
+def make_any(architecture: str) -> PreTrainedModel:
+    """A random model with the size of a toy, whose tokens follow from all that it has read."""
+    configs = CONFIGS | SLOW_CONFIGS
+    if architecture not in configs:
+        return make_model(architecture).eval()
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(architecture, **SIZES | configs[architecture])).eval()
+    with torch.no_grad():
+        for name, weights in model.named_parameters():
+            if weights.ndim > 1 and "A_log" not in name:
+                weights *= 3
+    return model
+
+
 @pytest.mark.parametrize(
-    "decoding", [Decoding(), Decoding(3), Decoding(temperature=1.0), Decoding(num_beams=2)], ids=str
+    "architecture",
+    ["gpt_neox", "gpt2", *CONFIGS, *(pytest.param(name, marks=pytest.mark.slow) for name in ("llama", *SLOW_CONFIGS))],
 )
-@pytest.mark.parametrize("architecture", ["gpt_neox", "llama", "gpt2"])
-def test_rows_that_stop_early_leave_the_others_as_they_are(architecture: str, decoding: Decoding) -> None:
-    """Whatever token ends the texts, rows leave the batch at all kinds of steps, and each text is as if alone."""
-    model = make_model(architecture).eval()
-    generator = torch.Generator().manual_seed(1)
-    prompts = [torch.randint(1, 399, (length,), generator=generator).tolist() for length in (5, 60, 23, 11, 42, 8, 30)]
-    endless = dict(generate(model, Ids(400), prompts, 24, 7, decoding))
-    tokens = [output.text.split() for output in endless.values()]
-    ends = sorted({token for text in tokens for token in text}, key=lambda end: -sum(end in text for text in tokens))
-    for end in map(int, ends[:6]):
-        written = dict(generate(model, Ids(end), prompts, 24, 7, decoding))
-        for index, prompt in enumerate(prompts):
-            assert written[index] == dict(generate(model, Ids(end), [prompt], 24, 1, decoding))[0]
-            before, found, _ = f" {endless[index].text} ".partition(f" {end} ")
-            if decoding.num_beams == 1:
-                assert written[index].text == before.strip() and written[index].stopped == bool(found)
+def test_each_text_of_a_batch_is_as_if_alone(architecture: str, capsys: pytest.CaptureFixture) -> None:
+    """Whatever token ends the texts: rows leave the batch at all kinds of steps."""
+    model, alone = make_any(architecture), []
+    for prompt in PROMPTS:
+        options = {"do_sample": False, "max_new_tokens": 16, "pad_token_id": 0, "eos_token_id": None}
+        ids = torch.tensor([prompt])
+        alone.append(model.generate(ids, attention_mask=torch.ones_like(ids), **options)[0, len(prompt) :].tolist())
+    tokens = sorted({token for ids in alone for token in ids}, key=lambda token: -sum(token in ids for ids in alone))
+    for end in (NEVER, *tokens[:2]):
+        written = dict(generate(model, Ids(end), PROMPTS, 16, batch_size=7))
+        assert sorted(written) == list(range(7))
+        for index, ids in enumerate(alone):
+            length = ids.index(end) if end in ids else 16
+            assert written[index] == Output(Ids(end).decode(ids[:length]), end in ids, min(length + 1, 16))
+    one_at_a_time = "gets one prompt at a time" in capsys.readouterr().out
+    assert one_at_a_time == (architecture in ("recurrent_gemma", "rwkv"))  # their states have no mask
 
 
-@pytest.mark.parametrize(("architecture", "row"), [("gpt_neox", 2 * 2 * 32 * 100 * 4), ("llama", 2 * 2 * 32 * 100 * 4)])
-def test_a_batch_is_smaller_where_memory_is_small(architecture: str, row: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A row has keys and values in two layers, each 32 numbers wide, in fp32."""
-    model = make_model(architecture)
-    assert sum(part.nbytes for layer in model(torch.ones(1, 100).long()).past_key_values for part in layer[:2]) == row
-    for free, rows in ((100 * row, 7), (10.5 * row, 5), (row, 1), (0, 1)):
+def find_repeated(ids: list[str], size: int) -> list[tuple[str, ...]]:
+    """The n-grams that a text has more than once."""
+    ngrams = [tuple(ids[start : start + size]) for start in range(len(ids) - size + 1)]
+    return [ngram for ngram in set(ngrams) if ngrams.count(ngram) > 1]
+
+
+@pytest.mark.parametrize("decoding", [Decoding(2), Decoding(2, temperature=1.0), Decoding(2, num_beams=3)], ids=str)
+def test_so_it_is_with_every_decoding(decoding: Decoding) -> None:
+    model = make_model("gpt_neox").eval()
+    plain = dict(generate(model, Ids(NEVER), PROMPTS, 20, 7))
+    assert any(find_repeated(output.text.split(), 2) for output in plain.values())
+    free = dict(generate(model, Ids(NEVER), PROMPTS, 20, 7, decoding))
+    assert not any(find_repeated(output.text.split(), 2) for output in free.values())
+    for end in (NEVER, int(free[0].text.split()[9])):
+        written = dict(generate(model, Ids(end), PROMPTS, 20, 7, decoding))
+        for index, prompt in enumerate(PROMPTS):
+            assert dict(generate(model, Ids(end), [prompt], 20, 1, decoding))[0] == written[index]
+
+
+def test_a_prompt_may_be_a_single_token() -> None:
+    model = make_model("llama").eval()
+    written = dict(generate(model, Ids(NEVER), [[1, 2, 3], [9]], 10, 2))
+    assert written[1] == dict(generate(model, Ids(NEVER), [[9]], 10, 1))[0]
+
+
+def test_samples_follow_from_the_seed_and_the_prompt() -> None:
+    model = make_model("gpt_neox").eval()
+    texts = [dict(generate(model, Ids(NEVER), PROMPTS, 20, 7, Decoding(temperature=1.0, seed=s))) for s in (1, 1, 2)]
+    assert texts[0] == texts[1] and all(texts[0][index] != texts[2][index] for index in range(7))
+
+
+@pytest.mark.parametrize(("architecture", "layers", "width"), [("gpt_neox", 2, 32), ("lfm2", 1, 16)])
+def test_a_batch_is_smaller_if_memory_is_small(
+    architecture: str, layers: int, width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And prompts are read alone if the cache holds their keys and values and nothing else."""
+    model, calls = make_any(architecture), []
+    row = layers * 2 * width * (60 + 4) * 4  # keys and values of all tokens in fp32
+    write = model.generate
+
+    def generate_and_note(ids: torch.Tensor, **options: object) -> object:
+        calls.append((len(ids), "past_key_values" in options))
+        return write(ids, **options)
+
+    monkeypatch.setattr(model, "generate", generate_and_note)
+    for free, fitting in ((100 * row, 7), (10.5 * row, 5), (row, 1), (0, 1)):
         monkeypatch.setattr("metareview.generation.batches.free_memory", lambda free=free: free)
-        assert fit_batch(model, 100, 7) == rows
+        calls.clear()
+        assert len(list(generate(model, Ids(NEVER), PROMPTS, 4, 7))) == 7
+        assert calls[2] == (fitting, architecture == "gpt_neox")  # after the two with which a batch is tried
 
 
-def test_stopping_is_told_from_being_cut_off(tokenizer) -> None:
+def test_beams_that_a_model_cannot_follow_are_refused() -> None:
+    with pytest.raises(
+        InputError, match=r"NUM_BEAMS is 2: RwkvForCausalLM cannot use beam search .*; set NUM_BEAMS = 1"
+    ):
+        list(generate(make_any("rwkv"), Ids(NEVER), PROMPTS, 4, 7, Decoding(num_beams=2)))
+
+
+def test_a_text_that_ended_is_not_one_that_was_cut_off(tokenizer) -> None:
     model = make_model("gpt_neox").eval()
     prompt = tokenizer("paper").input_ids
     text = dict(generate(model, tokenizer, [prompt], 5, batch_size=1))[0]
@@ -83,37 +152,3 @@ def test_settings_that_a_model_brings_do_not_change_the_decoding(tokenizer) -> N
     plain = dict(generate(model, tokenizer, [prompt], 20, batch_size=1))[0]
     model.generation_config = GenerationConfig(repetition_penalty=5.0, no_repeat_ngram_size=2, eos_token_id=[3, 4, 5])
     assert dict(generate(model, tokenizer, [prompt], 20, batch_size=1))[0] == plain
-
-
-def test_a_log_that_was_cut_off_gives_the_lines_that_are_whole(tmp_path: Path) -> None:
-    log = tmp_path / "a_outputs.jsonl"
-    assert read_outputs(log) == {}
-    with open_log(log) as file:
-        file.write('{"key": "a", "text": "one", "stopped": true, "tokens": 3}\n{"key": "b", "te')
-    assert read_outputs(log) == {"a": Output("one", True, 3)}
-    with open_log(log) as file:
-        file.write('{"key": "b", "text": "two", "stopped": false, "tokens": 5}\n')
-    assert read_outputs(log) == {"a": Output("one", True, 3), "b": Output("two", False, 5)}
-    strange = [
-        '{"key": "c", "text": {}, "stopped": true, "tokens": 1}',
-        '{"key": "c", "text": "", "stopped": 1, "tokens": 1}',
-    ]
-    log.write_text("\n".join([*strange, '{"key": ["c"], "text": "", "stopped": true, "tokens": 1}', "[" * 10**5, "7"]))
-    assert read_outputs(log) == {}
-
-
-def test_a_folder_is_known_by_its_weights_wherever_it_is(tmp_path: Path) -> None:
-    """An adapter by those of its base too, which may be replaced in their place."""
-    for name in ("a", "b"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "model.safetensors").write_text("weights")
-        (tmp_path / name / "README.md").write_text(name)
-    assert identify(str(tmp_path / "a")) == identify(str(tmp_path / "b"))
-    adapter = tmp_path / "adapter"
-    adapter.mkdir()
-    (adapter / "adapter_model.safetensors").write_text("adapter")
-    (adapter / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(tmp_path / "a")}))
-    before = identify(str(adapter))
-    (tmp_path / "a" / "model.safetensors").write_text("replace")
-    assert identify(str(tmp_path / "a")) != identify(str(tmp_path / "b"))
-    assert identify(str(adapter)) != before

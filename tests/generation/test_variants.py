@@ -2,13 +2,22 @@
 
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
 
 from metareview.common.cli import InputError
 from metareview.data.prompts import PROMPTS
-from metareview.generation.variants import choose_max_new_tokens, choose_models, find_variants, name_models, share
+from metareview.generation.variants import (
+    check_cleaning,
+    choose_max_new_tokens,
+    choose_models,
+    find_variants,
+    name_groups,
+    name_models,
+    share,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +39,7 @@ def test_patterns_give_finished_models_alone(capsys: pytest.CaptureFixture) -> N
     Path("models/ac/checkpoint-3").mkdir(parents=True)
     Path("models/a.txt").touch()
     assert choose_models(["models/a*"]) == ["models/a", "models/ab"]
-    assert capsys.readouterr().out == "Passed over, without a finished model: models/ac\n"
+    assert capsys.readouterr().out == "Skipped, no finished model: models/ac\n"
     assert choose_models(["models/b", "models/*", "./models/b", "me/on-the-hub"]) == [
         "models/b", "models/a", "models/ab", "me/on-the-hub"]  # fmt: skip
     assert choose_models([str(Path("models").absolute() / "a?")]) == [str(Path("models/ab").absolute())]
@@ -44,21 +53,12 @@ def test_the_newest_model_is_the_default() -> None:
     assert choose_models(None) == ["models/late"]
 
 
-@pytest.mark.parametrize(
-    ("given", "words"),
-    [
-        (None, "no finished model in 'models'"),
-        (["models/*"], "no folder 'models/*'"),
-        (["models/a"], "the folder 'models/a' holds no finished model"),
-        (["models/b"], "no model 'models/b' here"),
-        (["./b"], "no model './b' here"),
-    ],
-)
-def test_where_there_is_no_model(given: list[str] | None, words: str) -> None:
+@pytest.mark.parametrize("names", [None, ["models/*"], ["models/a"], ["models/b"], ["./b"]])
+def test_no_finished_model(names: list[str] | None) -> None:
     Path("models/a").mkdir(parents=True)
-    with pytest.raises(InputError, match=r"First: python fine_tune\.py") as error:
-        choose_models(given)
-    assert words in str(error.value)
+    name = names[0] if names else "models/*"
+    with pytest.raises(InputError, match=re.escape(f"no finished model in {name!r}. First: python fine_tune.py")):
+        choose_models(names)
 
 
 def test_names_are_short_and_tell_models_apart() -> None:
@@ -86,7 +86,7 @@ def test_each_base_once_and_first(capsys: pytest.CaptureFixture) -> None:
     assert capsys.readouterr().out == ""
     make_folder("alone")
     assert describe(find_variants(["alone"], None, None, None)) == [("alone", None, True)]
-    assert "alone does not record its base; --base_model names one" in capsys.readouterr().out
+    assert "alone does not record its base; BASE_MODEL names one" in capsys.readouterr().out
     make_folder("base")
     make_folder("tuned", base_model="base")
     assert describe(find_variants(["tuned", "base"], None, None, None)) == [
@@ -107,12 +107,8 @@ def test_each_reads_and_writes_as_in_its_training(capsys: pytest.CaptureFixture)
     assert base.settings.prompt == first.settings.prompt == PROMPTS["word_limit"]
     assert (base.keep, base.max_new_tokens, base.settings.max_length) == ("a-z", 50, 300) and base.record == {}
     assert (second.keep, second.max_new_tokens) == ("a-zA-Z0-9", 256)
-    assert (first.group, second.group) == ("g", "b")
-    assert (
-        "one has the prompt, the cleaning, the length and the precision of a; those of b are others."
-        in capsys.readouterr().out
-    )
-    assert all(one.settings.prompt == "plain" for one in find_variants(["a", "b"], None, "plain", None))
+    assert "one has the prompt, cleaning, length and precision of a; those of b differ." in capsys.readouterr().out
+    assert all(variant.settings.prompt == "plain" for variant in find_variants(["a", "b"], None, "plain", None))
 
 
 def test_texts_may_be_as_long_as_the_model_was_saved_with() -> None:
@@ -121,10 +117,45 @@ def test_texts_may_be_as_long_as_the_model_was_saved_with() -> None:
     assert choose_max_new_tokens(300, record) == 300
     assert choose_max_new_tokens(None, {}) == 256
     assert choose_max_new_tokens(None, {"max_summary_tokens": 100}) == 100  # no more than there is room for
-    with pytest.raises(InputError, match="--max_new_tokens must be at most 300"):
+    with pytest.raises(InputError, match="MAX_NEW_TOKENS is 301, but the model's context has room for 300"):
         choose_max_new_tokens(301, record)
 
 
 def test_what_is_compared_is_cleaned_alike() -> None:
     assert share(["a-z", "a-z"], "a-zA-Z0-9") == "a-z"
     assert share(["a-z", "a-zA-Z"], "a-zA-Z0-9") == "a-zA-Z0-9"
+
+
+def test_a_group_is_every_setting_but_the_seed() -> None:
+    """Models of one name in two folders, trained on other texts, are no seeds of each other."""
+    for folder, texts in (("one", "a"), ("two", "b")):
+        for seed in (1, 2):
+            settings = {"learning_rate": 1e-3, "texts": texts, "seed": seed}
+            make_folder(f"{folder}/m{seed}", base_model="hub/one", group="m", settings=settings)
+    make_folder("three/other", base_model="hub/one", group="other", settings={"learning_rate": 1e-4})
+    variants = [one for one in find_variants(["one/*", "two/*", "three/*"], None, None, None) if one.fine_tuned]
+    groups = name_groups(variants)
+    assert groups["one/m1"] == groups["one/m2"] != groups["two/m1"] == groups["two/m2"]
+    assert re.fullmatch(r"m \[[0-9a-f]{6}\]", groups["one/m1"]) and groups["other"] == "other"
+
+
+def test_a_checkpoint_is_a_model_with_the_record_of_its_run() -> None:
+    results = {"epochs": 2.0, "steps": 48, "saved_step": 48, "saved_epoch": 2.0, "eval_loss": 3.0, "train_loss": 2.0}
+    make_folder("models/m", base_model="hub/one", group="m", results=results, settings={"seed": 1}, keep="a-z")
+    Path("models/m/checkpoint-6").mkdir()
+    Path("models/m/checkpoint-6/config.json").write_text("{}")
+    _, model, checkpoint = find_variants(["models/m", "models/m/checkpoint-6"], None, None, None)
+    assert (checkpoint.name, checkpoint.base, checkpoint.keep) == ("m/checkpoint-6", "one", "a-z")
+    own = checkpoint.record["results"]
+    assert (own["saved_step"], own["saved_epoch"], own["eval_loss"]) == (6, 0.25, None)
+    assert len(set(name_groups([model, checkpoint]).values())) == 2
+
+
+def test_data_cleaned_to_less_than_a_model_was_trained_on_are_refused() -> None:
+    for name, keep in (("a", "a-zA-Z0-9"), ("b", "a-zA-Z0-9.,")):
+        make_folder(name, base_model="hub/one", keep=keep)
+    models = [one for one in find_variants(["a", "b"], None, None, None) if one.fine_tuned]
+    check_cleaning(models, "data", "a-zA-Z0-9.,;")
+    check_cleaning(models[:1], "data", "a-zA-Z0-9")
+    with pytest.raises(InputError, match=r"^'data' is cleaned to 'a-zA-Z0-9', but b was trained on texts with .*KEEP"):
+        check_cleaning(models, "data", "a-zA-Z0-9")

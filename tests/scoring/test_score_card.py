@@ -46,7 +46,7 @@ def test_a_card_that_cannot_be_read_stays_as_it_is(tmp_path: Path, capsys: pytes
 
 def test_there_must_be_a_card_to_push_to(tmp_path: Path) -> None:
     here = make_variant("a", tmp_path)
-    with pytest.raises(InputError, match="a was not pushed"):
+    with pytest.raises(InputError, match="no model is on the Hub"):
         choose_cards([here], None)
-    with pytest.raises(InputError, match="--hub_model_id names the card of one model, and there are 2"):
+    with pytest.raises(InputError, match="--hub_model_id names the card of one model, got 2"):
         choose_cards([here, make_variant("b", "me/b")], "me/a")

@@ -12,8 +12,8 @@ def test_the_tables_fit_into_a_terminal() -> None:
 
 
 def test_there_is_no_column_of_dashes_and_no_empty_table() -> None:
-    averages = {"a": {"words": (2.0, None, None), "stopped": (1.0, None, None), "copied": (0.0, None, None)}}
-    assert tabulate(averages, 0) == [["", "words", "stopped"], ["a", "2", "100%"]]
+    averages = {"a": {"words": (2.0, None, None), "ended": (1.0, None, None), "copied": (0.0, None, None)}}
+    assert tabulate(averages, 0) == [["", "words", "ended"], ["a", "2", "100%"]]
     assert format_scores(averages).count("| a") == 2
     del averages["a"]["copied"]
     assert format_scores(averages).count("| a") == 1

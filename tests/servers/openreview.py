@@ -11,24 +11,31 @@ from __future__ import annotations
 
 import json
 import threading
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
-
-from servers.hub import Fault, Request
 
 USER, PASSWORD, TOKEN = "ada@example.org", "sesame-77", "token-of-ada"
 YEAR_2024 = 1_700_000_000_000  # milliseconds
 
 
+@dataclass
+class Fault:
+    """Spoils as many of the next requests as `times` (-1: all) whose paths contain something."""
+
+    path_contains: str = ""
+    status: int = 500
+    times: int = 1
+    headers: dict[str, str] = field(default_factory=dict)  # of the answer
+    cut_after: int | None = None  # bytes of the right answer, after which the connection is closed
+
+
 def make_reply(version: int, invitation: str, content: dict[str, Any], by: str = "Reviewer_1", **more: Any) -> dict:
     """A reply to a paper; `invitation` and `by` are the ends of what they are on OpenReview."""
-    named = (
-        {"invitations": [f"Shells.org/Paper1/-/{invitation}", "Shells.org/-/Edit"]}
-        if version == 2
-        else {"invitation": f"Shells.org/-/{invitation}"}
-    )
+    named: dict[str, Any] = {"invitation": f"Shells.org/-/{invitation}"}
     if version == 2:
+        named = {"invitations": [f"Shells.org/Paper1/-/{invitation}", "Shells.org/-/Edit"]}
         content = {name: {"value": value} for name, value in content.items()}
     return {"signatures": [f"Shells.org/Paper1/{by}"], "content": content, "tcdate": 1, **named, **more}
 
@@ -44,7 +51,8 @@ class OpenReview(ThreadingHTTPServer):
         self.tokens = {TOKEN}  # take it out, and it has expired
         self.faults: list[Fault] = []
         self.bodies: list[bytes] = []  # what the next answers are instead
-        self.requests: list[Request] = []
+        self.requests: list[tuple[str, int]] = []  # path and status
+        self.waits: list[float | None] = []  # what a test writes down of the pauses of the client
         self.lock = threading.RLock()
 
     def __enter__(self) -> OpenReview:
@@ -55,10 +63,10 @@ class OpenReview(ThreadingHTTPServer):
         self.shutdown()
         self.server_close()
 
-    def environment(self, username: str = "", password: str = "") -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
         address = f"http://127.0.0.1:{self.server_port}"
-        login = {"OPENREVIEW_USERNAME": username, "OPENREVIEW_PASSWORD": password}
-        return {"OPENREVIEW_API_BASEURL": f"{address}/1", "OPENREVIEW_API_BASEURL_V2": f"{address}/2", **login}
+        guest = dict.fromkeys(("OPENREVIEW_USERNAME", "OPENREVIEW_PASSWORD"), "")
+        return {"OPENREVIEW_API_BASEURL": f"{address}/1", "OPENREVIEW_API_BASEURL_V2": f"{address}/2", **guest}
 
     def add_paper(
         self, version: int, venue: str, id: str, replies: list[dict], title: str = "On shells", **more: Any
@@ -70,37 +78,34 @@ class OpenReview(ThreadingHTTPServer):
         self.venues[venue] = version
         self.papers[version][id] = note | named | more
 
-    def answer(self, call: Request, version: int, path: str, query: dict[str, str]) -> tuple[int, dict[str, Any]]:
-        token = (call.authorization or "").removeprefix("Bearer ")
+    def answer(self, version: int, path: str, query: dict[str, str], token: str, body: bytes) -> tuple[int, dict]:
+        def refuse(status: int, name: str, message: str) -> tuple[int, dict]:
+            return status, {"name": name, "message": message, "status": status}
+
         if path == "login":
-            wanted = json.loads(call.body)
+            wanted = json.loads(body)
             if (wanted["id"], wanted["password"]) != (USER, PASSWORD):
-                return 400, {"name": "Error", "message": f"Invalid username or password: {wanted['id']}"}
+                return refuse(400, "Error", f"Invalid username or password: {wanted['id']}")
             return 200, {"token": TOKEN, "user": {"profile": {"id": "~Ada_L1"}}}
         if token and token not in self.tokens:
-            return 401, {"name": "TokenExpiredError", "message": "Token has expired", "status": 401}
-        missing = 404, {"name": "NotFoundError", "message": "Not found", "status": 404}
+            return refuse(401, "TokenExpiredError", "Token has expired")
         if path == "groups" and (venue := query["id"]) in self.venues:
             group = {"domain": venue, "content": {"submission_name": {"value": "Submission"}}}
             return 200, {"groups": [{"id": venue} | (group if self.venues[venue] == 2 else {})]}
-        if path != "notes":
-            return missing
         hidden = set() if query.get("details") == "replies" else {"details"}
-        papers = self.papers[version].items()
-        notes = {id: {name: note[name] for name in note.keys() - hidden} for id, note in papers}
+        notes = {id: {name: note[name] for name in note.keys() - hidden} for id, note in self.papers[version].items()}
+        if path != "notes" or query.get("id", "") not in {"", *notes}:
+            return refuse(404, "NotFoundError", "Not found")
         if "id" in query:
-            if query["id"] not in notes:
-                return missing
             if query["id"] in self.private and not token:
-                return 403, {"name": "ForbiddenError", "message": "You don't have permission to read it", "status": 403}
+                return refuse(403, "ForbiddenError", "You don't have permission to read it")
             return 200, {"notes": [notes[query["id"]]]}
         if "after" in query and query.get("sort") != "id":
-            return 400, {"name": "Error", "message": "after goes with sort=id"}
+            return refuse(400, "Error", "after goes with sort=id")
         named = {id: note.get("invitations") or [note["invitation"]] for id, note in notes.items()}
         invited = sorted(id for id in named if query["invitation"] in named[id])
         fitting = [notes[id] for id in invited if id > query.get("after", "")]
-        answer: dict[str, Any] = {"notes": fitting[: int(query["limit"])]}
-        return 200, answer | ({"count": len(fitting)} if version == 1 or query.get("count") else {})
+        return 200, {"notes": fitting[: int(query["limit"])], "count": len(fitting)}
 
 
 class Connection(BaseHTTPRequestHandler):
@@ -111,25 +116,21 @@ class Connection(BaseHTTPRequestHandler):
         pass
 
     def serve(self) -> None:
-        headers = {name.lower(): value for name, value in self.headers.items()}
-        call = Request(self.command, self.path, headers, headers.pop("authorization", None))
-        call.body = self.rfile.read(int(headers.get("content-length", 0)))
+        sent = self.rfile.read(int(self.headers.get("content-length", 0)))
         address = urlsplit(self.path)
         _, version, path = address.path.split("/", 2)
         query = {name: values[-1] for name, values in parse_qs(address.query).items()}
+        token = self.headers.get("authorization", "").removeprefix("Bearer ")
         with self.server.lock:
-            self.server.requests.append(call)
-            fits = (fault for fault in self.server.faults if fault.times and fault.path_contains in self.path)
-            if fault := next(fits, None):
+            fault = next((one for one in self.server.faults if one.times and one.path_contains in self.path), None)
+            status, answer = self.server.answer(int(version), path, query, token, sent)
+            if fault:
                 fault.times -= 1
             if fault and fault.cut_after is None:
-                call.status, answer = fault.status, {"name": "Error", "message": "asked for by the test"}
-            else:
-                call.status, answer = self.server.answer(call, int(version), path, query)
-            body = json.dumps(answer).encode()
-            if self.server.bodies and not fault:
-                body = self.server.bodies.pop(0)
-        self.send_response(call.status)
+                status, answer = fault.status, {"name": "Error", "message": "asked for by the test"}
+            body = self.server.bodies.pop(0) if self.server.bodies and not fault else json.dumps(answer).encode()
+            self.server.requests.append((self.path, status))
+        self.send_response(status)
         more = fault.headers if fault else {}
         for name, value in {"Content-Type": "application/json", "Content-Length": str(len(body)), **more}.items():
             self.send_header(name, value)

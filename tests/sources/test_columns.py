@@ -1,16 +1,21 @@
 """Columns: found by name or flag; what their cells hold, in every shape that reviews come in; rows joined by paper."""
 
+import json
 from typing import Any
 
 import pytest
 from datasets import Dataset
+from hypothesis import given
+from hypothesis import strategies as st
 
 from metareview.common.cli import InputError
 from metareview.sources.columns import Columns, choose_columns, read_papers
+from metareview.sources.table_files import Formula
 
+NAN = float("nan")
 FORMS = [
     {"summary": "It sorts.", "rating": "6: weak accept", "Strengths": {"value": "Tested."}, "confidence": 3},
-    {"review": "Not convincing.", "rating": 3},
+    {"review": "Not convincing.", "rating": 3, "weaknesses": NAN},
 ]
 READ = ["Summary: It sorts.\nStrengths: Tested.", "Not convincing."]
 
@@ -20,8 +25,11 @@ def choose(*names: str, **given: Any) -> Columns:
     return choose_columns({"train": [dict.fromkeys(names)]}, *flags, "<REVBREAK>")
 
 
-@pytest.mark.parametrize("review", ["Input", "review", "reviews", "review_text", "Review Text", "REVIEW"])
-@pytest.mark.parametrize("summary", ["Output", "summary", "meta_review", "metareview", "Meta-Review", "Metareview"])
+@pytest.mark.parametrize(
+    ("review", "summary"),
+    [("Input", "Output"), ("review", "summary"), ("reviews", "meta_review"), ("REVIEW", "metareview"),
+     ("review_text", "Meta-Review"), ("Review Text", "Metareview")],
+)  # fmt: skip
 def test_names_that_people_use_are_recognized(review: str, summary: str) -> None:
     assert choose("paper_id", review, "rating", summary) == Columns([review], summary)
 
@@ -38,6 +46,7 @@ def test_flags_name_others() -> None:
                                   "'Output'", "set SUMMARY_COLUMN (--summary_column). The columns are text, target"]),
         (["Review", "review", "summary"], {}, ["several columns, 'Review', 'review'", "--review_column"]),
         (["review", "Output"], {"paper": "paper_id", "reviews": ["r1"]}, ["no column 'r1'; no column 'paper_id'"]),
+        (list(map(str, range(1_000))), {}, [", 18, 19, and 980 more"]),
     ],
 )  # fmt: skip
 def test_all_that_is_missing_is_in_one_error(names: list[str], given: dict[str, Any], words: list[str]) -> None:
@@ -46,7 +55,7 @@ def test_all_that_is_missing_is_in_one_error(names: list[str], given: dict[str, 
     assert all(word in str(caught.value) for word in words), caught.value
 
 
-def test_where_splits_differ_the_error_says_so() -> None:
+def test_if_splits_differ_the_error_says_so() -> None:
     source = {"train": [{"review": "a", "summary": "b"}], "test": [{"review": "a"}]}
     with pytest.raises(InputError, match="The columns are train: review, summary; test: review"):
         choose_columns(source, None, None, None, "<REVBREAK>")
@@ -55,8 +64,7 @@ def test_where_splits_differ_the_error_says_so() -> None:
 def read(*rows: dict[str, Any], **columns: Any) -> tuple[list[dict[str, Any]], list[str]]:
     """The papers of rows, which are the same whether they come from a file of ours or from `datasets`."""
     papers, notes = read_papers({"train": list(rows)}, Columns(**columns))
-    same = {type(value) for row in rows for value in row.values()} <= {str, type(None)}
-    if same:
+    if {type(value) for row in rows for value in row.values()} <= {str, type(None)}:
         again, _ = read_papers({"train": Dataset.from_list(list(rows))}, Columns(**columns))
         assert again["train"].to_list() == papers["train"].to_list()
     return papers["train"].to_list(), notes
@@ -67,14 +75,19 @@ def read(*rows: dict[str, Any], **columns: Any) -> tuple[list[dict[str, Any]], l
     [
         ("a <REVBREAK> b", ["a ", " b"]),
         ("a\n---\nb", ["a\n", "\nb"]),
+        (r"a\n---\nb", ["a\n", "\nb"]),
+        ("a_x000D_\n---_x000D_\nb &amp; c<REVBREAK>&lt;", ["a\n---\nb & c", "<"]),
+        ("<p>a</p>---<p>b</p>", ["\na\n", "\nb\n"]),
         (["a", "b\n---\nstill b"], ["a", "b\n---\nstill b"]),
         (FORMS, READ),
         ({"content": FORMS[1]}, READ[1:]),
         ({"review": ["a", "b"], "rating": [1, 2]}, ["a", "b"]),  # as older versions of `datasets` keep a list of forms
-        (["a", None, {"review": "b"}], ["a", "b"]),
-        ([{"rating": 1, "review": None}], [""]),
-        (None, []),
-        ("#N/A", [""]),
+        ({"strengths": ["a", "b"], "summary": "c"}, ["Summary: c\nStrengths: a\nb"]),
+        (["a", None, NAN, "nan", ["c"], {"review": "b"}], ["a", "c", "b"]),
+        (repr(["it's\na", "b"]), ["it's\na", "b"]),
+        (json.dumps(FORMS), READ),
+        (repr(FORMS), READ),
+        ([{"rating": 1, "review": None}], []),
         (7, ["7"]),
     ],
 )
@@ -83,9 +96,16 @@ def test_every_shape_of_reviews(cell: Any, reviews: list[str]) -> None:
     assert paper == {"reviews": reviews, "summary": "s", "paper": ""}
 
 
-def test_half_a_character_is_no_reason_to_stop() -> None:
-    papers, _ = read_papers({"train": [{"review": ["\ud800 a"], "summary": "\ud800"}]}, Columns(["review"], "summary"))
-    assert papers["train"].to_list() == [{"reviews": ["? a"], "summary": "?", "paper": ""}]
+@pytest.mark.parametrize(
+    "value", [None, NAN, "", " ", "nan", "NaN", "None", "null", "NULL", "<NA>", "N/A", "#N/A", "\\N"]
+)
+def test_what_is_missing_is_missing_in_every_column(value: Any) -> None:
+    rows = [{"id": value, "r1": "a", "r2": value, "s": f"of {index}"} for index in range(2)]
+    papers, _ = read(
+        *rows, {"id": "p", "r1": "b", "r2": "c", "s": value}, reviews=["r1", "r2"], summary="s", paper="id"
+    )
+    assert [(paper["paper"], paper["reviews"]) for paper in papers] == [("", ["a"]), ("", ["a"]), ("p", ["b", "c"])]
+    assert papers[2]["summary"] == ""
 
 
 def test_forms_in_arrow_read_alike() -> None:
@@ -95,22 +115,21 @@ def test_forms_in_arrow_read_alike() -> None:
     assert papers["train"].to_list() == [{"reviews": READ, "summary": "Fine.", "paper": ""}]
 
 
-def test_several_columns_are_several_reviews() -> None:
-    rows = [{"r1": "a", "r2": None, "r3": "b <REVBREAK> c", "m": "s"}]
-    assert read(*rows, reviews=["r1", "r2", "r3"], summary="m")[0][0]["reviews"] == ["a", "b ", " c"]
-
-
 @pytest.mark.parametrize(
     ("cell", "summary", "words"),
     [
         ([{"rating": 5, "text": "There is not"}], "s", "row 1 of train: .*only rating, text.*REVIEW_FIELDS"),
         ("a", {"grade": 5}, "row 1 of train: .*only grade.*META_REVIEW_FIELDS"),
         ("a", ["s", "t"], "row 1 of train: 'summary' holds 2 texts"),
+        (Formula("=B2"), "s", r"row 1 of train: 'review' holds a formula that no program has calculated \(=B2\); open"),
+        ("a", 0, r"row 1 of train: 'summary' holds a formula that no program has calculated \(0\)"),
+        ("['good', 6]", "s", "row 1 of train: a list holds 6, which is neither a text nor a form"),
+        ("['a', 'b", "s", "row 1 of train: a cell begins like a list"),
     ],
 )
 def test_what_is_no_text_is_refused_and_never_written_out(cell: Any, summary: Any, words: str) -> None:
     with pytest.raises(InputError, match=words):
-        read({"review": cell, "summary": summary}, reviews=["review"], summary="summary")
+        read({"review": cell, "summary": summary, "f": Formula("=A1")}, reviews=["review"], summary="summary")
 
 
 def test_rows_are_joined_by_paper() -> None:
@@ -129,3 +148,21 @@ def test_rows_are_joined_by_paper() -> None:
         "train: 6 rows are of 4 papers, by id.",
         "train: 1 papers have several meta-reviews, 'p2' for one; the first is taken.",
     ]
+
+
+@given(
+    st.lists(st.integers(1, 4), min_size=1, max_size=5), st.booleans(), st.sampled_from(["repeated", "first", "none"])
+)
+def test_a_name_in_the_first_row_alone_counts_for_the_rows_below(sizes: list[int], named: bool, summary: str) -> None:
+    """As in merged cells, or with numbers that a program wrote in several ways; `summary` is where meta-reviews are."""
+    rows = []
+    for number, size in enumerate(sizes, start=1):
+        for index in range(size):
+            name = [number, float(number), f" {number}", f"{number}.0"][index]
+            text = f"of {number}" if summary == "repeated" or (summary == "first" and not index) else None
+            rows.append({"id": name if named or not index else NAN, "r": f"{number}, {index}", "s": text})
+    papers, notes = read(*rows, reviews=["r"], summary="s", paper="id")
+    assert [len(paper["reviews"]) for paper in papers] == sizes
+    assert [paper["paper"] for paper in papers] == [str(number) for number, _ in enumerate(sizes, start=1)]
+    unnamed = 0 if named else len(rows) - len(sizes)
+    assert (f"train: {unnamed} rows without id count as rows of the paper above them." in notes) == (unnamed > 0)

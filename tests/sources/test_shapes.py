@@ -1,7 +1,4 @@
-"""Reviews in every shape, format and encoding that people have them in, through processing_meta_review.py.
-
-All of them say the same, so all must leave the same texts; what one of them adds is asserted beside it.
-"""
+"""Reviews in the shapes, formats and encodings that people have them in: from the file to the papers."""
 
 import csv
 import json
@@ -11,8 +8,11 @@ from typing import Any
 
 import pytest
 from conftest import PROCESS, run_script
-from datasets import Dataset, DatasetDict, load_from_disk
+from datasets import Dataset, load_from_disk
 from openpyxl import Workbook
+
+from metareview.sources.columns import choose_columns, read_papers
+from metareview.sources.reading import read_source
 
 Row = dict[str, Any]
 PAPERS = [
@@ -23,137 +23,79 @@ PAPERS = [
     }
     for index in range(30)
 ]
-
-
-def join(paper: Row, separator: str = " <REVBREAK> ") -> Row:
-    return {"Input": separator.join(paper["reviews"]), "Output": paper["meta"]}
-
-
-def by_review(paper: Row) -> list[Row]:
-    return [{"paper_id": paper["id"], "review": text, "meta_review": paper["meta"]} for text in paper["reviews"]]
-
-
-def forms(paper: Row) -> Row:
-    """As OpenReview has them, in both versions of its interface; the ratings must not get into the texts."""
-    first, second = paper["reviews"]
-    return {"reviews": [{"rating": 5, "review": first}, {"Review": {"value": second}}], "metareview": paper["meta"]}
-
-
-JOINED = [join(paper) for paper in PAPERS]
-RULED = [{"Review Text": join(paper, "\n---\n")["Input"], "Meta-Review": paper["meta"]} for paper in PAPERS]
-SINGLE = [row for paper in PAPERS for row in by_review(paper)]
+SINGLE = [{"paper_id": p["id"], "review": text, "meta_review": p["meta"]} for p in PAPERS for text in p["reviews"]]
 COLUMNS = [{"r1": p["reviews"][0], "r2": p["reviews"][1], "text": p["meta"], "year": 2024} for p in PAPERS]
+RULED = [{"Review Text": "\n---\n".join(p["reviews"]), "Meta-Review": p["meta"]} for p in PAPERS]
+WRITTEN = [
+    {"reviews": write(p["reviews"]), "summary": p["meta"]}
+    for p, write in zip(PAPERS, [repr, json.dumps] * 15, strict=True)
+]
+FORMS = [
+    {
+        "reviews": [{"rating": 5, "review": p["reviews"][0]}, {"Review": {"value": p["reviews"][1]}}],
+        "summary": p["meta"],
+    }
+    for p in PAPERS
+]
 
 
-def write_csv(delimiter: str = ",", encoding: str = "utf-8") -> Callable[[Path, list[Row]], None]:
-    def write(path: Path, rows: list[Row]) -> None:
+def write(path: Path, rows: list[Row], encoding: str = "utf-8", delimiter: str = ";") -> None:
+    """Rows in the format that the name of the file says."""
+    if path.suffix == ".csv":
         with path.open("w", newline="", encoding=encoding) as file:
             writer = csv.DictWriter(file, list(rows[0]), delimiter=delimiter)
             writer.writeheader()
             writer.writerows(rows)
-
-    return write
-
-
-def write_lines(path: Path, rows: list[Row]) -> None:
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-
-
-def write_json(path: Path, rows: list[Row]) -> None:
-    path.write_text(json.dumps(rows), encoding="utf-8")
-
-
-def write_parquet(path: Path, rows: list[Row]) -> None:
-    Dataset.from_list(rows).to_parquet(path)
+    elif path.suffix == ".xlsx":
+        workbook = Workbook()
+        for row in (list(rows[0]), *(list(row.values()) for row in rows)):
+            workbook.active.append(row)
+        workbook.save(path)
+    elif path.suffix == ".parquet":
+        Dataset.from_list(rows).to_parquet(path)
+    else:
+        path.write_text(json.dumps(rows))
 
 
-def write_excel(path: Path, rows: list[Row]) -> None:
-    workbook = Workbook()
-    for row in (list(rows[0]), *(list(row.values()) for row in rows)):
-        workbook.active.append(row)
-    workbook.create_sheet("notes").append(["mine"])
-    workbook.save(path)
-
-
-def rate(paper: Row) -> list[Row]:
-    return [{"review": text, "rating": 5} for text in paper["reviews"]]
-
-
-def lists(reviews: Callable[[Row], Any] = lambda paper: paper["reviews"]) -> list[Row]:
-    return [{"reviews": reviews(paper), "summary": paper["meta"]} for paper in PAPERS]
-
-
-GROUPED = ["--group_column", "paper_id"]
-SEVERAL = ["--review_column", "r1", "r2", "--summary_column", "text"]
-TWO_EACH = "train: 60 rows are of 30 papers, by paper_id."
-SHAPES = {  # the file, what writes it, its rows, flags, a line that is printed
-    "comma": ("a.csv", write_csv(), JOINED, [], ""),
-    "semicolon": ("a.csv", write_csv(";"), RULED, [], ""),
-    "tab": ("a.csv", write_csv("\t", "utf-8-sig"), JOINED, [], ""),
-    "windows": ("a.csv", write_csv(";", "cp1252"), SINGLE, [*GROUPED, "--encoding", "cp1252"], TWO_EACH),
-    "utf-16": ("a.csv", write_csv("\t", "utf-16"), JOINED, ["--encoding", "utf-16"], ""),
-    "tsv": ("a.tsv", write_csv("\t"), COLUMNS, SEVERAL, ""),
-    "excel": ("a.xlsx", write_excel, SINGLE, GROUPED, "Not read: sheet 'notes' of a.xlsx."),
-    "excel, columns": ("a.xlsx", write_excel, COLUMNS, SEVERAL, ""),
-    "json": ("a.json", write_json, [forms(paper) for paper in PAPERS], [], ""),
-    "json lines": ("a.jsonl", write_lines, lists(), [], ""),
-    "parquet": ("a.parquet", write_parquet, lists(), [], ""),
-    "parquet, rows": ("a.parquet", write_parquet, SINGLE, GROUPED, TWO_EACH),
-    "parquet, forms": ("a.parquet", write_parquet, lists(rate), [], ""),
-    "another separator": ("a.jsonl", write_lines, [join(p, "||") for p in PAPERS], ["--review_separator", "||"], ""),
-}  # fmt: skip
-
-
-def process(base: Path, folder: Path, *flags: object) -> tuple[DatasetDict, str]:
-    """What the script leaves of a source, and what it prints."""
-    keep = ["--keep", "a-zA-Z0-9.,;:", "--model", base, "--max_summary_tokens", 100]
-    result = run_script(PROCESS, *keep, *flags, cwd=folder)
-    assert result.returncode == 0, result.stderr
-    return load_from_disk(str(folder / "processed_meta_review")), result.stdout
-
-
-@pytest.mark.parametrize("name", SHAPES)
-def test_every_shape_leaves_the_same_papers(name: str, base: Path, tmp_path: Path) -> None:
-    file, write, rows, flags, line = SHAPES[name]
-    write(tmp_path / file, rows)
-    splits, printed = process(base, tmp_path, "--dataset", file, *flags)
-    assert {split: len(part) for split, part in splits.items()} == {"train": 26, "validation": 2, "test": 2}
-    left = {(row["review"], row["summary"]) for part in splits.values() for row in part}
-    assert left == {(f"Naive, {i}; sound.\n\nToo\nshort: {i}", f"Fine  no. {i}.".replace("  ", " ")) for i in range(30)}
-    assert line in printed.splitlines() or not line
-    assert "reviews per paper" in printed and printed.count("|               2.0 |") == 3, printed
+@pytest.mark.parametrize(
+    ("name", "rows", "encoding", "columns"),
+    [
+        ("a.csv", RULED, "utf-8-sig", {}),
+        ("a.csv", SINGLE, "cp1252", {"paper": "paper_id"}),
+        ("a.xlsx", COLUMNS, "utf-8", {"reviews": ["r1", "r2"], "summary": "text"}),
+        ("a.csv", WRITTEN, "utf-8", {}),
+        ("a.json", FORMS, "utf-8", {}),
+        ("a.parquet", SINGLE, "utf-8", {"paper": "paper_id"}),
+    ],
+)
+def test_every_shape_leaves_the_same_papers(
+    name: str, rows: list[Row], encoding: str, columns: dict[str, Any], tmp_path: Path
+) -> None:
+    write(tmp_path / name, rows, encoding)
+    source, unread = read_source(str(tmp_path / name), encoding)
+    flags = [columns.get(flag) for flag in ("reviews", "summary", "paper")]
+    papers, _ = read_papers(source, choose_columns(source, *flags, "<REVBREAK>"))
+    read = [([text.strip() for text in paper["reviews"]], paper["summary"]) for paper in papers["train"]]
+    assert read == [(paper["reviews"], paper["meta"]) for paper in PAPERS] and not unread
 
 
 def test_one_review_in_each_row_is_noticed_and_no_meta_review_leaks(base: Path, tmp_path: Path) -> None:
-    """Without --group_column: in a single file, and in files of splits that somebody has divided by row."""
-    write_csv()(tmp_path / "a.csv", SINGLE)
-    splits, printed = process(base, tmp_path, "--dataset", "a.csv")
-    summaries = [set(part["summary"]) for part in splits.values()]
-    assert [len(part) for part in summaries] == [26, 2, 2] and len(set.union(*summaries)) == 30
-    assert "30 meta-reviews stand in several rows ('Fine no. " in printed
-    assert "--group_column (GROUP_COLUMN) joins them." in printed
+    """Without --group_column, in files of splits that somebody has divided by row; through the script."""
     (tmp_path / "rows").mkdir()
-    for name, part in (("train", SINGLE[:41]), ("validation", SINGLE[41:51]), ("test", SINGLE[51:])):
-        write_csv()(tmp_path / "rows" / f"{name}.csv", part)
-    write_csv()(tmp_path / "rows" / "more.csv", SINGLE)
-    splits, printed = process(base, tmp_path, "--dataset", "rows")
+    for name, part in (("train", SINGLE[:41]), ("validation", SINGLE[41:51]), ("test", SINGLE[51:]), ("more", SINGLE)):
+        write(tmp_path / "rows" / f"{name}.csv", part)
+    flags = ["--model", base, "--max_summary_tokens", 100, "--dataset", "rows"]
+    result = run_script(PROCESS, *flags, cwd=tmp_path)
+    splits = load_from_disk(str(tmp_path / "processed_meta_review"))
     summaries = [set(part["summary"]) for part in splits.values()]
     assert [len(part) for part in summaries] == [20, 5, 5] and len(set.union(*summaries)) == 30
-    assert printed.splitlines()[2].split("|")[6].strip() == "1"  # of train, in a later split
-    assert "Not read: more.csv." in printed
+    assert result.stdout.splitlines()[2].split("|")[6].strip() == "1"  # of train, in a later split
+    assert "28 meta-reviews stand in several rows ('Fine no 26' in 2)." in result.stdout
+    assert "--group_column (GROUP_COLUMN) joins them." in result.stdout and "Not read: more.csv." in result.stdout
 
 
 def test_wrong_sources_are_refused(refused: Callable[..., str], base: Path, tmp_path: Path) -> None:
-    def said(*flags: object) -> str:
-        return refused(PROCESS, "--model", base, "--max_summary_tokens", 100, *flags)
-
-    write_csv(";", "cp1252")(tmp_path / "a.csv", JOINED)
-    assert "'a.csv' is not a text in UTF-8" in (line := said("--dataset", "a.csv")) and "--encoding cp1252" in line
-    write_json(tmp_path / "b.json", lists(lambda paper: [{"rating": 5, "text": text} for text in paper["reviews"]]))
-    assert "row 1 of train: there is no known field, only rating, text" in said("--dataset", "b.json")
-    assert "no column 'paper'" in said("--dataset", "b.json", "--group_column", "paper")
-    (tmp_path / "folder").mkdir()
-    for name in ("train", "val", "Validation"):
-        write_csv()(tmp_path / "folder" / f"{name}.csv", JOINED)
-    assert "are both the split 'validation'" in said("--dataset", "folder")
+    write(tmp_path / "a.csv", SINGLE, "cp1252")
+    line = refused(PROCESS, "--model", base, "--max_summary_tokens", 100, "--dataset", "a.csv")
+    assert "'a.csv' is not a text in UTF-8" in line and "--encoding cp1252" in line
     assert not (tmp_path / "processed_meta_review").exists()

@@ -1,73 +1,46 @@
-"""The arguments of training: precision, steps and devices; values that this project cannot work with."""
+"""What the Trainer is told: intervals, steps and devices, and what the Trainer takes beyond our constants."""
 
-import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from conftest import make_arguments, make_examples, make_model, make_trainer
+from conftest import LENGTHS, TUNE, make_arguments, make_examples, make_model, make_trainer, plain_losses, run_script
+from torch.nn.functional import cross_entropy
 from transformers import TrainingArguments
 
-from fine_tune import FineTuningArguments
-from metareview.common.cli import parse_flags
-
-
-@pytest.mark.parametrize(
-    ("flags", "bf16"), [(["--bf16"], True), (["--bf16", "False"], False), (["--fp16", "0"], False)]
-)
-def test_precision_can_be_chosen_with_the_trainers_flags(
-    flags: list[str], bf16: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("sys.argv", ["fine_tune.py", "--use_cpu", *flags])
-    arguments = parse_flags(FineTuningArguments, "fine_tune.py")
-    assert (arguments.bf16, arguments.fp16, arguments.use_cpu) == (bf16, False, True)
-
-
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        ({"save_total_limit": 1}, "--save_total_limit must be at least 2"),
-        ({"save_strategy": "best"}, "--save_strategy must be no, steps or epoch, got best"),
-        ({"hub_strategy": "every_save"}, "--hub_strategy must be end or checkpoint, got every_save"),
-        ({"lora_r": 0}, "--lora_r must be greater than 0"),
-        ({"max_steps": 0}, "--max_steps must be at least 1, or -1"),
-        ({"eval_steps": -1}, "--eval_steps must be a number of steps, or a share of them below 1, got -1"),
-        ({"save_steps": 2.5}, "--save_steps must be a number of steps"),
-        ({"lr_scheduler_kwargs": "{bad"}, "'{bad' is not JSON"),
-    ],
-)
-def test_what_this_project_cannot_work_with_is_refused(given: dict, message: str, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=re.escape(message)):
-        make_arguments(tmp_path, **given)
+from fine_tune import FineTuningFlags
+from metareview.common.cli import InputError
+from metareview.training.arguments import advise_memory, build_training_arguments, count_steps
+from metareview.training.trainer_flags import REFUSED, accepts, read_trainer_settings
 
 
 @pytest.mark.parametrize(
     ("given", "evaluated", "saved", "logged"),
     [
         ({}, 1 / 4, 1 / 4, 1 / 20),
-        ({"num_train_epochs": 3}, 1 / 12, 1 / 12, 1 / 60),
-        ({"evaluations_per_epoch": 1, "num_train_epochs": 2}, 1 / 2, 1 / 2, 1 / 10),
+        ({"epochs": 3}, 1 / 12, 1 / 12, 1 / 60),
+        ({"evaluations_per_epoch": 1, "epochs": 2}, 1 / 2, 1 / 2, 1 / 10),
         ({"evaluations_per_epoch": 1}, 1, 1, 1 / 5),  # not 1 itself, which would mean every step: see the next test
-        ({"num_train_epochs": 0.1}, 1, 1, 1 / 5),
+        ({"epochs": 0.1}, 1, 1, 1 / 5),
         ({"eval_steps": 100, "save_steps": 50}, 100, 50, 20),
-        ({"max_steps": 100, "num_train_epochs": 3}, 1 / 4, 1 / 4, 1 / 20),
+        ({"max_steps": 100, "epochs": 3}, 1 / 4, 1 / 4, 1 / 20),
     ],
 )
 def test_evaluations_are_spread_over_the_run(
     given: dict, evaluated: float, saved: float, logged: float, tmp_path: Path
 ) -> None:
-    arguments = make_arguments(tmp_path, **given)
-    intervals = (arguments.eval_steps, arguments.save_steps, arguments.logging_steps)
-    assert intervals == pytest.approx((evaluated, saved, logged))
+    args = make_arguments(tmp_path, **given)
+    assert (args.eval_steps, args.save_steps, args.logging_steps) == pytest.approx((evaluated, saved, logged))
 
 
 @pytest.mark.parametrize("examples", [1, 4, 5, 28])
 def test_one_evaluation_in_one_epoch_is_that_of_the_last_step(examples: int, tmp_path: Path) -> None:
-    arguments = make_arguments(tmp_path, evaluations_per_epoch=1, eval_on_start=False)
-    trainer = make_trainer(make_model("gpt_neox"), arguments, make_examples([(1, 2)] * examples))
+    args = make_arguments(tmp_path, evaluations_per_epoch=1, learning_rate=1e-3)
+    trainer = make_trainer(make_model("gpt_neox"), args, make_examples([(1, 2)] * examples))
     trainer.train()
     steps = [entry["step"] for entry in trainer.state.log_history if "eval_loss" in entry]
-    assert steps == [arguments.count_steps(examples)]
+    assert steps == [0, count_steps(args, examples)]
 
 
 @pytest.mark.parametrize(
@@ -82,14 +55,14 @@ def test_one_evaluation_in_one_epoch_is_that_of_the_last_step(examples: int, tmp
 )
 def test_what_is_evaluated_is_saved(given: dict, words: str, tmp_path: Path) -> None:
     """Else the best checkpoint might be one that is not there."""
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(InputError, match=words):
         make_arguments(tmp_path, **given)
     assert make_arguments(tmp_path, **given | {"save_strategy": "no"}).save_strategy == "no"
 
 
 @pytest.mark.parametrize(("evaluates", "saves"), [("steps", "steps"), ("epoch", "epoch"), ("no", "steps")])
 def test_saving_follows_evaluating(evaluates: str, saves: str, tmp_path: Path) -> None:
-    assert make_arguments(tmp_path, eval_strategy=evaluates, eval_on_start=False).save_strategy == saves
+    assert make_arguments(tmp_path, eval_strategy=evaluates).save_strategy == saves
 
 
 @pytest.mark.parametrize("examples", [1, 7, 24, 25])
@@ -97,20 +70,114 @@ def test_saving_follows_evaluating(evaluates: str, saves: str, tmp_path: Path) -
 def test_steps_are_counted_as_the_trainer_counts_them(
     examples: int, batch: int, accumulation: int, epochs: float, tmp_path: Path
 ) -> None:
-    sizes = {"per_device_train_batch_size": batch, "gradient_accumulation_steps": accumulation}
-    arguments = make_arguments(tmp_path, num_train_epochs=epochs, **sizes)
-    trainer = make_trainer(make_model("gpt_neox"), arguments, make_examples([(1, 2)] * examples))
-    expected = trainer.set_initial_training_values(arguments, trainer.get_train_dataloader())[-1]
-    assert arguments.count_steps(examples) == expected
+    args = make_arguments(tmp_path, epochs=epochs, batch_size=batch, accumulation_steps=accumulation)
+    trainer = make_trainer(make_model("gpt_neox"), args, make_examples([(1, 2)] * examples))
+    expected = trainer.set_initial_training_values(args, trainer.get_train_dataloader())[-1]
+    assert count_steps(args, examples) == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "precisions"),
+    [({"bf16": True}, (True, False)), ({"bf16": False}, (False, False)), ({"fp16": False}, (False, False))],
+)
+def test_precision_can_be_chosen(given: dict, precisions: tuple, tmp_path: Path) -> None:
+    args = make_arguments(tmp_path, **given)
+    assert (args.bf16, args.fp16) == precisions and args.use_cpu
 
 
 def test_one_process_uses_one_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The Trainer would use DataParallel, and that replicas do not get along with a forward of their own."""
 
-    def two_gpus(arguments: TrainingArguments) -> torch.device:
-        arguments._n_gpu = 2
+    def two_gpus(args: TrainingArguments) -> torch.device:
+        args._n_gpu = 2
         return torch.device("cpu")
 
     monkeypatch.setattr(TrainingArguments, "_setup_devices", property(two_gpus))
-    arguments = make_arguments(tmp_path, per_device_train_batch_size=4)
-    assert arguments.n_gpu == 1 and arguments.train_batch_size == 4
+    args = make_arguments(tmp_path, batch_size=4)
+    assert args.n_gpu == 1 and args.train_batch_size == 4
+
+
+@pytest.mark.parametrize(
+    ("given", "use_lora", "advice"),
+    [
+        ({}, False, "set BATCH_SIZE = 2 with ACCUMULATION_STEPS = 2, which trains the same; if that is not enough, "
+                    "GRADIENT_CHECKPOINTING = True, or USE_LORA = True, or several GPUs"),
+        ({"batch_size": 9, "accumulation_steps": 2}, False, "set BATCH_SIZE = 3 with ACCUMULATION_STEPS = 6, which"),
+        ({"batch_size": 1}, False, "set GRADIENT_CHECKPOINTING = True, or USE_LORA = True, or several"),
+        ({"batch_size": 1, "gradient_checkpointing": True}, True, "set several GPUs (configs/fsdp2.yaml), or"),
+    ],
+)  # fmt: skip
+def test_too_little_memory_says_what_to_edit(given: dict, use_lora: bool, advice: str, tmp_path: Path) -> None:
+    """The same step in smaller parts first; no smaller batch where the batch is one."""
+    assert advise_memory(make_arguments(tmp_path, **given), use_lora).startswith(advice)
+
+
+# What the Trainer takes beyond our constants
+
+
+def test_the_trainers_own_flags_join_the_constant(tmp_path: Path) -> None:
+    flags = FineTuningFlags(output_dir=str(tmp_path), trainer={"warmup_steps": 10, "use_cpu": True})
+    flags.passed_flags = ["--warmup_steps", "100", "--lr_scheduler_type=cosine_with_min_lr"]
+    flags.passed_flags += ["--lr_scheduler_kwargs", '{"min_lr": 1e-6}']
+    args = build_training_arguments(flags)
+    assert (args.warmup_steps, args.lr_scheduler_type, args.lr_scheduler_kwargs) == (
+        100, "cosine_with_min_lr", {"min_lr": 1e-6}
+    )  # fmt: skip
+    assert flags.trainer == {"use_cpu": True, "warmup_steps": 100, "lr_scheduler_type": "cosine_with_min_lr"} | {
+        "lr_scheduler_kwargs": {"min_lr": 1e-6}
+    }
+
+
+@pytest.mark.parametrize(
+    ("trainer", "told"),
+    [
+        ({"gradient_accumulation_steps": 1}, "which is ACCUMULATION_STEPS here; edit that instead"),
+        ({"num_train_epochs": 1}, "TRAINER sets 'num_train_epochs', which is EPOCHS here"),
+        ({"train_sampling_strategy": "random"}, "which is the sampler here"),
+        ({"no_such": 1}, "TRAINER sets 'no_such', which the Trainer does not have; see --help_all"),
+        ({"adam_beta2": 1.5}, "the Trainer cannot work with these flags and TRAINER: "),
+        ({"optim": "galore_adamw"}, "the Trainer cannot work with these flags and TRAINER: "),
+        ({"optim": "adalomo"}, "the Trainer cannot work with these flags and TRAINER: "),
+        ({"lr_scheduler_type": "wavy"}, "the Trainer cannot work with these flags and TRAINER: "),
+        ({"lr_scheduler_type": "reduce_lr_on_plateau"}, "the interval of evaluations would change what is learned"),
+        ({"lr_scheduler_kwargs": {"wild": 1}}, "the Trainer cannot work with these flags and TRAINER: "),
+        ({"warmup_steps": "soon"}, "the Trainer cannot work with these flags and TRAINER: "),
+        *[({name: 1}, f"cannot set {name!r}: ") for names in REFUSED.values() for name in names.split()],
+    ],
+)
+def test_what_cannot_be_honored_is_refused_in_a_line(trainer: dict[str, Any], told: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError) as error:
+        make_arguments(tmp_path, **trainer)
+    assert told in str(error.value) and "\n" not in str(error.value)
+
+
+def test_only_names_that_the_trainer_has_are_passed_on() -> None:
+    assert accepts("warmup_steps") and accepts("adam-beta1")
+    assert not accepts("warmup_step") and not accepts("self") and not accepts("")
+    with pytest.raises(InputError, match="warmup_steps"):
+        read_trainer_settings({}, ["--warmup_steps", "soon"], {})
+
+
+def test_the_scripts_help_has_the_trainers(tmp_path: Path) -> None:
+    told = run_script(TUNE, "--help_all", cwd=tmp_path).stdout
+    assert "--adam_beta1" in told and "--epochs --num_train_epochs" in told
+    assert "--adam_beta1" not in run_script(TUNE, "--help", cwd=tmp_path).stdout
+
+
+@pytest.mark.parametrize(("batch", "accumulation"), [(1, 5), (5, 1)])
+def test_smoothed_labels_are_those_of_pytorch(batch: int, accumulation: int, tmp_path: Path) -> None:
+    """The loss of a step on summaries alone; validation stays the plain loss, so that runs can be compared."""
+    model, plain, examples = make_model("gpt_neox"), make_model("gpt_neox"), make_examples(LENGTHS)
+    logits = [plain(input_ids=torch.tensor([example["input_ids"]])).logits[0, :-1] for example in examples]
+    labels = [torch.tensor(example["labels"][1:]) for example in examples]
+    expected = cross_entropy(torch.cat(logits), torch.cat(labels), label_smoothing=0.1)
+    args = make_arguments(
+        tmp_path, label_smoothing_factor=0.1, max_steps=1, bf16=False, save_strategy="no",
+        logging_steps=1, batch_size=batch, accumulation_steps=accumulation,
+    )  # fmt: skip
+    trainer = make_trainer(model, args, examples)
+    trainer.train()
+    history = trainer.state.log_history
+    assert next(entry["loss"] for entry in history if "loss" in entry) == pytest.approx(expected.item(), rel=1e-4)
+    before = next(entry["eval_loss"] for entry in history if "eval_loss" in entry)
+    assert before == pytest.approx(torch.cat(plain_losses(plain, examples)).mean().item(), rel=1e-5)

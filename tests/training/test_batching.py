@@ -12,7 +12,7 @@ from transformers.loss.loss_utils import ForCausalLMLoss
 from transformers.utils import ModelOutput
 
 from metareview.training.batching import (
-    LengthGroupedOrder,
+    LengthGroupedSampler,
     SummaryCollator,
     draw_validation,
     summary_loss,
@@ -115,8 +115,8 @@ def test_validation_is_the_same_sample_in_every_run(examples: list, tmp_path: Pa
     """Whatever the seed of the run, so that runs can be compared."""
     samples = []
     for seed in (1, 2):
-        arguments = make_arguments(tmp_path, seed=seed, validation_examples=7)
-        trainer = make_trainer(make_model("gpt_neox"), arguments, examples * 4)
+        args = make_arguments(tmp_path, seed=seed)
+        trainer = make_trainer(make_model("gpt_neox"), args, examples * 4, validation_examples=7)
         samples.append(trainer.eval_dataset.to_list())
     assert len(samples[0]) == 7 and samples[0] == samples[1]
     lengths = [row["length"] for row in samples[0]]
@@ -127,15 +127,25 @@ def test_validation_is_the_same_sample_in_every_run(examples: list, tmp_path: Pa
     assert len(draw_validation(Dataset.from_list(examples), 300)) == len(examples)
 
 
-def test_steps_hold_examples_of_one_length_in_an_order_that_seed_and_epoch_decide() -> None:
-    lengths = torch.randint(1, 1000, (402,), generator=torch.Generator().manual_seed(0)).tolist()
-    order = LengthGroupedOrder(lengths, 4, seed=1)
-    first = list(order)
-    assert sorted(first) == list(range(402)) and list(order) == first
-    steps = [[lengths[index] for index in first[start : start + 4]] for start in range(0, 400, 4)]
+@pytest.mark.parametrize("number", [400, 402])
+def test_steps_hold_examples_of_one_length_in_an_order_that_seed_and_epoch_decide(number: int) -> None:
+    lengths = torch.randint(1, 1000, (number,), generator=torch.Generator().manual_seed(0)).tolist()
+    sampler = LengthGroupedSampler(lengths, 4, seed=1)
+    first = list(sampler)
+    assert sorted(first) == list(range(number)) and list(sampler) == first
+    steps = [[lengths[row] for row in step] for step in sampler.steps()]
     assert sum(max(step) - min(step) for step in steps) / 100 < 50  # about 600 if they were drawn at random
-    assert len({max(step) > 500 for step in steps[:10]}) == 2  # the steps themselves are not sorted
-    order.set_epoch(1)
-    assert list(order) != first
-    assert list(LengthGroupedOrder(lengths, 4, seed=2)) == list(order)
-    assert list(LengthGroupedOrder([5], 4, seed=1)) == [0]
+    assert len({max(step) > 500 for step in steps[1:10]}) == 2  # the steps themselves are not sorted
+    sampler.set_epoch(1)
+    assert sorted(sampler) == list(range(number)) and list(sampler) != first
+    assert list(LengthGroupedSampler(lengths, 4, seed=1)) == first != list(LengthGroupedSampler(lengths, 4, seed=2))
+
+
+@given(lengths=st.lists(st.integers(1, 99), min_size=1, max_size=40), size=st.integers(1, 5), seed=st.integers(0, 9))
+def test_the_first_step_of_a_run_is_the_longest(lengths: list[int], size: int, seed: int) -> None:
+    """Of those with as many examples as any; the last one may have fewer, and stays the last."""
+    steps = LengthGroupedSampler(lengths, size, seed).steps()
+    assert [len(step) for step in steps[:-1]] == [min(size, len(lengths))] * (len(steps) - 1)
+    complete = [step for step in steps if len(step) == len(steps[0])]
+    longest = [max(lengths[row] for row in step) for step in complete]
+    assert longest[0] == max(longest) and sorted(row for step in steps for row in step) == list(range(len(lengths)))

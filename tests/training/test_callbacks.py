@@ -19,7 +19,7 @@ def test_losses_are_told_in_a_line_and_nothing_else_is() -> None:
 
 def test_it_is_seen_how_far_training_and_evaluation_are(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     """The first evaluation comes before the first step, and may take a while."""
-    arguments = make_arguments(tmp_path, max_steps=2, per_device_eval_batch_size=3, save_strategy="no", eval_steps=2)
+    arguments = make_arguments(tmp_path, max_steps=2, evaluation_batch_size=3, save_strategy="no", eval_steps=2)
     arguments.disable_tqdm = False
     make_trainer(make_model("gpt_neox"), arguments, make_examples([(5, 3)] * 8)).train()
     seen = capsys.readouterr().err

@@ -8,42 +8,35 @@ import pytest
 from conftest import make_arguments, make_model, make_tokenizer
 from datasets import load_from_disk
 
-from fine_tune import FineTuningArguments
+from fine_tune import FineTuningFlags
 from metareview.common.cli import InputError
-from metareview.data.tokenization import load_tokenizer
-from metareview.training.dataset import follow_data, load_examples, load_texts
+from metareview.data.tokenization import TokenizationArguments, load_tokenizer
+from metareview.training.dataset import choose_tokenization, load_examples, load_texts
 
 
-def load(arguments: FineTuningArguments) -> tuple[dict, dict]:
-    """Examples and record, as fine_tune.py gets them."""
-    follow_data(arguments)
-    tokenizer, limit = load_tokenizer(arguments)
-    return load_examples(arguments, tokenizer, limit)
-
-
-def arguments_for(processed: Path, folder: Path, **given: object) -> FineTuningArguments:
-    data = {
-        "dataset_name": str(processed / "processed_meta_review"),
-        "tokenized_dir": str(processed / "tokenized_meta_review"),
-    }
-    return make_arguments(folder, **({**data, "max_new_tokens": 40} | given))
+def load(processed: Path, folder: Path, **given: object) -> tuple[TokenizationArguments, dict, dict]:
+    """How texts are tokenized, examples and record, as fine_tune.py gets them."""
+    data = {"processed_dir": str(processed / "processed_meta_review"), "max_new_tokens": 40}
+    data["tokenized_dir"] = str(processed / "tokenized_meta_review")
+    flags = FineTuningFlags(**data | given)
+    how = choose_tokenization(flags)
+    tokenizer, limit = load_tokenizer(how)
+    return how, *load_examples(flags, make_arguments(folder), how, tokenizer, limit)
 
 
 def test_what_the_record_says_is_followed(processed: Path, base: Path, tmp_path: Path, capsys) -> None:
     """Model, prompt and lengths need not be given again."""
-    arguments = arguments_for(processed, tmp_path)
-    examples, record = load(arguments)
-    assert arguments.model_name_or_path == str(base) == record["model"]
-    assert (arguments.max_length, arguments.max_summary_tokens, record["asked_max_length"]) == (256, 100, None)
-    saved = load_from_disk(arguments.tokenized_dir)
+    how, examples, record = load(processed, tmp_path)
+    assert how.model_name_or_path == str(base) == record["model"]
+    assert (how.max_length, how.max_summary_tokens, record["asked_max_length"]) == (256, 100, None)
+    saved = load_from_disk(str(processed / "tokenized_meta_review"))
     assert all(examples[name].to_list() == saved[name].to_list() for name in saved)
     assert "Tokenizing" not in capsys.readouterr().out
 
 
 def test_the_record_of_the_texts_serves_as_well(processed: Path, base: Path, tmp_path: Path, capsys) -> None:
-    arguments = arguments_for(processed, tmp_path, tokenized_dir="nowhere")
-    examples, record = load(arguments)
-    assert arguments.model_name_or_path == str(base) and record["max_summary_tokens"] == 100
+    how, examples, record = load(processed, tmp_path, tokenized_dir="nowhere")
+    assert how.model_name_or_path == str(base) and record["max_summary_tokens"] == 100
     assert "again: there is no nowhere." in capsys.readouterr().out
     saved = load_from_disk(str(processed / "tokenized_meta_review"))
     assert all(examples[name].to_list() == saved[name].to_list() for name in saved)
@@ -53,13 +46,13 @@ def test_another_model_has_its_own_whole_context(processed: Path, tmp_path: Path
     """Where processing was not told a max_length: not that of the model that it was run with."""
     make_model("gpt_neox", context=512).save_pretrained(tmp_path / "other")
     make_tokenizer().save_pretrained(tmp_path / "other")
-    _, record = load(arguments_for(processed, tmp_path, model_name_or_path=str(tmp_path / "other")))
+    _, _, record = load(processed, tmp_path, model=str(tmp_path / "other"))
     assert record["max_length"] == 512
     assert "differs in max_length." in capsys.readouterr().out
 
 
 def test_a_changed_prompt_is_named_and_not_the_tokenizer(processed: Path, tmp_path: Path, capsys) -> None:
-    _, record = load(arguments_for(processed, tmp_path, prompt="instruction"))
+    _, _, record = load(processed, tmp_path, prompt="instruction")
     assert record["prompt_template"].startswith("Write a meta-review that condenses")
     assert "differs in prompt_template." in capsys.readouterr().out
 
@@ -71,15 +64,15 @@ def test_without_a_model_in_the_record_it_must_be_named(processed: Path, base: P
         path.write_text(
             json.dumps({key: value for key, value in json.loads(path.read_text()).items() if key != "model"})
         )
-    with pytest.raises(InputError, match=r"python processing_meta_review.py; or name the model with --model$"):
-        load(arguments_for(tmp_path, tmp_path / "out"))
-    examples, _ = load(arguments_for(tmp_path, tmp_path / "out", model_name_or_path=str(base)))
+    with pytest.raises(InputError, match=r"python processing_meta_review.py; or name the model: MODEL \(--model\)$"):
+        load(tmp_path, tmp_path / "out")
+    _, examples, _ = load(tmp_path, tmp_path / "out", model=str(base))
     assert len(examples["train"]) == 24
 
 
 def test_no_longer_texts_than_were_learned(processed: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"--max_new_tokens must be at most --max_summary_tokens \(100\)"):
-        load(arguments_for(processed, tmp_path, max_new_tokens=101))
+    with pytest.raises(InputError, match=r"MAX_NEW_TOKENS .* must be at most MAX_SUMMARY_TOKENS of the data \(100\)"):
+        load(processed, tmp_path, max_new_tokens=101)
 
 
 def test_what_is_not_there_and_what_was_not_processed(source: Path) -> None:

@@ -1,18 +1,23 @@
 """Model cards: what a card says of a base, of a prompt, of losses, and what it does not say."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
-from conftest import make_arguments, make_tokenizer
+from conftest import make_arguments
 from huggingface_hub import ModelCard
-from transformers import PreTrainedTokenizerFast
 
-from metareview.data.prompts import PROMPTS, prompt_as_chat_template
 from metareview.training.model_card import find_license, model_card
 
-SETTINGS = ("learning_rate", "lr_scheduler_type", "optim", "seed")
-RESULTS = {"epochs": 2.0, "steps": 12, "train_loss": 3.5, "eval_loss_before": 6.0, "eval_loss": 3.0}
+SETTINGS = {"learning_rate": 1e-5, "seed": 42, "examples_per_step": 4, "validation_examples": 300, "use_lora": False}
+RESULTS = {
+    "epochs": 2.0,
+    "steps": 12,
+    "saved_step": 8,
+    "saved_epoch": 1.5,
+    "train_loss": 3.5,
+    "eval_loss_before": 6.0,
+    "eval_loss": 3.0,
+}
 
 
 @pytest.fixture
@@ -23,43 +28,28 @@ def licensed(tmp_path: Path) -> Path:
     return tmp_path / "base"
 
 
-def make_card(base: Path, tokenizer: PreTrainedTokenizerFast, results: dict[str, Any]) -> ModelCard:
-    arguments = make_arguments(base.parent, model_name_or_path=str(base), prompt="plain", bf16=False)
-    settings = {name: getattr(arguments, name) for name in SETTINGS} | {"examples_per_step": 4}
+def make_card(base: Path, **results: float | None) -> ModelCard:
     record = {"dataset_name": "zqz979/meta-review", "keep": "a-z", "max_length": 256, "max_summary_tokens": 100}
-    record |= {"results": results, "settings": settings, "precision": "fp32"}
-    return ModelCard(str(model_card(arguments, record, tokenizer, "me/tuned")))
+    record |= {"base_model": str(base), "precision": "fp32", "results": RESULTS | results, "settings": SETTINGS}
+    return ModelCard(str(model_card(make_arguments(base.parent), record, "me/tuned")))
 
 
 def test_it_says_what_it_is_made_from_and_how_good_it_is(licensed: Path) -> None:
-    tokenizer = make_tokenizer()
-    tokenizer.chat_template = prompt_as_chat_template(tokenizer)
-    card = make_card(licensed, tokenizer, RESULTS)
+    card = make_card(licensed, eval_loss_before=None)
     assert card.data.license == "mit" and card.data.datasets == ["zqz979/meta-review"]
     assert card.data.base_model is None  # a folder is no name on the Hub
-    losses = {result.metric_type: result.metric_value for result in card.data.eval_results}
-    assert losses == {"loss": 3.0, "perplexity": 20.09}
     assert card.text.startswith("# tuned") and 'model="me/tuned"' in card.text
     assert "Fine-tuned from `base`." in card.text and str(licensed) not in card.text
-    assert "reviews = 'first review\\n\\nsecond review'" in card.text
-    assert "cut them to 156 tokens" in card.text and "weights in fp32, matrix products in fp32" in card.text
+    assert 'reviews = "first review\\n\\nsecond review"' in card.text
+    assert "truncate them to 156 tokens" in card.text and "weights in fp32, matrix products in fp32" in card.text
+    assert (
+        "initial | not evaluated |" in card.text
+        and "this model (the weights of step 8, epoch 1.5) | 3.0000 (perplexity 20.09) |" in card.text
+    )
 
 
-def test_the_prompt_stands_in_the_message_where_the_template_is_the_models_own(licensed: Path) -> None:
-    tokenizer = make_tokenizer()
-    tokenizer.chat_template = "{{ messages[0]['content'] }}"
-    card = make_card(licensed, tokenizer, RESULTS)
-    assert f"reviews = {PROMPTS['plain'].format(review='first review' + chr(10) * 2 + 'second review')!r}" in card.text
-
-
-def test_without_an_evaluation_there_are_no_results_in_its_metadata(licensed: Path) -> None:
-    tokenizer = make_tokenizer()
-    tokenizer.chat_template = prompt_as_chat_template(tokenizer)
-    card = make_card(licensed, tokenizer, RESULTS | {"eval_loss": None, "eval_loss_before": None})
-    assert card.data.eval_results is None
-    assert card.text.count("not evaluated") == 2
-
-
-def test_a_license_that_is_not_known_is_none(tmp_path: Path, licensed: Path) -> None:
+def test_a_license_that_is_not_known_is_none(licensed: Path) -> None:
     assert find_license(str(licensed)) == "mit"
-    assert find_license(str(tmp_path)) is None and find_license("nobody/nothing") is None
+    assert find_license(str(licensed.parent)) is None and find_license("nobody/nothing") is None
+    (licensed / "README.md").write_text("---\nlicense: [\n---\n")
+    assert find_license(str(licensed)) is None

@@ -1,13 +1,18 @@
 """What came out of a run: losses in numbers and words, and a curve of them."""
 
 import math
-import shlex
 from pathlib import Path
 
 import pytest
 from transformers import TrainerState
 
-from metareview.training.results import describe_loss, describe_results, draw_loss_curve, push_model, summarize_training
+from metareview.training.results import (
+    advise_on_losses,
+    describe_loss,
+    describe_results,
+    plot_losses,
+    summarize_training,
+)
 
 HISTORY = [
     {"step": 0, "epoch": 0.0, "eval_loss": 5.0},
@@ -20,7 +25,8 @@ HISTORY = [
 def test_the_training_loss_is_the_mean_over_all_steps() -> None:
     state = TrainerState(epoch=1.0, global_step=4, log_history=HISTORY)
     assert summarize_training(state, 4) == {
-        "epochs": 1.0, "steps": 4, "train_loss": (4 + 3 * 2) / 4, "eval_loss_before": 5.0, "eval_loss": 3.0
+        "epochs": 1.0, "steps": 4, "train_loss": (4 + 3 * 2) / 4, "eval_loss_before": 5.0, "eval_loss": 3.0,
+        "saved_step": 4, "saved_epoch": 1.0,
     }  # fmt: skip
     nothing = summarize_training(TrainerState(), 0)
     assert nothing["train_loss"] is nothing["eval_loss"] is None
@@ -42,20 +48,22 @@ def test_results_in_two_lines(speed: float | None) -> None:
 
 
 @pytest.mark.parametrize("history", [HISTORY, HISTORY[:1]])
-def test_a_curve_is_drawn_of_whatever_was_logged(
+def test_a_curve_is_plotted_of_whatever_was_logged(
     history: list, tmp_path: Path, recwarn: pytest.WarningsRecorder
 ) -> None:
-    draw_loss_curve(history, tmp_path / "curve.png")
+    plot_losses(history, 4, tmp_path / "curve.png")
     assert (tmp_path / "curve.png").stat().st_size > 5_000
     assert not recwarn.list
 
 
-def test_the_command_that_pushes_later_can_be_pasted(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object, **__: object) -> None:
-        raise ConnectionError
-
-    monkeypatch.setattr("metareview.training.results.huggingface_hub.upload_folder", fail)
-    with pytest.raises(OSError, match="to push it later: hf upload me/it ") as told:
-        push_model([], Path("my models/it's"), "me/it", True)
-    command = str(told.value).partition("later: ")[2]
-    assert shlex.split(command)[:5] == ["hf", "upload", "me/it", "my models/it's", "."]
+def test_lower_losses_before_the_saved_weights_are_told_with_the_command_that_compares_them() -> None:
+    losses = ((0, 1.0), (2, 2.0), (4, 3.0))
+    history = [{"step": step, "epoch": step / 4, "eval_loss": loss} for step, loss in losses]
+    state, best = TrainerState(epoch=1.0, global_step=4, log_history=history), Path("models/my run/checkpoint-2")
+    worse, line = advise_on_losses(history, summarize_training(state, 4), best)
+    assert worse.startswith("The model got worse: its validation loss rose from 1.0000 to 3.0000; try a LEARNING_RATE")
+    assert line.startswith("The validation loss was lower at step 2 (2.0000).")
+    assert line.endswith("python evaluation.py --models 'models/my run/checkpoint-2'\n")
+    history[0]["eval_loss"] = 5.0
+    assert advise_on_losses(history, summarize_training(state, 2), best) == []
+    assert advise_on_losses(history, summarize_training(state, 4), best) == [line]

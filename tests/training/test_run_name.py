@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 import fine_tune
 import processing_meta_review as processing
 from metareview.data.prompts import PROMPTS
-from metareview.training.run_name import DEFAULTS, LABELS, name_group, name_run
+from metareview.training.run_name import HASHED, LONGEST_NAME, NAMED, hash_settings, name_group, name_run
 
 PYTHIA = "EleutherAI/pythia-70m"
+DEFAULTS = {name: default for name, (_, default) in NAMED.items()} | HASHED
 
 
 @pytest.mark.parametrize(
@@ -25,7 +26,10 @@ PYTHIA = "EleutherAI/pythia-70m"
         ({"use_lora": True, "lora_r": 8}, "pythia-70m_finetuned_lora_r8"),
         ({"prompt_template": PROMPTS["instruction"]}, "pythia-70m_finetuned_prompt-instruction"),
         ({"dataset_name": "data/my reviews.csv"}, "pythia-70m_finetuned_my-reviews"),
-        ({"lr_scheduler_type": "cosine", "warmup_steps": 100}, "pythia-70m_finetuned_cosine_warmup100"),
+        (
+            {"seed": 7, "trainer": {"warmup_steps": 100}, "lora_alpha": 32},
+            f"pythia-70m_finetuned_seed7_{hash_settings({'trainer': {'warmup_steps': 100}})}",
+        ),
     ],
 )
 def test_what_differs_from_the_defaults_is_named(settings: dict[str, Any], name: str) -> None:
@@ -41,6 +45,8 @@ VALUES = {
     "examples_per_step": st.integers(1, 16),
     "prompt_template": st.sampled_from([*PROMPTS.values(), "Reviews: {review}\n"]),
     "max_length": st.sampled_from([None, 512, 1024]),
+    "validation_examples": st.sampled_from([300, 100]),
+    "trainer": st.sampled_from([{}, {"warmup_steps": 1}, {"warmup_steps": 2}]),
 }
 
 
@@ -60,16 +66,16 @@ def test_a_group_is_what_differs_in_its_seed_alone(settings: dict[str, Any], see
 
 def test_a_long_name_is_cut_and_still_its_own() -> None:
     names = {name_run("a" * 200, DEFAULTS | {"seed": seed}) for seed in range(5)}
-    assert len(names) == 5 and all(len(name) <= 120 for name in names)
+    assert len(names) == 5 and all(len(name) <= LONGEST_NAME for name in names)
 
 
 def test_the_defaults_are_the_constants_of_the_scripts() -> None:
     """As they are shipped: else a run with them would not have the shortest name."""
-    assert DEFAULTS.keys() == LABELS.keys()
-    arguments = fine_tune.FineTuningArguments(use_cpu=True)
-    for name in DEFAULTS.keys() - {"dataset_name", "keep", "prompt_template", "max_length", "max_summary_tokens"}:
-        value = arguments.step_size if name == "examples_per_step" else getattr(arguments, name)
-        assert value == DEFAULTS[name], name
+    flags, names = fine_tune.FineTuningFlags(), {"num_train_epochs": "epochs", "examples_per_step": "batch_size"}
+    data = {"dataset_name", "keep", "prompt_template", "max_length", "max_summary_tokens"}
+    for name in DEFAULTS.keys() - data - {"precision", "evaluations"}:
+        assert getattr(flags, names.get(name, name)) == DEFAULTS[name], name
+    assert flags.bf16 is flags.fp16 is None is DEFAULTS["precision"]
     assert DEFAULTS["dataset_name"] == processing.DATASET and DEFAULTS["keep"] == processing.KEEP
     assert DEFAULTS["prompt_template"] == PROMPTS[processing.PROMPT] and DEFAULTS["max_length"] == processing.MAX_LENGTH
     assert DEFAULTS["max_summary_tokens"] == processing.MAX_SUMMARY_TOKENS

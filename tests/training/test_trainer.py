@@ -25,8 +25,8 @@ def test_a_step_of_the_trainer_is_that_of_the_plain_model(
     model, plain = make_model("gpt_neox"), make_model("gpt_neox")
     torch.cat(plain_losses(plain, examples)).mean().backward()
     flags = {"optim": "sgd", "learning_rate": 0.1, "max_grad_norm": 0, "max_steps": 1, "eval_strategy": "no"}
-    sizes = {"per_device_train_batch_size": batch, "gradient_accumulation_steps": accumulation}
-    arguments = make_arguments(tmp_path, save_strategy="no", bf16=False, eval_on_start=False, **flags, **sizes)
+    sizes = {"batch_size": batch, "accumulation_steps": accumulation}
+    arguments = make_arguments(tmp_path, save_strategy="no", bf16=False, **flags, **sizes)
     make_trainer(model, arguments, examples).train()
     for (name, parameter), before in zip(model.named_parameters(), plain.parameters(), strict=True):
         assert torch.allclose(parameter, before - 0.1 * before.grad, atol=1e-6), name
@@ -51,7 +51,7 @@ def test_the_loss_comes_without_logits_and_logits_come_without_labels(examples: 
 
 
 def test_the_training_set_is_whole(examples: list, tmp_path: Path) -> None:
-    trainer = make_trainer(make_model("gpt_neox"), make_arguments(tmp_path, validation_examples=7), examples * 4)
+    trainer = make_trainer(make_model("gpt_neox"), make_arguments(tmp_path), examples * 4)
     assert trainer.train_dataset.to_list() == examples * 4
 
 
@@ -61,7 +61,7 @@ def test_eval_loss_is_the_mean_over_tokens_whatever_the_batch_size(
 ) -> None:
     model = make_model("gpt_neox")
     expected = torch.cat(plain_losses(model, examples)).mean().item()
-    arguments = make_arguments(tmp_path, per_device_eval_batch_size=batch_size, bf16=False)
+    arguments = make_arguments(tmp_path, evaluation_batch_size=batch_size, bf16=False)
     assert make_trainer(model, arguments, examples).evaluate()["eval_loss"] == pytest.approx(expected, rel=1e-6)
 
 
@@ -75,7 +75,7 @@ def test_too_little_memory_before_the_first_step_is_one_line(
 ) -> None:
     """As when a GPU has no room for the model, or not for the optimizer of the checkpoint to go on from."""
     monkeypatch.setattr(transformers.Trainer, early, exhaust)
-    with pytest.raises(OSError, match="out of memory at step 1; give --per_device_train_batch_size 2"):
+    with pytest.raises(OSError, match="out of memory at step 1; set BATCH_SIZE = 2 with ACCUMULATION_STEPS = 2"):
         make_trainer(make_model("gpt_neox"), make_arguments(tmp_path), examples).train()
 
 
@@ -84,8 +84,8 @@ def test_too_little_memory_in_training_is_one_line(allocate: object, examples: l
     """As a GPU raises it, and as PyTorch does when a CPU has no more: an allocation that no machine can make."""
     model = make_model("gpt_neox")
     model.get_output_embeddings().register_forward_pre_hook(allocate)
-    trainer = make_trainer(model, make_arguments(tmp_path, eval_on_start=False), examples)
-    with pytest.raises(OSError, match="out of memory at step 1; give --per_device_train_batch_size 2"):
+    trainer = make_trainer(model, make_arguments(tmp_path, eval_strategy="no"), examples)
+    with pytest.raises(OSError, match="out of memory at step 1; set BATCH_SIZE = 2 with ACCUMULATION_STEPS = 2"):
         trainer.train()
 
 
@@ -110,6 +110,6 @@ def test_a_tokenizer_without_padding_is_nothing_to_warn_of(tmp_path: Path, monke
     """Pythia's is one; the Trainer would say that the model's configuration was changed."""
     warnings: list[str] = []
     monkeypatch.setattr(transformers.trainer_utils.logger, "warning", warnings.append)
-    arguments = make_arguments(tmp_path, max_steps=1, eval_strategy="no", eval_on_start=False, save_strategy="no")
+    arguments = make_arguments(tmp_path, max_steps=1, eval_strategy="no", save_strategy="no")
     make_trainer(make_model("gpt_neox"), arguments, make_examples(LENGTHS)).train()
     assert warnings == []

@@ -34,7 +34,7 @@ def headers(sheet: Worksheet) -> list[str | None]:
 def test_texts_then_judgments_then_scores() -> None:
     sheet = run(make_sheet(*CASES), a=X, b=Y)
     assert headers(sheet) == ["review", "reference", "a", "b", "preferred", "rating a", "rating b", "comment",
-                              "a ROUGE-L", "b ROUGE-L", "a words", "b words", "a stopped", "b stopped",
+                              "a ROUGE-L", "b ROUGE-L", "a words", "b words", "a ended", "b ended",
                               "a repetition", "b repetition", "a verdict", "b verdict",
                               "a terms in no review", "b terms in no review"]  # fmt: skip
     assert [cell.value for cell in sheet[2]][-8:] == ["yes", "yes", 0, 0, "none", "none", "7, GAN", "7, GAN"]

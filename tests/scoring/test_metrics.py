@@ -1,0 +1,193 @@
+"""What is measured of a text, by hand and by definition, and the systems that are no models."""
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from metareview.data.cleaning import REVIEW_JOINER
+from metareview.generation.outputs import Output
+from metareview.generation.variants import RESERVED
+from metareview.scoring.comparison import average_scores
+from metareview.scoring.metrics import (
+    METRICS,
+    OTHERS,
+    ROUGE,
+    Text,
+    copied,
+    draw_other_papers,
+    is_readable,
+    lead,
+    repetition,
+    score,
+    score_systems,
+)
+
+words = st.lists(st.sampled_from("abcde"), max_size=30)
+
+
+def test_scores_by_hand() -> None:
+    review = REVIEW_JOINER.join(["we like that the method works on images", "it is new"])
+    scores = score(Text("the method works well", review, "The method works It is new", ended=True))
+    assert scores["rouge1"] == pytest.approx(0.6)  # 3 of 4 words against 3 of 6: 2 * 3 / (4 + 6)
+    assert scores["rouge2"] == pytest.approx(0.5)  # 2 of 3 pairs against 2 of 5: 2 * 2 / (3 + 5)
+    assert scores["rougeL"] == pytest.approx(0.6)
+    assert scores["words"] == 4 and scores["ended"] is True
+    assert scores["copied"] == 0  # "the method works" is too short to count
+    assert score(Text("reviewers agreed", "", "reviewer agrees"))["rouge1"] == 1  # stemming
+    assert set(scores) == {"text", *METRICS, "verdict", "terms"}
+
+
+def test_what_cannot_be_told_is_none() -> None:
+    scores = score(Text("something", "a review", ended=False))
+    assert [name for name in METRICS if scores[name] is None] == ["rouge1", "rouge2", "rougeL", "right"]
+    empty = score(Text("", "a review", "a reference"))
+    assert (empty["rougeL"], empty["words"], empty["repetition"], empty["copied"]) == (0, 0, 0, 0)
+
+
+def test_repetition_by_hand() -> None:
+    assert repetition(list("abcdabcd")) == pytest.approx(0.2)  # abcd bcda cdab dabc abcd: one of five
+    assert repetition(list("abcdefgh")) == 0
+    assert repetition(list("abc")) == 0
+    assert repetition(list("aaaaaaaaaa")) == pytest.approx(6 / 7)
+
+
+def test_copies_by_hand() -> None:
+    first, second = "the method is sound but the table is hard to read", "nobody has tried this before"
+    text = "they say the table is hard and the method is new and nobody has tried this"
+    share = copied(text.split(), [first.split(), second.split()])
+    assert share == pytest.approx(8 / 16)  # "the table is hard" and "nobody has tried this"
+    across = "hard to read nobody has"  # over the seam of two reviews: no fragment of four
+    assert copied(across.split(), [first.split(), second.split()]) == 0
+
+
+@given(text=words, reviews=st.lists(words, max_size=3))
+def test_copies_are_what_the_definition_says(text: list[str], reviews: list[list[str]]) -> None:
+    """A word is copied if it is inside any run of four or more words that stands so in a review."""
+    runs = [(i, j) for i in range(len(text)) for j in range(i + 4, len(text) + 1)]
+    found = [
+        (i, j) for i, j in runs for review in reviews for k in range(len(review)) if review[k : k + j - i] == text[i:j]
+    ]
+    covered = {index for i, j in found for index in range(i, j)}
+    assert copied(text, reviews) == pytest.approx(len(covered) / max(1, len(text)))
+
+
+@given(reviews=st.lists(words.filter(bool), min_size=1, max_size=4), number=st.integers(1, 60))
+def test_lead_takes_the_opening_words_in_equal_parts(reviews: list[list[str]], number: int) -> None:
+    text = lead(REVIEW_JOINER.join(" ".join(review) for review in reviews), number)
+    total = sum(map(len, reviews))
+    assert min(number, total) - len(reviews) < len(text.split()) <= min(number, total)
+    parts = [part.split() for part in text.split("\n")] if text else []
+    if number >= len(reviews):
+        assert all(review[: len(part)] == part for review, part in zip(reviews, parts, strict=True))
+        cut = [len(part) for part, review in zip(parts, reviews, strict=True) if len(part) < len(review)]
+        assert len(set(cut)) <= 1  # those that are cut are cut to one length
+
+
+@pytest.mark.parametrize(
+    ("reference", "readable"),
+    [
+        ("The paper is clear.", True),
+        ("论文写得很清楚", False),
+        ("论文写得很清楚 BERT", False),  # one name would stand for all
+        ("Статья ясная", False),
+        ("We like 清楚", True),
+        ("!?", False),
+        ("", False),
+    ],
+)
+def test_there_is_a_score_if_rouge_finds_words(reference: str, readable: bool) -> None:
+    assert is_readable(reference) == readable
+    assert Text(reference, "", reference).rouge == dict.fromkeys(ROUGE, pytest.approx(1.0) if readable else None) or (
+        reference == "We like 清楚"
+    )
+
+
+@given(st.text(), st.text(alphabet="ab1 é清.!"))
+def test_a_score_of_identical_texts_is_never_nothing(text: str, reference: str) -> None:
+    """What the tokenizer drops on both sides must not look like two texts that have nothing in common."""
+    for same in (text, reference):
+        assert Text(same, "", same).rouge["rouge1"] in (None, pytest.approx(1.0))
+
+
+def test_without_references_there_is_neither_lead_nor_a_right_verdict() -> None:
+    results = score_systems({"a": [Output("some words", True, 3)]}, ["a review"], [""], "a-z", [""])
+    assert list(results) == ["a"] and results["a"][0]["text"] == "some words"
+    assert [name for name in METRICS if name not in average_scores(results)["a"]] == [*ROUGE, "right"]
+
+
+def test_what_the_ratings_alone_would_say_is_a_system_where_there_are_some() -> None:
+    """Held against the decision, or else against what the reference says; a case without ratings does not count."""
+    outputs, texts = (
+        {"a": [Output("I recommend acceptance", True, 3)] * 3},
+        [["a review"] * 3, ["I recommend rejection"] * 3],
+    )
+    for decisions, right in ((["accept", "", "reject"], [True, None, None]), (["", "", ""], [False, True, None])):
+        results = score_systems(outputs, *texts, "a-zA-Z", decisions, ["6, 7, 5", "3 8", ""])
+        assert list(results)[-1] == "ratings" and [case["named"] for case in results["ratings"]] == [True, True, False]
+        assert [case["right"] for case in results["ratings"]] == right
+        averages = average_scores(results)["ratings"]
+        assert averages.keys() == {"named", "right"} and averages["named"][0] == pytest.approx(2 / 3)
+    assert "ratings" not in score_systems(outputs, *texts, "a-zA-Z", decisions, ["", "", ""])
+
+
+REVIEWS = ["The GAN reaches 95 on MNIST.", "It is new.", "No proof."]
+REFERENCES = [
+    "I recommend acceptance of this GAN.",
+    "It was compared with BERT. I recommend rejection.",
+    "A proof is missing.",
+]
+WRITTEN = ["I recommend acceptance, 97 on CIFAR.", "I recommend acceptance.", "I cannot recommend acceptance."]
+
+
+@pytest.mark.parametrize(
+    ("decisions", "right", "right_of_reference"),
+    [
+        (["", "", ""], [True, False, None], [None, None, None]),  # what the references say; the last says nothing
+        (["Reject", "Accept (Poster)", "Reject"], [False, True, True], [False, False, None]),
+        (["", "Accept", ""], [None, True, None], [None, False, None]),
+    ],
+)
+def test_verdicts_and_terms_of_each_system(
+    decisions: list[str], right: list[bool | None], right_of_reference: list[bool | None]
+) -> None:
+    outputs = {"a": [Output(text, True, 5) for text in WRITTEN]}
+    results = score_systems(outputs, REVIEWS, REFERENCES, "a-zA-Z0-9.,", decisions)
+    assert list(results) == ["a", "lead", "other paper", "reference"]
+    assert [case["verdict"] for case in results["a"]] == ["accept", "accept", "reject"]
+    assert [case["right"] for case in results["a"]] == right
+    assert [case["right"] for case in results["reference"]] == right_of_reference
+    assert [case["terms"] for case in results["a"]] == ["97, CIFAR", "", ""]
+    assert [case["unsupported"] for case in results["reference"]] == [0, 1, 0]
+    averages = average_scores(results)
+    assert averages["a"]["named"][0] == 1 and averages["reference"]["named"][0] == pytest.approx(2 / 3)
+    assert averages["a"]["unsupported"][0] == pytest.approx(2 / 3) and "rougeL" not in averages["reference"]
+    assert ("right" in averages["reference"]) == any(decisions)
+
+
+@given(references=st.lists(st.sampled_from(["", "a", "b", "c", "d e"]), max_size=8), shuffler=st.randoms())
+def test_other_papers_are_a_derangement_that_the_order_of_cases_does_not_change(
+    references: list[str], shuffler: random.Random
+) -> None:
+    others, different = draw_other_papers(references), set(references) - {""}
+    assert set(others) == set(others.values()) == (different if len(different) > 1 else set())
+    assert all(other != own for own, other in others.items())
+    shuffler.shuffle(references)
+    assert draw_other_papers(references) == others
+
+
+def test_other_paper_is_scored_like_a_model() -> None:
+    outputs = {"a": [Output("a text", True, 2)] * 3}
+    references = ["I recommend acceptance of GAN.", "", "I recommend rejection."]
+    results = score_systems(outputs, ["a review"] * 3, references, "a-zA-Z.", [""] * 3)
+    assert list(results) == ["a", *(system for system in OTHERS if system != "ratings")]
+    first, none, last = results["other paper"]
+    assert (first["text"], first["right"], first["terms"]) == (references[2], False, "")
+    assert (last["text"], last["right"], last["terms"]) == (references[0], False, "GAN")
+    assert 0 < first["rougeL"] < 1 and first["ended"] is None and none["rougeL"] is None
+    assert "other paper" not in score_systems(outputs, ["a review"] * 3, [references[0]] * 3, "a-zA-Z.", [""] * 3)
+
+
+def test_no_model_is_called_like_a_system_that_is_none() -> None:
+    assert set(OTHERS) <= set(RESERVED)

@@ -1,0 +1,97 @@
+"""Pasted reviews: where one ends and the next begins, and which parts of a pasted page are reviews at all."""
+
+import pytest
+
+from metareview.sources.pasted import split_pasted
+
+PAGE = """On the pitch of shells
+Abstract: Shells are sorted.
+
+Official Review of Submission12 by Reviewer aBcD
+Official Reviewby Reviewer aBcD28 Oct 2023, 14:05 (modified: 10 Nov 2023)EveryoneRevisions
+Summary:
+It sorts shells.
+By pitch.
+Soundness: 3 good
+Presentation:
+
+2 fair
+Strengths:
+- Tested.
+Minor comments: none.
+Weaknesses: Few beaches.
+Flag For Ethics Review: No ethics review needed.
+Details Of Ethics Concerns:
+The beach is private.
+Rating: 6: marginally above
+Confidence: 4: I am sure.
+Code Of Conduct: Yes
+Add: Public Comment
+Thanks
+Official Comment by Authors
+We thank the reviewers.
+Official Review of Submission12 by Reviewer EfGh
+**Main Review:** Not convincing.
+Rating: 3
+Official Review by Authors
+It is good.
+Meta Review of Submission12 by Area Chair xyz
+Metareview: Fine.
+Paper Decision
+Decision: Accept
+"""
+
+
+def test_a_page_of_openreview_is_read_as_its_forum() -> None:
+    reviews, left_out = split_pasted(PAGE)
+    form = "Summary: It sorts shells.\nBy pitch.\nStrengths: - Tested.\nMinor comments: none.\nWeaknesses: Few beaches."
+    assert reviews == [form, "Not convincing."]
+    others = ["text above the headings", "official comments", "official reviews", "meta reviews", "paper decisions"]
+    assert left_out == dict.fromkeys(others, 1)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("Reviewer 1", "Reviewer 2"),
+        ("Reviewer #1 (Comments to the Author)", "Reviewer #2:"),
+        ("Review #12A\n===========", "Review #12B"),
+        ("----------- REVIEW 1 -----------", "----------- REVIEW 2 -----------"),
+        ("**Official Blind Review #1**", "**Official Blind Review #2**"),
+        ("AnonReviewer3", "AnonReviewer1"),
+        ("## Reviewer A:", "## Reviewer B:"),
+        ("Comments from Referee 1:", "Comments from Referee 2:"),
+        ("Reviewer aB3d", "Reviewer xYzw"),
+        ("R1:", "R3:"),
+    ],
+)
+def test_headings(first: str, second: str) -> None:
+    reviews, left_out = split_pasted(f"{first}\n\nGood, as\nReviewer 9 says.\n\n{second} \n\nBad.\n")
+    assert [review.lstrip("=\n") for review in reviews] == ["Good, as\nReviewer 9 says.", "Bad."] and not left_out
+
+
+@pytest.mark.parametrize(
+    ("text", "reviews"),
+    [
+        ("R1: one\nR2: two\nR1: still two", ["one", "two\nR1: still two"]),
+        ("Dear authors,\nsorry.\nReviewer 1: one\nReviewer 2 - two", ["one", "two"]),
+        (
+            "The first has no heading.\n\nReviewer 2\ntwo\nReviewer 3\nthree",
+            ["The first has no heading.", "two", "three"],
+        ),
+        ("They use R1: a robot.\nR2: another.", None),
+        ("I agree.\nReviewer 2\nis right.\nReviewers agree", None),
+        ("In short, good.\nSummary: it sorts.\nRating: 6", None),
+        ("Summary: it sorts.", None),
+        ("Strengths: tested\nTypos: p. 3\nNovelty: little is new here", None),
+    ],
+)
+def test_what_is_a_heading_or_a_form_and_what_only_looks_like_it(text: str, reviews: list[str] | None) -> None:
+    assert split_pasted(text)[0] == (reviews or [text])
+
+
+@pytest.mark.parametrize(
+    "text", ["Summary\nIt sorts.\n\nStrengths\nTested.\nRating\n6", "## Strengths\nTested.\n## Summary\nIt sorts."]
+)
+def test_forms_without_a_heading(text: str) -> None:
+    assert split_pasted(text)[0] == ["Summary: It sorts.\nStrengths: Tested."]
