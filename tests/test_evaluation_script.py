@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import EVALUATE, FINE_TUNING, PROCESS, ROOT, TUNE, make_rows, run_script
+from conftest import EVALUATE, PROCESS, ROOT, make_rows, run_script
 from huggingface_hub import ModelCard
 from openpyxl import load_workbook
 from safetensors.torch import load_file, save_file
@@ -32,11 +32,6 @@ def read_rows(path: Path, title: str | None = None) -> list[dict]:
     return [dict(zip(header, row, strict=True)) for row in rows]
 
 
-def find_model(folder: Path) -> Path:
-    """The model that fine_tune.py has put into a folder."""
-    return next(record.parent for record in folder.rglob("training_record.json"))
-
-
 def make_variant(model: Path, folder: Path, noise: float, **record: object) -> Path:
     """A copy of a model with other weights and another record, as another training would make it."""
     shutil.copytree(model, folder, ignore=shutil.ignore_patterns("checkpoint-*"))
@@ -51,7 +46,7 @@ def make_variant(model: Path, folder: Path, noise: float, **record: object) -> P
 
 @pytest.fixture(scope="module")
 def model(fine_tuned: Path) -> Path:
-    return find_model(fine_tuned)
+    return next(record.parent for record in fine_tuned.rglob("training_record.json"))
 
 
 @pytest.fixture
@@ -272,32 +267,25 @@ def test_drafts_for_reviews_of_the_users_own(refused, fine_tuned: Path, model: P
     assert "cleaning leaves nothing" in refused(EVALUATE, "--model", model, "--reviews", tmp_path / "a.txt")
 
 
-def test_from_a_venue_to_a_meta_review(server: OpenReview, base: Path, tmp_path: Path) -> None:
+def test_from_a_venue_to_a_meta_review(server: OpenReview, model: Path, base: Path, tmp_path: Path) -> None:
     for number, row in enumerate(make_rows(60)):
         version, venue = (2, NEW) if number % 3 == 0 else (1, OLD)
-        reviews = [
-            make_reply(
-                version, "Official_Review", {"review": review, "rating": "8: good"} if number else {"review": review}
-            )
-            for review in row["Input"].split(" <REVBREAK> ")
-        ]
-        meta_review = make_reply(version, "Meta_Review", {"metareview": row["Output"]}, by="Area_Chair_1")
-        server.add_paper(version, venue, f"forum{number:02}", [*reviews, meta_review], title=f"Paper {number}")
-    environment = server.environment()
-    small = ["--model_name_or_path", base, "--max_summary_tokens", 100]
-    result = run_script(PROCESS, *small, "--venue", NEW, OLD, "--test_year", 2031, cwd=tmp_path, **environment)
+        forms = [{"review": review, "rating": "8: good"} for review in row["Input"].split(" <REVBREAK> ")]
+        replies = [make_reply(version, "Official_Review", form) for form in forms]
+        replies.append(make_reply(version, "Meta_Review", {"metareview": row["Output"]}, by="Area_Chair_1"))
+        server.add_paper(version, venue, f"forum{number:02}", replies, title=f"Paper {number}")
+    flags = ["--model", base, "--max_summary_tokens", 100, "--venue", NEW, OLD, "--test_year"]
+    result = run_script(PROCESS, *flags, 2031, cwd=tmp_path, **server.environment())
     assert result.returncode == 2 and "no paper is of --test_year 2031, only of 2021, 2024" in result.stderr
-    result = run_script(PROCESS, *small, "--venue", NEW, OLD, "--test_year", 2024, cwd=tmp_path, **environment)
+    result = run_script(PROCESS, *flags, 2024, cwd=tmp_path, **server.environment())
     assert result.returncode == 0, result.stderr
     cleaned = next(line for line in result.stdout.splitlines() if line.startswith("| test "))
     assert cleaned.split("|")[2].strip() == "20"  # all of 2024, and nothing else
     record = json.loads((tmp_path / "processed_meta_review" / "processing_record.json").read_text())
     assert record["test_year"] == 2024 and record["dataset_name"].count("https://openreview.net/group?id=Shells") == 2
-    result = run_script(TUNE, "--model_name_or_path", base, *FINE_TUNING, cwd=tmp_path)
+    flags = ["--model", model, "--forum", "https://openreview.net/forum?id=forum00"]
+    result = run_script(EVALUATE, *flags, cwd=tmp_path, **server.environment())
     assert result.returncode == 0, result.stderr
-    flags = ["--model", find_model(tmp_path), "--forum", "https://openreview.net/forum?id=forum00"]
-    result = run_script(EVALUATE, *flags, cwd=tmp_path, **environment)
-    assert result.returncode == 0, result.stderr
-    for words in (f"Paper 0 ({NEW})", "Reviews: 3", "Ratings: - - -\n", f"Draft by a model ({flags[1].name})",
+    for words in (f"Paper 0 ({NEW})", "Reviews: 3", "Ratings: 8 8 8 (mean 8.0)\n", f"Draft by a model ({model.name})",
                   f"Written by a person:\n\n{make_rows(1)[0]['Output']}", "| ROUGE-L ", "| lead "):  # fmt: skip
         assert words in result.stdout, (words, result.stdout)

@@ -104,9 +104,9 @@ def style_column(sheet: Worksheet, column: int, width: float, choices: str = "")
     """
     letter = get_column_letter(column)
     sheet.column_dimensions[letter].width = width
-    horizontal = "center" if width < CENTERED_BELOW else None
+    alignment = Alignment(wrap_text=True, vertical="top", horizontal="center" if width < CENTERED_BELOW else None)
     for row in range(1, sheet.max_row + 1):
-        sheet.cell(row, column).alignment = Alignment(wrap_text=True, vertical="top", horizontal=horizontal)
+        sheet.cell(row, column).alignment = alignment
     emphasize(sheet.cell(1, column))
     if choices:
         cells = f"{letter}2:{letter}{LAST_ROW}"

@@ -160,9 +160,9 @@ def show_judgments(sheet: Worksheet, store: Store) -> list[ShownCase]:
     for case in shown:
         for kind, model in case.cells:
             kept = judgments.decode(case, kind, store.get(judgments.find_key(case, kind, model)))
-            before, case.cells[kind, model] = case.cells[kind, model], kept
-            if kept is None and not before:
+            if kept is None and not case.cells[kind, model]:
                 continue
+            case.cells[kind, model] = kept
             if kind == "note":
                 place = places["text", model] if model else places["comment", ""]
                 sheet.cell(case.row, place).comment = Comment(kept, "") if kept else None

@@ -24,7 +24,11 @@ CHART_TITLES = ("Mean ROUGE (F1)", "Validation loss (nats per token) by epoch") 
 # What openpyxl may drop: files inside a workbook, and marks in those of its sheets.
 PARTS = r"xl/(media|charts(?=/chart)|chartsheets|pivotTables|slicers|timelines|embeddings|ctrlProps|activeX|"
 PARTS += "externalLinks|tables|queryTables|threadedComments|vbaProject)"
-MARKS = rb"<\w+:(sp|cxnSp|grpSp|sparkline|conditionalFormatting|dataValidation)[ />]"
+MARKS = {
+    "shapes": rb"<\w+:(?:sp|cxnSp|grpSp)[ />]",
+    "sparklines": rb"<\w+:sparkline[ />]",
+    "rules of newer Excels": rb"<x14:(?:conditionalFormatting|dataValidation)[ >]",
+}
 
 
 def open_workbook(path: str) -> Workbook:
@@ -105,5 +109,5 @@ def _count_parts(path: Path) -> Counter[str]:
             if part and not any(title.encode() in content for title in CHART_TITLES):
                 counts[part[1]] += 1
             if re.match(r"xl/(worksheets|drawings)/[^/]*\.xml$", name):
-                counts.update(mark.decode() for mark in re.findall(MARKS, content))
+                counts.update({mark: len(re.findall(pattern, content)) for mark, pattern in MARKS.items()})
     return counts

@@ -60,25 +60,18 @@ def test_a_metric_is_added_in_one_place(monkeypatch: pytest.MonkeyPatch, tmp_pat
         assert next(row for row in rows if row[0] == "m" and row[header.index("commas")] == 1)
 
 
-def test_judgments_belong_to_texts_whatever_their_models_are_called() -> None:
+def test_judgments_follow_texts_to_other_names_and_stay_if_they_do_not_count() -> None:
     sheet = run(make_sheet(*CASES), a=X, b=Y)
-    judge(sheet, 2, "rating", 2, "b")
-    judge(sheet, 3, "preferred", "b")
+    for row, kind, value in ((2, "rating", 2), (3, "rating", 0), (3, "preferred", "b"), (4, "preferred", "nobody")):
+        judge(sheet, row, kind, value, "b" if kind == "rating" else "")
     judge(sheet, 4, "comment", "=short")
-    sheet = run(make_sheet(*CASES), sheet, renamed=Y, a=X)
+    book = make_book(Source(make_sheet(*CASES).parent, "a.xlsx", "a.xlsx"), sheet.parent, "b.xlsx", [])
+    assert "the rows 3, 4 count: a rating is a number from 1 to 5" in book.remarks[0]
+    sheet = write_texts(book, renamed=Y, a=X)
     assert judged(sheet, 2, "rating", "renamed") == 2 and judged(sheet, 3, "preferred") == "renamed"
+    assert judged(sheet, 3, "rating", "renamed") == 0 and judged(sheet, 4, "preferred") == "nobody"
     assert judged(sheet, 4, "comment") == "=short"
     assert sheet.cell(4, find_columns(sheet)["comment", ""]).data_type == "s"  # no formula
-
-
-def test_judgments_that_do_not_count_are_named_and_stay() -> None:
-    sheet = run(make_sheet(*CASES), a=X)
-    judge(sheet, 2, "rating", 0, "a")
-    judge(sheet, 4, "preferred", "nobody")
-    book = make_book(Source(make_sheet(*CASES).parent, "a.xlsx", "a.xlsx"), sheet.parent, "b.xlsx", [])
-    assert "the rows 2, 4 count: a rating is a number from 1 to 5" in book.remarks[0]
-    sheet = write_texts(book, a=X)
-    assert judged(sheet, 2, "rating", "a") == 0 and judged(sheet, 4, "preferred") == "nobody"
 
 
 def test_notes_on_cells_of_a_model_survive() -> None:
