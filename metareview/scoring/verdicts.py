@@ -22,10 +22,8 @@ ACCEPTED_FROM = 6  # mean rating, of 10: what ICLR calls marginally above the th
 _REACH = 9  # words before a verdict in which "not" turns it round
 _FURTHER = 12  # words before a verdict in which it is said whose it is
 _LONGEST_DECISION = 12  # words
-_DECLINED = set(
-    ["reject", "rejected", "decline", "declined", "no", "not", "workshop", "withdrawn", "withdraw", "false"]
-)
-_ACCEPTED = set(["oral", "poster", "spotlight", "notable", "talk", "highlight", "yes", "true"])
+_DECLINED = {"reject", "rejected", "decline", "declined", "no", "not", "workshop", "withdrawn", "withdraw", "false"}
+_ACCEPTED = {"oral", "poster", "spotlight", "notable", "talk", "highlight", "yes", "true"}
 _DATE = re.compile(r"\d{4}-\d\d-\d\d|\d{1,2}/\d{1,2}/\d{2,4}$")
 _RATING = re.compile(  # perhaps after the name of its reviewer; perhaps of a scale
     r"(?:(?:anon)?r(?:eviewer)?[ _]?#?\w{0,4} ?[:=-] ?)?(?P<value>-?\d+(?:[.,]\d+)?)(?: ?/ ?(?P<scale>\d+))?",

@@ -113,10 +113,11 @@ def test_the_mean_of_the_ratings_decides(numbers: list[int], joint: str) -> None
 @pytest.mark.parametrize(
     ("verdict", "texts"),
     [
-        (ACCEPT, ["Accept", "Accept (Poster)", "Oral", "Poster", "Notable-top-5%", "ICLR 2024 poster", "accepted", "yes",
-                  "Spotlight", "Accept as a talk, with minor revisions to the text"]),
-        (REJECT, ["Reject", "Invite to Workshop Track", "Reject (Invite to Workshop Track)", "Decline", "no", "REJECTED",
-                  "Not accepted", "We regret that this paper cannot be accepted this year: all of its reviewers had doubts"]),
+        (ACCEPT, ["Accept", "Accept (Poster)", "Oral", "Poster", "Notable-top-5%", "ICLR 2024 poster", "yes",
+                  "accepted", "Spotlight", "Accept as a talk, with minor revisions to the text"]),
+        (REJECT, ["Reject", "Invite to Workshop Track", "Reject (Invite to Workshop Track)", "Decline", "no",
+                  "REJECTED", "Not accepted",
+                  "We regret that this paper cannot be accepted this year: all of its reviewers had doubts"]),
         (None, ["", "?", "pending"]),
     ],
 )  # fmt: skip
