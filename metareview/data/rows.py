@@ -11,6 +11,7 @@ from metareview.data.cleaning import REVIEW_JOINER, clean_text
 
 DROP_REASONS = ("empty", "duplicate", "in a later split")
 KEYS = ("empty", "row_key", "review_key", "summary_key", "paper_key", "reviews", "before", "after")
+DETAILS = ("title", "ratings", "decision")  # what may be known of a paper besides its texts
 Table = list[list[Any]]
 
 
@@ -34,6 +35,7 @@ def clean_splits(splits: DatasetDict, keep: str) -> DatasetDict:
         return {
             "review": review,
             "summary": summary,
+            **{name: row[name] for name in DETAILS if name in row},
             "empty": not (review and summary),
             "row_key": hash((review_key, summary_key)),
             "review_key": review_key,
@@ -73,6 +75,9 @@ def drop_rows(splits: DatasetDict) -> tuple[DatasetDict, Table, list[str]]:
     """
     cleaned: dict[str, Dataset] = {}
     table, often = [], []
+    known = [
+        name for name in DETAILS if any(name in split.column_names and any(split[name]) for split in splits.values())
+    ]
     later = {name: np.array([], dtype=np.int64) for name in ("review_key", "summary_key", "paper_key")}
     for name, split in reversed(splits.items()):  # what stands in two splits stays in the later one
         keys = split.select_columns(list(KEYS)).with_format("numpy")[:]
@@ -81,11 +86,10 @@ def drop_rows(splits: DatasetDict) -> tuple[DatasetDict, Table, list[str]]:
         if len(kept) == 0:
             raise InputError(f"no row of the split {name!r} has both a review and a summary left after cleaning")
         later = {key: np.concatenate([known, keys[key][kept]]) for key, known in later.items()}
-        cleaned[name] = split.select_columns(["review", "summary"]).select(kept)
+        cleaned[name] = split.select_columns(["review", "summary", *known]).select(kept)
         _, first, times = np.unique(keys["summary_key"][kept], return_index=True, return_counts=True)
         repeated = int((times > 1).sum())
-        most = int(times.max())
-        often.append((most, cleaned[name][int(first[times == most].min())]["summary"]))
+        often.append((int(times.max()), cleaned[name][int(first[times == times.max()].min())]["summary"]))
         removed = f"{1 - keys['after'].sum() / max(1, keys['before'].sum()):.1%}"
         reviews = f"{keys['reviews'][kept].mean():.1f}"
         table.append([name, len(split), len(kept), *dropped, reviews, repeated, removed])

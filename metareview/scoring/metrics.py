@@ -12,7 +12,7 @@ from metareview.data.cleaning import REVIEW_JOINER, clean_text
 from metareview.data.context import share_budget
 from metareview.generation.outputs import Output
 from metareview.scoring.unsupported import find_unsupported
-from metareview.scoring.verdicts import find_verdict, judge_ratings
+from metareview.scoring.verdicts import find_verdict, judge_ratings, read_decision
 
 ROUGE = ("rouge1", "rouge2", "rougeL")
 NGRAM = 4  # words: of a repetition, and the shortest fragment that counts as copied
@@ -155,7 +155,10 @@ def score_systems(
     reference is held to be the right one. `ratings` are the reviewers', in numbers, and a system if there are some.
     """
     references = [clean_text(reference, keep) for reference in references]
-    verdicts = [find_verdict(text) for text in (decisions if any(decisions) else references)]
+    if any(decisions):
+        verdicts = [read_decision(text) for text in decisions]
+    else:
+        verdicts = [find_verdict(text) for text in references]
     cases = list(zip(reviews, references, verdicts, strict=True))
     results: Results = {}
     for name, written in outputs.items():

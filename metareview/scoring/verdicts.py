@@ -13,6 +13,7 @@ ones). The mean of the ratings alone is right for 89% (86 to 92%). The last word
 
 import re
 
+from metareview.common.cli import InputError
 from metareview.data.cleaning import clean_text
 
 ACCEPT, REJECT = "accept", "reject"
@@ -20,6 +21,14 @@ RELIABILITY = "The rule finds a verdict in 43% of human meta-reviews; 89% of tho
 ACCEPTED_FROM = 6  # mean rating, of 10: what ICLR calls marginally above the threshold
 _REACH = 9  # words before a verdict in which "not" turns it round
 _FURTHER = 12  # words before a verdict in which it is said whose it is
+_LONGEST_DECISION = 12  # words
+_DECLINED = {"reject", "rejected", "decline", "declined", "no", "not", "workshop", "withdrawn", "withdraw", "false"}
+_ACCEPTED = {"oral", "poster", "spotlight", "notable", "talk", "highlight", "yes", "true"}
+_DATE = re.compile(r"\d{4}-\d\d-\d\d|\d{1,2}/\d{1,2}/\d{2,4}$")
+_RATING = re.compile(  # perhaps after the name of its reviewer; perhaps of a scale
+    r"(?:(?:anon)?r(?:eviewer)?[ _]?#?\w{0,4} ?[:=-] ?)?(?P<value>-?\d+(?:[.,]\d+)?)(?: ?/ ?(?P<scale>\d+))?",
+    re.IGNORECASE,
+)
 _ACCEPTING = re.compile(r"accept(ed|ing|ance|able)?|publication")
 _REJECTING = re.compile(r"reject(ed|ing|ion)?")
 _VAGUE = ("acceptable", "publication")  # an acceptance only where something of _RECOMMENDING stands before it
@@ -50,12 +59,50 @@ _CUES = {  # what tells a verdict without its name
 }
 
 
+def read_ratings(text: str) -> list[float]:
+    """The reviewers' ratings, of 10, as people write them: "6, 8, 3", "R1: 8; R2: 6", "6,5; 7,5", "8: clear accept".
+
+    Of each rating the number at its beginning counts; "4/5" is 8. Raises `InputError` for a date, which is what a
+    spreadsheet makes of 6/8/3.
+    """
+    if _DATE.match(text.strip()):
+        advice = "format the column `ratings` as text, and write 6, 8, 3"
+        raise InputError(f"the ratings {text!r} are a date, as spreadsheets make one of 6/8/3: {advice}")
+    text = text.strip().strip("[]()")
+    if re.search(r"[;|\n]", text):
+        parts = re.split(r"[;|\n]", text)
+    elif re.fullmatch(r"[\d.\s-]+|\d+(/\d+){2,}", text):
+        parts = re.split(r"[\s/]+", text)
+    else:
+        parts = text.split(",")
+    numbers = []
+    for part in parts:
+        found = _RATING.match(part.strip().strip("'\""))
+        if found:
+            value, scale = float(found["value"].replace(",", ".")), float(found["scale"] or 10)
+            numbers.append(10 * value / scale if scale else value)
+    return numbers
+
+
 def judge_ratings(ratings: str) -> str | None:
-    """The verdict that the mean of some reviewers' ratings would give, None where there are none: "6, 8, 3"."""
-    numbers = [float(number) for number in re.findall(r"\d+(?:\.\d+)?", ratings)]
+    """The verdict that the mean of some reviewers' ratings would give, None where there are none."""
+    numbers = read_ratings(ratings)
     if not numbers:
         return None
     return ACCEPT if sum(numbers) / len(numbers) >= ACCEPTED_FROM else REJECT
+
+
+def read_decision(text: str) -> str | None:
+    """The decision on a paper, as venues write them: "Accept (Poster)", "ICLR 2024 oral", "Invite to Workshop Track".
+
+    None if the text is empty or neither; in a text of more than some words the verdict counts that it names.
+    """
+    words = set(re.findall(r"[a-z]+", text.lower()))
+    if len(words) > _LONGEST_DECISION:
+        return find_verdict(text)
+    if words & _DECLINED:
+        return REJECT
+    return ACCEPT if words & _ACCEPTED or any(_ACCEPTING.fullmatch(word) for word in words) else None
 
 
 def find_verdict(text: str) -> str | None:

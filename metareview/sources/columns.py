@@ -1,13 +1,14 @@
 """Columns: which of a table hold the reviews and the meta-review, and what their cells say."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from datasets import Dataset, DatasetDict, Features, List, Value
 
 from metareview.common.cli import InputError
 from metareview.data.cleaning import split_reviews
+from metareview.data.rows import DETAILS
 from metareview.sources import forms
 from metareview.sources.escapes import parse_list, plain_text
 from metareview.sources.forms import META_REVIEW_FIELDS, REVIEW_FIELDS, REVIEW_NAMES, SUMMARY_NAMES
@@ -16,7 +17,8 @@ from metareview.sources.table_files import Formula, Row
 SPREADSHEET_ERRORS = ("#N/A", "#NULL!", "#DIV/0!", "#VALUE!", "#REF!", "#NAME?", "#NUM!")
 # A cell with nothing but one of these is empty: so pandas, databases and spreadsheets write a missing value.
 MISSING = {"", "nan", "<na>", "nat", "na", "n/a", "none", "null", r"\n", *map(str.lower, SPREADSHEET_ERRORS)}
-PAPER_FEATURES = Features({"reviews": List(Value("string")), "summary": Value("string"), "paper": Value("string")})
+TEXT = Value("string")
+PAPER_FEATURES = Features({"reviews": List(TEXT), "summary": TEXT, "paper": TEXT, **dict.fromkeys(DETAILS, TEXT)})
 Rows = Dataset | list[Row]
 
 
@@ -28,6 +30,7 @@ class Columns:
     summary: str
     paper: str | None = None
     separator: str = "<REVBREAK>"  # between the reviews in one cell
+    details: dict[str, str] = field(default_factory=dict)  # of DETAILS, those that have a column
 
 
 def list_columns(rows: Rows) -> list[str]:
@@ -67,7 +70,12 @@ def choose_columns(
         else:
             columns = "; ".join(f"{split}: {names}" for split, names in described.items())
         raise InputError(f"{'; '.join(faults)}. The columns are {columns}")
-    return Columns(chosen[0], chosen[1][0], paper, separator)
+    details = {}
+    for detail, names in forms.DETAIL_NAMES.items():
+        found = [name for name in available if forms.unify_name(name) in names and name not in (*chosen[0], *chosen[1])]
+        if found:
+            details[detail] = found[0]
+    return Columns(chosen[0], chosen[1][0], paper, separator, details)
 
 
 def read_papers(source: dict[str, Rows], columns: Columns) -> tuple[DatasetDict, list[str]]:
@@ -107,12 +115,20 @@ def _read_row(row: Row, columns: Columns) -> dict[str, Any]:
         raise InputError(f"{columns.summary!r} holds {len(summaries)} texts, but a meta-review is one")
     reviews = [text for name in columns.reviews for text in _read_cell(row[name], REVIEW_FIELDS, columns.separator)]
     paper = _read_name(row[columns.paper]) if columns.paper else ""
-    return {"reviews": reviews, "summary": "".join(summaries), "paper": paper}
+    details = {name: _read_detail(row[columns.details[name]]) if name in columns.details else "" for name in DETAILS}
+    return {"reviews": reviews, "summary": "".join(summaries), "paper": paper, **details}
 
 
 def _is_missing(value: Any) -> bool:
     """Whether a cell holds nothing: None, NaN, or a text in MISSING."""
     return value is None or value != value or (isinstance(value, str) and value.strip().lower() in MISSING)
+
+
+def _read_detail(value: Any) -> str:
+    """A title, a decision or ratings as a text, of a list the items; empty if there is none."""
+    if isinstance(value, list | tuple):
+        return ", ".join(filter(None, map(_read_detail, value)))
+    return "" if _is_missing(value) else plain_text(f"{value:g}" if isinstance(value, float) else value).strip()
 
 
 def _read_name(value: Any) -> str:
@@ -170,9 +186,12 @@ def _join_rows(rows: list[dict[str, Any]], column: str) -> tuple[list[dict[str, 
         if paper and not row["paper"] and summary in ([], paper["summary"].split()):
             unnamed += 1
         else:
-            paper = papers.setdefault(row["paper"] or f"\0{index}", row | {"reviews": []})
+            paper = papers.setdefault(row["paper"] or f"\0{index}", row | {"reviews": [], "ratings": ""})
         paper["reviews"] += [review for review in row["reviews"] if review not in paper["reviews"]]
         paper["summary"] = paper["summary"] or row["summary"]
+        paper["ratings"] = "; ".join(filter(None, (paper["ratings"], row["ratings"])))  # one of each review
+        for name in ("title", "decision"):
+            paper[name] = paper[name] or row[name]
         if summary and summary != paper["summary"].split():
             differing[paper["paper"]] = None
     notes = [f"{len(rows):,} rows are of {len(papers):,} papers, by {column}."]

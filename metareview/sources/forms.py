@@ -12,6 +12,11 @@ from metareview.sources.escapes import plain_text
 
 # Names of columns, and of fields of forms: in lower case and with _ for everything else
 REVIEW_NAMES = ("Input", "review", "reviews", "review_text")
+DETAIL_NAMES = {
+    "title": ("title", "paper_title"),
+    "ratings": ("ratings", "rating", "scores", "score"),
+    "decision": ("decision", "final_decision"),
+}
 SUMMARY_NAMES = ("Output", "summary", "meta_review", "metareview")
 # Only these fields of a form are read, in this order: it also has some for the chairs alone. Add those of your venue.
 # fmt: off

@@ -11,8 +11,10 @@ from openpyxl.worksheet.worksheet import Worksheet
 from metareview.common.cli import InputError
 from metareview.common.hub import public_name
 from metareview.data.cleaning import DEFAULT_SEPARATOR, REVIEW_JOINER, clean_reviews, split_reviews
+from metareview.data.rows import DETAILS
 from metareview.data.splits import load_source, read_record
 from metareview.sources.columns import SPREADSHEET_ERRORS
+from metareview.sources.escapes import plain_text
 from metareview.sources.table_files import read_table
 from metareview.workbook.cells import fit_text, new_workbook, read_header
 from metareview.workbook.judgments import fingerprint
@@ -88,7 +90,7 @@ def read_cases(sheet: Worksheet, path: str, source: Source, keeps: Sequence[str]
 
 def _read_text(sheet: Worksheet, row: int, column: int, path: str) -> str:
     cell = sheet.cell(row, column)
-    text = str(cell.value or "").strip()
+    text = plain_text("" if cell.value is None else cell.value).strip()
     if cell.data_type == "f" or text in SPREADSHEET_ERRORS:
         fault = "a formula" if cell.data_type == "f" else f"the error {text}"
         raise InputError(f"row {row} of {path!r} has {fault} as {', '.join(READ)}; put the text itself there")
@@ -111,7 +113,11 @@ def draw_examples(dataset_name: str, split: str, number: int, seed: int) -> Sour
         number = len(rows)
     reviews = [review.replace(REVIEW_JOINER, f"\n{DEFAULT_SEPARATOR}\n") for review in rows["review"]]
     drawn = sorted(random.Random(seed).sample(range(len(rows)), number))
-    cases = [{"row": row, "review": reviews[row], "reference": rows[row]["summary"]} for row in drawn]
+    details = [name for name in DETAILS if name in rows.column_names]
+    cases = []
+    for row in drawn:
+        known = {name: rows[row][name] for name in details}
+        cases.append({"row": row, "review": reviews[row], "reference": rows[row]["summary"], **known})
     data = read_record(dataset_name).get("dataset_name") or public_name(dataset_name)
     workbook = new_workbook(cases)
     return Source(workbook, f"{dataset_name}, as drawn now", data, split, _find_long([*reviews, *rows["summary"]]))

@@ -9,11 +9,13 @@ from pathlib import Path
 from zipfile import ZipFile
 
 from openpyxl import Workbook, load_workbook
+from openpyxl.worksheet.worksheet import Worksheet
 
 from metareview.common.cli import InputError
 from metareview.common.files import replacing
-from metareview.sources.table_files import check_unpacked
+from metareview.sources.table_files import check_unpacked, filled_rows
 
+FAR = 1_000  # rows below the last text
 FIRST_CELLS = {  # by which we know our own sheets
     "summary": "Summary of the last run (this sheet is written anew by every run)",
     "runs": "model",
@@ -43,7 +45,15 @@ def open_workbook(path: str) -> Workbook:
     for sheet in workbook.worksheets:
         if sheet["A1"].value != FIRST_CELLS.get(sheet.title.lower(), sheet["A1"].value):
             raise InputError(f"{path!r} has a sheet {sheet.title!r} of its own, where ours would go; rename it")
+        _drop_far_cells(sheet)
     return workbook
+
+
+def _drop_far_cells(sheet: Worksheet) -> None:
+    """Forget empty cells far below the last text, such as a color in Excel's last row: each row up to it takes time."""
+    last = max(filled_rows(sheet), default=1) + FAR
+    for place in [place for place in sheet._cells if place[0] > last]:
+        del sheet._cells[place]
 
 
 def find_lock(target: Path) -> Path | None:

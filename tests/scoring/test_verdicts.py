@@ -7,8 +7,9 @@ from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
+from metareview.common.cli import InputError
 from metareview.data.cleaning import clean_text
-from metareview.scoring.verdicts import find_verdict, judge_ratings
+from metareview.scoring.verdicts import ACCEPT, REJECT, find_verdict, judge_ratings, read_decision, read_ratings
 
 CASES = {
     # plain
@@ -72,3 +73,53 @@ def test_the_rule_is_right_on_the_demo() -> None:
 )
 def test_ratings_would_accept_from_a_mean_of_six(ratings: str, verdict: str | None) -> None:
     assert judge_ratings(ratings) == verdict
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [
+        ("6, 8, 3", [6, 8, 3]),
+        ("6 8 3", [6, 8, 3]),
+        ("6/8/3", [6, 8, 3]),
+        ("[6, 8.5]", [6, 8.5]),
+        ("8: Top 50% of accepted papers, clear accept; 3: Clear rejection", [8, 3]),
+        ("8: Top 50% of accepted papers, clear accept", [8]),
+        ("6/10, 8/10", [6, 8]),
+        ("4/5; 3/5", [8, 6]),
+        ("R1: 8, R2: 6", [8, 6]),
+        ("Reviewer 1: 8\nReviewer 2: 6", [8, 6]),
+        ("6,5; 7,5", [6.5, 7.5]),
+        ("7.0", [7]),
+        ("", []),
+        ("good", []),
+    ],
+)
+def test_ratings_are_read_as_people_write_them(text: str, numbers: list[float]) -> None:
+    assert read_ratings(text) == numbers
+
+
+@pytest.mark.parametrize("text", ["2003-06-08 00:00:00", "6/8/2003"])
+def test_ratings_that_became_a_date_are_refused(text: str) -> None:
+    with pytest.raises(InputError, match="are a date, as spreadsheets make one of 6/8/3: format the column"):
+        read_ratings(text)
+
+
+@given(st.lists(st.integers(1, 10), min_size=1, max_size=6), st.sampled_from([", ", "; ", " ", ",", "\n"]))
+def test_the_mean_of_the_ratings_decides(numbers: list[int], joint: str) -> None:
+    assert read_ratings(joint.join(map(str, numbers))) == numbers
+    assert judge_ratings(joint.join(map(str, numbers))) == (ACCEPT if sum(numbers) >= 6 * len(numbers) else REJECT)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "texts"),
+    [
+        (ACCEPT, ["Accept", "Accept (Poster)", "Oral", "Poster", "Notable-top-5%", "ICLR 2024 poster", "yes",
+                  "accepted", "Spotlight", "Accept as a talk, with minor revisions to the text"]),
+        (REJECT, ["Reject", "Invite to Workshop Track", "Reject (Invite to Workshop Track)", "Decline", "no",
+                  "REJECTED", "Not accepted",
+                  "We regret that this paper cannot be accepted this year: all of its reviewers had doubts"]),
+        (None, ["", "?", "pending"]),
+    ],
+)  # fmt: skip
+def test_decisions_are_read_as_venues_write_them(verdict: str | None, texts: list[str]) -> None:
+    assert [read_decision(text) for text in texts] == [verdict] * len(texts)

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metareview.common.cli import InputError
+from metareview.data.rows import DETAILS, clean_splits, drop_rows
 from metareview.sources.columns import Columns, choose_columns, read_papers
 from metareview.sources.table_files import Formula
 
@@ -18,6 +19,8 @@ FORMS = [
     {"review": "Not convincing.", "rating": 3, "weaknesses": NAN},
 ]
 READ = ["Summary: It sorts.\nStrengths: Tested.", "Not convincing."]
+
+NO_DETAILS = dict.fromkeys(DETAILS, "")
 
 
 def choose(*names: str, **given: Any) -> Columns:
@@ -31,7 +34,7 @@ def choose(*names: str, **given: Any) -> Columns:
      ("review_text", "Meta-Review"), ("Review Text", "Metareview")],
 )  # fmt: skip
 def test_names_that_people_use_are_recognized(review: str, summary: str) -> None:
-    assert choose("paper_id", review, "rating", summary) == Columns([review], summary)
+    assert choose("paper_id", review, "rating", summary) == Columns([review], summary, details={"ratings": "rating"})
 
 
 def test_flags_name_others() -> None:
@@ -93,7 +96,7 @@ def read(*rows: dict[str, Any], **columns: Any) -> tuple[list[dict[str, Any]], l
 )
 def test_every_shape_of_reviews(cell: Any, reviews: list[str]) -> None:
     [paper], _ = read({"review": cell, "summary": "s"}, reviews=["review"], summary="summary")
-    assert paper == {"reviews": reviews, "summary": "s", "paper": ""}
+    assert paper == {"reviews": reviews, "summary": "s", "paper": "", **NO_DETAILS}
 
 
 @pytest.mark.parametrize(
@@ -112,7 +115,7 @@ def test_forms_in_arrow_read_alike() -> None:
     forms = [{"summary": "It sorts.", "strengths": "Tested.", "review": None}, {"review": "Not convincing."}]
     rows = Dataset.from_list([{"reviews": forms, "meta": {"metareview": "Fine.", "confidence": 4}}])
     papers, _ = read_papers({"train": rows}, Columns(["reviews"], "meta"))
-    assert papers["train"].to_list() == [{"reviews": READ, "summary": "Fine.", "paper": ""}]
+    assert papers["train"].to_list() == [{"reviews": READ, "summary": "Fine.", "paper": "", **NO_DETAILS}]
 
 
 @pytest.mark.parametrize(
@@ -166,3 +169,22 @@ def test_a_name_in_the_first_row_alone_counts_for_the_rows_below(sizes: list[int
     assert [paper["paper"] for paper in papers] == [str(number) for number, _ in enumerate(sizes, start=1)]
     unnamed = 0 if named else len(rows) - len(sizes)
     assert (f"train: {unnamed} rows without id count as rows of the paper above them." in notes) == (unnamed > 0)
+
+
+def test_title_ratings_and_decision_come_along() -> None:
+    """Of a row for each review, the ratings of all reviews."""
+    rows = [
+        {"Paper ID": "1", "review": "a", "summary": "s", "Rating": 8.0, "Decision": "Accept", "Title": "On knots"},
+        {"Paper ID": "1", "review": "b", "summary": "s", "Rating": "6: fair", "Decision": None, "Title": "nan"},
+        {"Paper ID": "2", "review": "c", "summary": "t", "Rating": [3, 5], "Decision": "Reject", "Title": None},
+    ]
+    columns = choose_columns({"train": rows}, None, None, "Paper ID", "<REVBREAK>")
+    papers, _ = read_papers({"train": rows}, columns)
+    details = [{name: paper[name] for name in NO_DETAILS} for paper in papers["train"]]
+    assert details == [
+        {"title": "On knots", "ratings": "8; 6: fair", "decision": "Accept"},
+        {"title": "", "ratings": "3, 5", "decision": "Reject"},
+    ]
+    kept, _, _ = drop_rows(clean_splits(papers, "a-z"))
+    assert kept["train"].column_names == ["review", "summary", "title", "ratings", "decision"]
+    assert kept["train"]["ratings"][:] == ["8; 6: fair", "3, 5"]
