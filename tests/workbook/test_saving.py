@@ -11,7 +11,7 @@ from zipfile import ZipFile
 
 import pytest
 from conftest import ROOT
-from openpyxl import load_workbook
+from openpyxl import Workbook, load_workbook
 from openpyxl.chart import BarChart, Reference
 from openpyxl.styles import PatternFill
 from workbooks import CASES, make_sheet, make_workbook
