@@ -281,7 +281,7 @@ def test_a_model_that_overflows_in_fp16_is_trained_and_writes_in_fp32(
         assert ("base overflows in fp16." in result.stdout) == is_said
         header, *rows = load_workbook(tmp_path / "eval_test.xlsx")["runs"].iter_rows(values_only=True)
         decodings = {row[0]: row[header.index("decoding")] for row in rows}
-        assert len(rows) == 4 and "float32" in decodings["base"] and "float32" in decodings["pythia_finetuned"]
+        assert len(rows) == 5 and "float32" in decodings["base"] and "float32" in decodings["pythia_finetuned"]
 
 
 # A folder for every setting
