@@ -26,18 +26,18 @@ BASE_MODEL = None  # what they are compared with; None: the base that each of th
 TEST_CASES = "eval_examples.xlsx"  # workbook or CSV with a column `review` and, if there are references, `reference`
 ENCODING = "utf-8"  # of test cases in a CSV file, and of --reviews
 OUTPUT = None  # workbook for the results; None: eval_examples_results.xlsx, or eval_test.xlsx with NUM_EXAMPLES
-NUM_EXAMPLES = None  # take so many random rows of the processed data set instead of the workbook's test cases
+NUM_EXAMPLES = None  # use this many random rows of the processed data instead of the test cases
 SPLIT = "test"  # the split that they are taken from
 PROCESSED_DIR = "processed_meta_review"  # the data set that they are taken from: a folder or a Hub id
-SAMPLE_SEED = 42  # which rows are taken and, with TEMPERATURE, which tokens
+SAMPLE_SEED = 42  # which rows are used and, with TEMPERATURE, which tokens
 
 # The texts
 MAX_NEW_TOKENS = None  # longest meta-review in tokens; None: what each model was saved with
-NO_REPEAT_NGRAM = 4  # tokens in a row that are not written twice in a text; 0: anything may be written twice
-REPETITION_PENALTY = 1.0  # above 1, tokens that a text already has become less likely
-TEMPERATURE = 0.0  # above 0, each token is drawn at random, the higher the freer; 0: always the likeliest one
-NUM_BEAMS = 1  # continuations that are followed at the same time, in as many times the memory; 1: greedy decoding
-BATCH_SIZE = 32  # meta-reviews written at once, fewer where memory is small; changes speed, not the texts in fp32
+NO_REPEAT_NGRAM = 4  # repeated n-grams of this many tokens are blocked; 0: none are
+REPETITION_PENALTY = 1.0  # above 1: tokens that a text already has become less likely
+TEMPERATURE = 0.0  # sampling temperature; 0: no sampling, always the most likely token
+NUM_BEAMS = 1  # beam search; memory grows in proportion; 1: greedy decoding
+BATCH_SIZE = 32  # meta-reviews at a time, fewer if memory is small; changes speed, not the texts in fp32
 
 
 @dataclass

@@ -33,21 +33,21 @@ DATASET = "zqz979/meta-review"  # Hub id, folder or file with the reviews and me
 REVIEW_COLUMN = None  # column with the reviews, or several: ["review_1", "review_2"]; None: Input, review, reviews, ...
 SUMMARY_COLUMN = None  # column with the meta-review; None: Output, summary, meta_review or metareview
 GROUP_COLUMN = None  # column that names the paper, such as paper_id, where each row has one of its reviews
-REVIEW_SEPARATOR = "<REVBREAK>"  # stands between the reviews in one cell; a line --- is understood too
-ENCODING = "utf-8"  # of text files; cp1252 for many that Excel on Windows has saved
+REVIEW_SEPARATOR = "<REVBREAK>"  # between the reviews in one cell; a line --- is understood too
+ENCODING = "utf-8"  # of text files; cp1252 for many saved by Excel on Windows
 SPLIT_SEED = 42  # for dividing a source that has only one split
 VENUE = None  # take the papers of these venues of OpenReview instead of DATASET
 TEST_YEAR = None  # with VENUE: the papers of this year are the test split; None: a twentieth of all papers
 
 # The texts
-KEEP = "a-zA-Z0-9"  # what stays besides whitespace: characters and ranges; "a-zA-Z0-9.,;:!?()'-" keeps punctuation
+KEEP = "a-zA-Z0-9"  # characters kept besides whitespace; "a-zA-Z0-9.,;:!?()'-" keeps punctuation, which reads better
 PROCESSED_DIR = "processed_meta_review"  # folder of the cleaned texts
 
 # The token ids
 MODEL = "EleutherAI/pythia-70m"  # the model to fine-tune, a Hub id or a folder: its tokenizer and context are used
 PROMPT = "plain"  # what the model reads before it writes: a name in metareview/prompts.py, or a text with {review}
 MAX_LENGTH = None  # tokens of prompt and summary together; None: the model's context (2,048 for Pythia)
-MAX_SUMMARY_TOKENS = 512  # part of MAX_LENGTH that is kept free for the summary and its end token
+MAX_SUMMARY_TOKENS = 512  # part of MAX_LENGTH reserved for the summary and its end token
 TOKENIZED_DIR = "tokenized_meta_review"  # folder of the token ids, ready to train on
 
 
