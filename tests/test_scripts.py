@@ -174,6 +174,7 @@ def test_a_chat_model_is_prompted_as_in_training_by_plain_transformers(
 def test_the_folder_explains_itself_to_plain_transformers(fine_tuned: Path, base: Path) -> None:
     folder = fine_tuned / "pythia_finetuned"
     names = {file.name for file in folder.iterdir() if file.is_file()}
+    assert len({(folder / name).stat().st_mode for name in names - {"run.json"}}) == 1  # all follow the umask
     assert {"model.safetensors", "tokenizer.json", "generation_config.json", "loss_curve.png", "README.md"} <= names
     assert not any(name.endswith((".bin", ".pt", ".new")) for name in names)
     tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForCausalLM.from_pretrained(folder)

@@ -1,6 +1,7 @@
 """What came out of a run: its losses, in words and as a curve, and the folder of the fine-tuned model."""
 
 import math
+import os
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -161,7 +162,10 @@ def save_result(
         for file in folder.glob(pattern):
             if file.name not in names:  # a whole model would be loaded in the place of an adapter
                 file.unlink()
+    mask = os.umask(0)
+    os.umask(mask)
     for name in names:
+        (new / name).chmod(0o666 & ~mask)  # safetensors writes files that nobody else may read
         (new / name).replace(folder / name)
     new.rmdir()
     return names
