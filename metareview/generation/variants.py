@@ -94,7 +94,8 @@ def _read_training_record(name: str) -> dict[str, Any]:
         results, settings = record["results"], record["settings"] | {"checkpoint": int(step[1])}
         epoch = round(results["epochs"] * int(step[1]) / results["steps"], 4)
         own = {"saved_step": int(step[1]), "saved_epoch": epoch, "eval_loss": None, "train_loss": None}
-        return record | {"results": results | own, "settings": settings, "group": f"{record['group']}/{step[0]}"}
+        group = record.get("group") and f"{record['group']}/{step[0]}"  # an older record has none
+        return record | {"results": results | own, "settings": settings, "group": group}
     if Path(name).is_dir():
         return read_record(name, TRAINING_RECORD)
     with reading("model", name):

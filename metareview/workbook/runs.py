@@ -38,6 +38,8 @@ def describe_training(variant: Variant) -> dict[str, Any]:
         "base": variant.base,
         "learning rate": settings.get("learning_rate"),
         "epochs": round(results.get("epochs") or settings.get("num_train_epochs", 0), 2) or None,
+        "weights of epoch": results.get("saved_epoch"),
+        "weights of step": results.get("saved_step"),
         "batch": settings.get("examples_per_step"),
         "seed": settings.get("seed"),
         "LoRA rank": settings.get("lora_r") if settings.get("use_lora") else None,
