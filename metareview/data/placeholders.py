@@ -1,0 +1,75 @@
+"""Texts with {columns} in them: filled in with what is known of a paper, as a chat template, and read back."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+
+PLACEHOLDER = re.compile(r"\{(\w+)\}")
+ESSENTIAL = ("review", "summary")  # a line with one of these always stays
+
+
+def find_columns(template: str) -> list[str]:
+    """The columns that a text names, each once, in their order: review for "### Review: {review}"."""
+    return list(dict.fromkeys(PLACEHOLDER.findall(template)))
+
+
+def _split_lines(template: str) -> Iterator[tuple[list[str], list[str]]]:
+    """Of each line its pieces (literals at even places, columns at odd ones), and the columns that decide if it stays.
+
+    A line without any that decide always stays.
+    """
+    for line in template.splitlines(keepends=True):
+        pieces = PLACEHOLDER.split(line)
+        columns = pieces[1::2]
+        yield pieces, [] if set(columns) & set(ESSENTIAL) else columns
+
+
+def fill_pieces(template: str, values: Mapping[str, str]) -> list[str]:
+    """`template` as pieces, literals at even places and values at odd ones; a line without any value is left out."""
+    filled = [""]
+    for pieces, columns in _split_lines(template):
+        if columns and not any(values.get(column) for column in columns):
+            continue
+        filled[-1] += pieces[0]
+        for column, literal in zip(pieces[1::2], pieces[2::2], strict=True):
+            filled += [values.get(column) or "", literal]
+    return filled
+
+
+def fill(template: str, values: Mapping[str, str]) -> str:
+    """`template` with values in the place of its columns; a line whose columns are all empty is left out."""
+    return "".join(fill_pieces(template, values))
+
+
+def as_jinja(template: str, names: Mapping[str, str]) -> str:
+    """What `fill` does, as Jinja; `names` are the keys of `message` with the columns, if they differ from those."""
+    # Literals stand in expressions because Jinja drops a line break at the end of a template.
+    blocks = []
+    for pieces, columns in _split_lines(template):
+        values = {column: f"(message[{names.get(column, column)!r}] or '')" for column in pieces[1::2]}
+        terms = [
+            values[piece] if place % 2 else json.dumps(piece, ensure_ascii=False)
+            for place, piece in enumerate(pieces)
+            if piece
+        ]
+        block = f"{{{{ {' + '.join(terms)} }}}}"
+        condition = " or ".join(values[column] for column in columns)
+        blocks.append(f"{{% if {condition} %}}{block}{{% endif %}}" if columns else block)
+    return "".join(blocks)
+
+
+def read_back(template: str, text: str) -> dict[str, str]:
+    """The values of the columns in a text that a model wrote in the manner of `template`, empty where one is missing.
+
+    `template` has one of ESSENTIAL, which gets all that is not in its place; other columns end with their line.
+    """
+    pattern = ""
+    for pieces, columns in _split_lines(template):
+        values = "(?P<{}>.*)" if columns else "(?P<{}>(?s:.*?))"
+        terms = [values.format(piece) if place % 2 else re.escape(piece) for place, piece in enumerate(pieces)]
+        line = re.sub(r"\\\n$", r"\n?", "".join(terms))  # a text may end early
+        pattern += f"(?:{line})?" if columns else line
+    found = re.fullmatch(pattern, text)
+    if found:
+        return {name: (value or "").strip() for name, value in found.groupdict().items()}
+    return {name: text if name in ESSENTIAL else "" for name in find_columns(template)}
