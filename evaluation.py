@@ -96,6 +96,8 @@ from pathlib import Path
 
 from metareview.common.files import lock
 from metareview.data.cleaning import DEFAULT_KEEP, clean_reviews
+from metareview.data.details import clean_details
+from metareview.data.placeholders import find_columns
 from metareview.data.splits import read_record
 from metareview.generation.decoding import Decoding
 from metareview.generation.variants import Variant, check_cleaning, find_variants, name_groups, share
@@ -145,7 +147,8 @@ def main(flags: EvaluationFlags) -> None:
         source = draw_examples(flags.processed_dir, split, flags.num_examples, flags.sample_seed)
     else:
         source = open_cases(flags.test_cases, flags.encoding)
-    book = open_book(source, target, [variant.keep for variant in variants])
+    columns = find_columns("".join(variant.settings.prompt_template for variant in variants))
+    book = open_book(source, target, [variant.keep for variant in variants], columns)
     if flags.blind:
         check_blind(target)
 
@@ -186,14 +189,19 @@ def read_paper(flags: EvaluationFlags) -> Paper:
 
 def write_and_score(variants: list[Variant], cases: list[Case], batch_size: int, log: Path) -> Results:
     """Let each model write for the cases, unless its texts are in the log, and score all texts, cleaned alike."""
-    outputs = {}
+    outputs, completions = {}, {}
     for variant in variants:
-        reviews = [clean_reviews(case.review, variant.keep) for case in cases]
-        outputs[variant.name] = write_summaries(variant, reviews, batch_size, log)
+        rows = [
+            {"review": clean_reviews(case.review, variant.keep), **clean_details(case.details, variant.keep)}
+            for case in cases
+        ]
+        outputs[variant.name] = write_summaries(variant, rows, batch_size, log)
+        completions[variant.name] = variant.settings.completion
     keep = share([variant.keep for variant in variants if variant.fine_tuned], DEFAULT_KEEP)
     reviews = [clean_reviews(case.review, keep) for case in cases]
-    references, decisions = [case.reference for case in cases], [case.decision for case in cases]
-    return score_systems(outputs, reviews, references, keep, decisions, [case.ratings for case in cases])
+    references = [case.reference for case in cases]
+    decisions, ratings = ([case.details[name] for case in cases] for name in ("decision", "ratings"))
+    return score_systems(outputs, reviews, references, keep, decisions, ratings, completions)
 
 
 def compare(results: Results, models: list[Variant], cases: list[Case]) -> Comparison:

@@ -39,7 +39,7 @@ VALIDATION_EXAMPLES = 300  # at most this many, always the same random sample: e
 SAVE = "last"  # the weights that become the model: those of the "last" step, or the "best" by validation loss
 PATIENCE = None  # stop after this many evaluations without a lower validation loss; None: train to the end
 CHECKPOINTS_KEPT = 2  # the newest ones while training, at least 2; the best one always stays
-MAX_NEW_TOKENS = 256  # longest meta-review that the model writes, saved with the model
+MAX_NEW_TOKENS = None  # longest meta-review that the model writes, saved with it; None: MAX_SUMMARY_TOKENS of the data
 TRAINER = {}  # all else that the Trainer takes: {"warmup_steps": 100, "lr_scheduler_type": "cosine"}
 
 # Bigger models
@@ -70,7 +70,7 @@ class FineTuningFlags(PublishingFlags):
     save: str = flag(SAVE, choices=("last", "best"))
     patience: int | None = flag(PATIENCE, least=1)
     checkpoints_kept: int | None = flag(CHECKPOINTS_KEPT, "save_total_limit", least=2)
-    max_new_tokens: int = flag(MAX_NEW_TOKENS, least=1)
+    max_new_tokens: int | None = flag(MAX_NEW_TOKENS, least=1)
     trainer: dict[str, Any] = flag(TRAINER)
     use_lora: bool = flag(USE_LORA)
     lora_r: int = flag(LORA_R, least=1)
@@ -92,6 +92,7 @@ class FineTuningFlags(PublishingFlags):
     save_steps: float | None = flag(None, above=0, help="default: as --eval_steps")
     logging_steps: float | None = flag(None, above=0, help="default: five times per evaluation")
     prompt: str | None = flag(None, help="default: that of the data")
+    completion: str | None = flag(None, help="default: that of the data")
     max_length: int | None = flag(None, least=1, help="default: that of the data")
     max_summary_tokens: int | None = flag(None, least=1, help="default: that of the data")
     hub_strategy: str = flag("end", choices=("end", "checkpoint"), help="checkpoint: each one too", topic="Publishing")
@@ -139,7 +140,7 @@ from metareview.training.checkpoints import (
     keep_weights,
     load_state,
 )
-from metareview.training.dataset import choose_tokenization, load_examples, shared_folder
+from metareview.training.dataset import choose_new_tokens, choose_tokenization, load_examples, shared_folder
 from metareview.training.hub_checkpoints import CheckpointPusher, push_model
 from metareview.training.model_card import model_card
 from metareview.training.plan import print_plan
@@ -172,7 +173,7 @@ class Job:
 
     args: TrainingArguments
     base: str  # the model to start from
-    asked_max_length: int | None
+    asked: dict[str, Any]  # the lengths that were asked for, None where they follow from model and data
     tokenizer: Tokenizer
     examples: DatasetDict
     record: dict[str, Any]  # of the tokenized data
@@ -223,17 +224,18 @@ def load(flags: FineTuningFlags) -> Job:
     if flags.output_dir:
         check_output_folder(Path(flags.output_dir))  # before the data are read
     args, how = build_training_arguments(flags), choose_tokenization(flags)
-    asked_max_length = how.max_length
-    tokenizer, limit = load_tokenizer(how)
+    asked = {"max_length": how.max_length, "max_summary_tokens": how.max_summary_tokens}
+    tokenizer = load_tokenizer(how)
     with args.main_process_first(local=False):
-        examples, record = load_examples(flags, args, how, tokenizer, limit)
-    return Job(args, how.model_name_or_path, asked_max_length, tokenizer, examples, record)
+        examples, record = load_examples(flags, args, how, tokenizer)
+    flags.max_new_tokens = choose_new_tokens(flags.max_new_tokens, how.max_summary_tokens)
+    return Job(args, how.model_name_or_path, asked, tokenizer, examples, record)
 
 
 def find_place(flags: FineTuningFlags, job: Job) -> Any:
     """Set folder, settings and start of the run, print them, and return the lock of the folder."""
     job.settings = run_settings(flags, job.args, job.base, job.record)
-    job.folder = choose_folder(flags, job.base, job.settings, job.asked_max_length)
+    job.folder = choose_folder(flags, job.base, job.settings, job.asked)
     job.args.output_dir = str(job.folder)
     folder_lock = lock(job.folder) if job.args.should_save else None
     with job.args.main_process_first(local=False):
@@ -293,7 +295,7 @@ def save(flags: FineTuningFlags, job: Job, state: TrainerState, speed: float | N
     result = choose_result(state, job.folder, last, flags.save)
     model = prepare_model(job.base, build_adapter(flags, job.args), result)
     saved_step = load_state(result).global_step
-    record = job.record | describe_training(job.base, job.settings, job.asked_max_length, state, saved_step)
+    record = job.record | describe_training(job.base, job.settings, job.asked, state, saved_step)
     record |= {
         "precision": read_run(job.folder).precision,
         "max_new_tokens": flags.max_new_tokens,

@@ -7,7 +7,8 @@
     python processing_meta_review.py --model EleutherAI/pythia-410m   # another tokenizer and context
     HF_TOKEN=... python processing_meta_review.py --push_to_hub       # both data sets to the Hub too, private
 
-It writes `processed_meta_review/` (columns review, summary) and `tokenized_meta_review/` (input_ids, labels, length).
+It writes `processed_meta_review/` (columns review, summary; title, ratings, decision if known) and
+`tokenized_meta_review/` (input_ids, labels, length).
 Next: python fine_tune.py
 """
 
@@ -25,7 +26,7 @@ from metareview.common.cli import (
     start,
 )
 from metareview.data.cleaning import clean_text
-from metareview.data.prompts import find_template
+from metareview.data.prompts import check_completion, find_template
 from metareview.sources.forms import read_id
 
 # The reviews
@@ -33,6 +34,7 @@ DATASET = "zqz979/meta-review"  # Hub id, folder or file with the reviews and me
 REVIEW_COLUMN = None  # column with the reviews, or several: ["review_1", "review_2"]; None: Input, review, reviews, ...
 SUMMARY_COLUMN = None  # column with the meta-review; None: Output, summary, meta_review or metareview
 GROUP_COLUMN = None  # column that names the paper, such as paper_id, where each row has one of its reviews
+COLUMNS = None  # other columns to keep, such as ["abstract"]; title, ratings and decision are kept if there are some
 REVIEW_SEPARATOR = "<REVBREAK>"  # between the reviews in one cell; a line --- is understood too
 ENCODING = "utf-8"  # of text files; cp1252 for many saved by Excel on Windows
 SPLIT_SEED = 42  # for dividing a source that has only one split
@@ -45,9 +47,10 @@ PROCESSED_DIR = "processed_meta_review"  # folder of the cleaned texts
 
 # The token ids
 MODEL = "EleutherAI/pythia-70m"  # the model to fine-tune, a Hub id or a folder: its tokenizer and context are used
-PROMPT = "plain"  # what the model reads before it writes: a name in metareview/prompts.py, or a text with {review}
+PROMPT = "plain"  # what the model reads: a name in metareview/data/prompts.py, or a text with {review}, {ratings}, ...
+COMPLETION = "{summary}"  # what it learns to write; with other columns: "Decision: {decision}\n{summary}"
 MAX_LENGTH = None  # tokens of prompt and summary together; None: the model's context (2,048 for Pythia)
-MAX_SUMMARY_TOKENS = 512  # part of MAX_LENGTH reserved for the summary and its end token
+MAX_SUMMARY_TOKENS = None  # part of MAX_LENGTH reserved for the summary; None: what 95% of the training summaries need
 TOKENIZED_DIR = "tokenized_meta_review"  # folder of the token ids, ready to train on
 
 
@@ -59,6 +62,7 @@ class ProcessingFlags(PublishingFlags):
     review_column: list[str] | None = flag(REVIEW_COLUMN)
     summary_column: str | None = flag(SUMMARY_COLUMN)
     group_column: str | None = flag(GROUP_COLUMN)
+    columns: list[str] | None = flag(COLUMNS)
     review_separator: str = flag(REVIEW_SEPARATOR)
     encoding: str = flag(ENCODING)
     split_seed: int = flag(SPLIT_SEED, least=0)
@@ -68,8 +72,9 @@ class ProcessingFlags(PublishingFlags):
     processed_dir: str = flag(PROCESSED_DIR, "output_dir")
     model: str = flag(MODEL, "model_name_or_path")
     prompt: str = flag(PROMPT)
+    completion: str = flag(COMPLETION)
     max_length: int | None = flag(MAX_LENGTH, least=1)
-    max_summary_tokens: int = flag(MAX_SUMMARY_TOKENS, least=1)
+    max_summary_tokens: int | None = flag(MAX_SUMMARY_TOKENS, least=1)
     tokenized_dir: str = flag(TOKENIZED_DIR)
     hub_dataset_id: str = flag(PROCESSED_DIR, help="name on the Hub, with or without owner", topic="Publishing")
     hub_tokenized_id: str = flag(TOKENIZED_DIR, help="the same for the tokenized data set", topic="Publishing")
@@ -87,6 +92,7 @@ class ProcessingFlags(PublishingFlags):
         if not self.venue:
             check_file(self.dataset, "DATASET (--dataset)")
         find_template(self.prompt)
+        check_completion(self.completion)
         check_encoding(self.encoding)
         if not self.review_separator:
             raise InputError("REVIEW_SEPARATOR (--review_separator) must not be empty")
@@ -104,9 +110,16 @@ from typing import Any
 from metareview.common.files import lock
 from metareview.common.hub import check_token, open_repository, public_name
 from metareview.data.dataset_card import push_splits
+from metareview.data.placeholders import find_columns
 from metareview.data.rows import clean_splits, drop_rows
 from metareview.data.splits import check_output_folders, complete_splits, read_record, save_splits
-from metareview.data.tokenization import TokenizationArguments, load_tokenizer, tokenization_record, tokenize_splits
+from metareview.data.tokenization import (
+    TokenizationArguments,
+    choose_reserve,
+    load_tokenizer,
+    tokenization_record,
+    tokenize_splits,
+)
 from metareview.sources.columns import Columns, choose_columns, read_papers
 from metareview.sources.reading import load_venues, read_source
 
@@ -116,10 +129,12 @@ def main(flags: ProcessingFlags) -> None:
     _locks = [lock(folder) for folder in (flags.processed_dir, flags.tokenized_dir)]  # until this process ends
 
     # 1. Read the tokenizer and the source.
-    how = TokenizationArguments(flags.model, flags.prompt, flags.max_length, flags.max_summary_tokens)
-    tokenizer, limit = load_tokenizer(how)
+    how = TokenizationArguments(
+        flags.model, flags.prompt, flags.max_length, flags.max_summary_tokens, completion=flags.completion
+    )
+    tokenizer = load_tokenizer(how)
     name, source, unread = read_raw(flags)
-    papers, notes = read_papers(source, choose_source_columns(flags, source))
+    papers, notes = read_papers(source, choose_source_columns(flags, source, how))
     repository_ids = open_repositories(flags) if flags.push_to_hub else []
 
     # 2. Clean the texts of each paper, divide the papers, drop what cannot be used.
@@ -130,7 +145,8 @@ def main(flags: ProcessingFlags) -> None:
         print(f"Not read: {', '.join(unread)}.")
 
     # 3. Tokenize, fitting the reviews into the context.
-    tokenized, lengths = tokenize_splits(processed, tokenizer, limit, how)
+    choose_reserve(how, processed["train"], tokenizer)
+    tokenized, lengths = tokenize_splits(processed, tokenizer, how)
     print(format_table(lengths))
 
     # 4. Save both, with a record that the next scripts go by.
@@ -161,10 +177,11 @@ def read_raw(flags: ProcessingFlags) -> tuple[str, dict[str, Any], list[str]]:
     return flags.dataset, *read_source(flags.dataset, flags.encoding)
 
 
-def choose_source_columns(flags: ProcessingFlags, source: dict[str, Any]) -> Columns:
+def choose_source_columns(flags: ProcessingFlags, source: dict[str, Any], how: TokenizationArguments) -> Columns:
     """The columns that the constants name, or else those with names that people use."""
     names = flags.review_column, flags.summary_column, flags.group_column
-    return choose_columns(source, *names, flags.review_separator)
+    needed = find_columns(how.prompt_template + how.completion)
+    return choose_columns(source, *names, flags.review_separator, flags.columns or (), needed)
 
 
 def open_repositories(flags: ProcessingFlags) -> list[str]:
@@ -183,9 +200,11 @@ def build_record(flags: ProcessingFlags, name: str, how: TokenizationArguments) 
         "review_separator": flags.review_separator,
         "model": flags.model,
         "prompt_template": how.prompt_template,
+        "completion": how.completion,
         "frame": list(astuple(how.frame)),
         "asked_max_length": flags.max_length,
-        "max_summary_tokens": flags.max_summary_tokens,
+        "asked_max_summary_tokens": flags.max_summary_tokens,
+        "max_summary_tokens": how.max_summary_tokens,
     }
     asked = {"test_year": flags.test_year, "group_column": flags.group_column}
     return record | {key: value for key, value in asked.items() if value}

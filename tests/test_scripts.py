@@ -181,7 +181,7 @@ def test_the_folder_explains_itself_to_plain_transformers(fine_tuned: Path, base
     review = load_from_disk(str(fine_tuned / "processed_meta_review"))["test"][0]["review"]
     messages = [{"role": "user", "content": review}]
     inputs = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", return_dict=True)
-    assert inputs["input_ids"][0].tolist() == encode_prompts([review], tokenizer)[0]
+    assert inputs["input_ids"][0].tolist() == encode_prompts([{"review": review}], tokenizer)[0]
     settings = GenerationConfig.from_pretrained(folder)
     assert settings.eos_token_id == [tokenizer.eos_token_id] and settings.max_new_tokens == 40
     assert model.config.use_cache

@@ -1,6 +1,7 @@
 """Fitting the reviews of a paper into the context: the reviews are cut, never the prompt and never the summary."""
 
 import re
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from textwrap import shorten
 
@@ -8,6 +9,7 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from metareview.common.cli import InputError
 from metareview.data.cleaning import REVIEW_JOINER
+from metareview.data.placeholders import find_columns
 from metareview.data.prompts import PROMPTS, drop_headings, encode_prompts, encode_texts
 
 FEWEST = 4  # tokens that are left of each review at least; of too many reviews, the last ones are left out
@@ -50,39 +52,44 @@ def count_readable(lengths: list[int], joint: int, room: int) -> int:
 
 
 def fit_prompts(
-    reviews: list[str], tokenizer: Tokenizer, limit: int, prompt: str = PROMPTS["plain"]
+    rows: Sequence[Mapping[str, str]], tokenizer: Tokenizer, limits: Sequence[int], prompt: str = PROMPTS["plain"]
 ) -> tuple[list[list[int]], list[int]]:
-    """Token ids of the prompt around the reviews of each paper, and how many tokens it cost to fit it into `limit`.
+    """Token ids of the prompt for each paper (its columns by name), and how many tokens it cost to fit it.
 
-    Only the reviews are cut, never the prompt around them. The same rule serves training and generation. Raises
-    `InputError` where not even the beginning of one review would fit.
+    `limits` are the most tokens of each. Only the reviews are cut, never the prompt around them. The same rule serves
+    training and generation. Raises `InputError` where not even the beginning of one review would fit.
     """
-    reviews = [drop_headings(review, prompt) for review in reviews]
-    whole = encode_prompts(reviews, tokenizer)
+    names = find_columns(prompt)
+    rows = [{name: row.get(name) or "" for name in names} for row in rows]
+    rows = [row | {"review": drop_headings(row["review"], prompt)} for row in rows]
+    complete = encode_prompts(rows, tokenizer)
     fitted = [
-        cut_prompt(review, input_ids, tokenizer, limit, prompt) if len(input_ids) > limit else input_ids
-        for review, input_ids in zip(reviews, whole, strict=True)
+        cut_prompt(row, input_ids, tokenizer, limit) if len(input_ids) > limit else input_ids
+        for row, input_ids, limit in zip(rows, complete, limits, strict=True)
     ]
-    return fitted, [len(before) - len(after) for before, after in zip(whole, fitted, strict=True)]
+    return fitted, [len(before) - len(after) for before, after in zip(complete, fitted, strict=True)]
 
 
-def cut_prompt(review: str, whole: list[int], tokenizer: Tokenizer, limit: int, prompt: str) -> list[int]:
-    """`whole`, the prompt around the reviews of one paper, with the reviews cut so that at most `limit` tokens stay."""
-    reviews, input_ids = review.split(REVIEW_JOINER), whole
+def cut_prompt(row: Mapping[str, str], complete: list[int], tokenizer: Tokenizer, limit: int) -> list[int]:
+    """`complete`, the prompt for one paper, with its reviews cut so that at most `limit` tokens stay."""
+
+    def encode(reviews: Sequence[str]) -> list[int]:
+        return encode_prompts([row | {"review": REVIEW_JOINER.join(filter(None, reviews))}], tokenizer)[0]
+
+    reviews, input_ids = row["review"].split(REVIEW_JOINER), complete
     options = {"add_special_tokens": False, "split_special_tokens": True, "verbose": False}
     offsets = tokenizer(reviews, return_offsets_mapping=True, **options).offset_mapping
     lengths = [len(tokens) for tokens in offsets]
-    [frame], [joint] = encode_prompts([""], tokenizer), encode_texts([REVIEW_JOINER], tokenizer)
-    readable = count_readable(lengths, len(joint), limit - len(frame))
+    [joint] = encode_texts([REVIEW_JOINER], tokenizer)
+    readable = count_readable(lengths, len(joint), limit - len(encode([])))
     if readable < len(reviews):
         reviews, offsets, lengths = reviews[:readable], offsets[:readable], lengths[:readable]
-        [input_ids] = encode_prompts([REVIEW_JOINER.join(reviews)], tokenizer)
+        input_ids = encode(reviews)
     budget = limit - (len(input_ids) - sum(lengths))
     while len(input_ids) > limit:  # once, as a rule: after a cut the tokens at a seam may merge in another way
         if budget < 1:
-            begins = f"the reviews that begin {shorten(review, 40, placeholder=' ...')!r}"
+            begins = f"the reviews that begin {shorten(row['review'], 40, placeholder=' ...')!r}"
             raise InputError(f"{begins} and the prompt do not fit into {limit} tokens; see --max_length")
-        parts = map(cut_at_word, reviews, offsets, share_budget(lengths, budget))
-        [input_ids] = encode_prompts([REVIEW_JOINER.join(filter(None, parts))], tokenizer)
+        input_ids = encode([*map(cut_at_word, reviews, offsets, share_budget(lengths, budget))])
         budget -= max(1, len(input_ids) - limit)
     return input_ids

@@ -42,20 +42,21 @@ def fill(template: str, values: Mapping[str, str]) -> str:
 
 
 def as_jinja(template: str, names: Mapping[str, str]) -> str:
-    """What `fill` does, as Jinja; `names` are the keys of `message` with the columns, if they differ from those."""
+    """What `fill` does, as Jinja; `names` are the keys of `message` with the columns, if they differ from these."""
     # Literals stand in expressions because Jinja drops a line break at the end of a template.
-    blocks = []
+    blocks = ""
     for pieces, columns in _split_lines(template):
-        values = {column: f"(message[{names.get(column, column)!r}] or '')" for column in pieces[1::2]}
+        places = {column: f"message['{names.get(column, column)}']" for column in pieces[1::2]}
+        values = {column: place if column in ESSENTIAL else f"({place} or '')" for column, place in places.items()}
         terms = [
             values[piece] if place % 2 else json.dumps(piece, ensure_ascii=False)
             for place, piece in enumerate(pieces)
             if piece
         ]
+        condition = " or ".join(places[column] for column in columns)
         block = f"{{{{ {' + '.join(terms)} }}}}"
-        condition = " or ".join(values[column] for column in columns)
-        blocks.append(f"{{% if {condition} %}}{block}{{% endif %}}" if columns else block)
-    return "".join(blocks)
+        blocks += f"{{% if {condition} %}}{block}{{% endif %}}" if columns else block
+    return blocks.replace(" }}{{ ", " + ")  # lines that always stay are one expression
 
 
 def read_back(template: str, text: str) -> dict[str, str]:

@@ -2,21 +2,25 @@
 
 import json
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from metareview.common.cli import InputError
+from metareview.data.placeholders import as_jinja, find_columns
 
 if TYPE_CHECKING:  # prompts are checked before transformers is loaded
     from transformers import PreTrainedTokenizerBase as Tokenizer
 
-PROMPTS = {  # add your own, with {review} where the reviews go
+PROMPTS = {  # add your own, with {review} where the reviews go; a line whose columns a paper lacks is left out
     "plain": "### Review:\n{review}\n\n### Summary:\n",
     "instruction": "Write a meta-review that condenses these reviews of a paper.\n\n"
     "### Review:\n{review}\n\n### Summary:\n",
     "word_limit": "Write a meta-review of at most 100 words that condenses these reviews of a paper.\n\n"
     "### Review:\n{review}\n\n### Summary:\n",
+    "ratings": "### Title: {title}\n### Ratings: {ratings}\n### Review:\n{review}\n\n### Summary:\n",
 }
+PLAIN_COMPLETION = "{summary}"
 PLACE, ANSWER = "\ue000", "\ue001"  # stand for texts while a chat template is filled in; no text has them
 PROMPT_MARK = "{# the prompt of the meta-review scripts #}"  # begins a chat template that is a frame
 
@@ -32,9 +36,21 @@ def find_template(prompt: str) -> str:
     return template
 
 
+def check_completion(completion: str) -> None:
+    """Raise `InputError` where a completion does not have {summary} in it once."""
+    if completion.count("{summary}") != 1 or "review" in find_columns(completion):
+        raise InputError(
+            f"COMPLETION (--completion) must have {{summary}} in it once, and may have other columns, such as "
+            f"'Decision: {{decision}}\\n{{summary}}'; got {completion!r}"
+        )
+
+
 @dataclass(frozen=True)
 class Frame:
-    """What a model reads around the reviews, special tokens included, and the token that ends its answer, as texts."""
+    """What a model reads around the reviews, special tokens included, and the token that ends its answer, as texts.
+
+    Other columns stand in it as {column}.
+    """
 
     before: str
     after: str
@@ -89,31 +105,35 @@ def change_prompt(frame: Frame, prompt: str, new: str) -> Frame:
 
 
 def frame_as_chat_template(frame: Frame) -> str:
-    """The frame as a Jinja chat template: the user's message is the reviews, the assistant's message the summary."""
-    # The texts stand in expressions because Jinja drops a line break at the end of a template.
-    before, after, end = (json.dumps(text, ensure_ascii=False) for text in (frame.before, frame.after, frame.end))
+    """The frame as a Jinja chat template: the user's message is the reviews, the assistant's message the summary.
+
+    The user's message may have the other columns, too: {"role": "user", "content": reviews, "ratings": "6, 8, 3"}.
+    """
+    asked = as_jinja(f"{frame.before}{{review}}{frame.after}", {"review": "content"})
+    answered = f"{{{{ message['content'] + {json.dumps(frame.end, ensure_ascii=False)} }}}}"
     return (
-        f"{PROMPT_MARK}{{% for message in messages %}}{{% if message['role'] == 'assistant' %}}"
-        f"{{{{ message['content'] + {end} }}}}"
-        f"{{% else %}}{{{{ {before} + message['content'] + {after} }}}}{{% endif %}}{{% endfor %}}"
+        f"{PROMPT_MARK}{{% for message in messages %}}{{% if message['role'] == 'assistant' %}}{answered}"
+        f"{{% else %}}{asked}{{% endif %}}{{% endfor %}}"
     )
 
 
-def encode_prompts(reviews: list[str], tokenizer: "Tokenizer") -> list[list[int]]:
-    """Token ids of the prompt around the cleaned reviews of each paper, nothing cut. Many at once are faster.
+def encode_prompts(rows: Sequence[Mapping[str, str]], tokenizer: "Tokenizer") -> list[list[int]]:
+    """Token ids of the prompt with the cleaned `review` and other columns of each paper, nothing cut. Many are faster.
 
-    The tokenizer's chat template is a frame. Its special tokens are tokens; what looks like one in a review is text.
+    The tokenizer's chat template is a frame. Its special tokens are tokens; what looks like one in a column is text.
     """
-    message = {"role": "user", "content": PLACE}
-    text = tokenizer.apply_chat_template([message], add_generation_prompt=True, tokenize=False)
-    before, after = text.split(PLACE)
-    encoded = encode_texts([f"{before}{review}{after}" for review in reviews], tokenizer, special=True)
+    messages = [{name: f"{PLACE}{value}{ANSWER}" if value else "" for name, value in row.items()} for row in rows]
+    asked = [[{"role": "user", "content": message.pop("review"), **message}] for message in messages]
+    prompts = tokenizer.apply_chat_template(asked, add_generation_prompt=True, tokenize=False)
+    pieces = [re.split(f"[{PLACE}{ANSWER}]", prompt) for prompt in prompts]  # values at odd places
+    encoded = encode_texts(["".join(texts) for texts in pieces], tokenizer, special=True)
     names = sorted(map(re.escape, special_texts(tokenizer)), key=len, reverse=True)
-    imitating = [index for index, review in enumerate(reviews) if names and re.search("|".join(names), review)]
-    if imitating:  # these are put together from three pieces, which may be another token at a seam
-        [first], [last] = (encode_texts([text], tokenizer, special=True) for text in (before, after))
-        for index, ids in zip(imitating, encode_texts([reviews[i] for i in imitating], tokenizer), strict=True):
-            encoded[index] = [*first, *ids, *last]
+    for index, texts in enumerate(pieces):
+        if names and any(re.search("|".join(names), value) for value in texts[1::2]):
+            # Put together from its pieces, which may be another token at a seam.
+            encoded[index], *literals = encode_texts(texts[::2], tokenizer, special=True)
+            for value, literal in zip(encode_texts(texts[1::2], tokenizer), literals, strict=True):
+                encoded[index] += [*value, *literal]
     return encoded
 
 

@@ -8,10 +8,11 @@ from datasets import Dataset, DatasetDict
 
 from metareview.common.cli import InputError
 from metareview.data.cleaning import REVIEW_JOINER, clean_text
+from metareview.data.details import clean_details
 
 DROP_REASONS = ("empty", "duplicate", "in a later split")
 KEYS = ("empty", "row_key", "review_key", "summary_key", "paper_key", "reviews", "before", "after")
-DETAILS = ("title", "ratings", "decision")  # what may be known of a paper besides its texts
+TEXTS = ("reviews", "summary", "paper")  # columns of `read_papers`; all others are details of the paper
 Table = list[list[Any]]
 
 
@@ -35,7 +36,7 @@ def clean_splits(splits: DatasetDict, keep: str) -> DatasetDict:
         return {
             "review": review,
             "summary": summary,
-            **{name: row[name] for name in DETAILS if name in row},
+            **clean_details({name: value for name, value in row.items() if name not in TEXTS}, keep),
             "empty": not (review and summary),
             "row_key": hash((review_key, summary_key)),
             "review_key": review_key,
@@ -67,6 +68,13 @@ def choose_rows(empty: np.ndarray, row_keys: np.ndarray, in_later: np.ndarray) -
     return np.flatnonzero(kept), dropped
 
 
+def _find_details(splits: DatasetDict) -> list[str]:
+    """The columns that some paper has a value in, besides its texts and KEYS."""
+    others = (*KEYS, "review", "summary")
+    names = dict.fromkeys(name for split in splits.values() for name in split.column_names if name not in others)
+    return [name for name in names if any(any(split[name]) for split in splits.values())]
+
+
 def drop_rows(splits: DatasetDict) -> tuple[DatasetDict, Table, list[str]]:
     """The cleaned splits without the rows that are of no use; a table of what went and why; what a person should know.
 
@@ -75,9 +83,7 @@ def drop_rows(splits: DatasetDict) -> tuple[DatasetDict, Table, list[str]]:
     """
     cleaned: dict[str, Dataset] = {}
     table, often = [], []
-    known = [
-        name for name in DETAILS if any(name in split.column_names and any(split[name]) for split in splits.values())
-    ]
+    known = _find_details(splits)
     later = {name: np.array([], dtype=np.int64) for name in ("review_key", "summary_key", "paper_key")}
     for name, split in reversed(splits.items()):  # what stands in two splits stays in the later one
         keys = split.select_columns(list(KEYS)).with_format("numpy")[:]

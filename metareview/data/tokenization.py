@@ -2,13 +2,14 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from datasets import DatasetDict
+from datasets import Dataset, DatasetDict
 from transformers import AutoConfig, AutoTokenizer, GenerationConfig, PretrainedConfig
 from transformers import PreTrainedTokenizerBase as Tokenizer
 from transformers.utils import find_adapter_config_file
@@ -16,7 +17,9 @@ from transformers.utils import find_adapter_config_file
 from metareview.common.cli import InputError
 from metareview.common.hub import reading
 from metareview.data.context import fit_prompts
+from metareview.data.placeholders import fill, find_columns
 from metareview.data.prompts import (
+    PLAIN_COMPLETION,
     Frame,
     build_frame,
     encode_prompts,
@@ -27,7 +30,9 @@ from metareview.data.prompts import (
 )
 
 IGNORE_INDEX = -100  # label of a token that is read but not learned
-DEFAULT_SUMMARY_TOKENS = 512
+DEFAULT_SUMMARY_TOKENS = 512  # of a model that does not record it
+COVERED = 0.95  # share of the training summaries that fit into the reserve
+Rows = Mapping[str, list[str]]  # a batch of a data set, by columns
 
 
 @dataclass
@@ -39,11 +44,17 @@ class TokenizationArguments:
     max_length: int | None = None  # tokens of prompt and summary together; None: the model's context
     max_summary_tokens: int | None = None  # part of max_length that is kept free for the summary and its end token
     frame: Frame | None = None  # the prompt as the model reads it; None: built by `load_tokenizer`
+    completion: str | None = PLAIN_COMPLETION  # what is learned: a text with {summary} in it
 
     @property
     def prompt_template(self) -> str:
         """The text that `prompt` names, or is."""
         return find_template(self.prompt)
+
+    @property
+    def prompt_limit(self) -> int:
+        """Tokens that a prompt may have: the context without the reserve for the summary."""
+        return self.max_length - self.max_summary_tokens
 
 
 def follow_record(arguments: TokenizationArguments, record: dict[str, Any]) -> None:
@@ -54,8 +65,9 @@ def follow_record(arguments: TokenizationArguments, record: dict[str, Any]) -> N
         arguments.frame = Frame(*record["frame"])
     arguments.model_name_or_path = arguments.model_name_or_path or record.get("model")
     arguments.prompt = arguments.prompt or record.get("prompt_template", "plain")
+    arguments.completion = arguments.completion or record.get("completion", PLAIN_COMPLETION)
     arguments.max_length = arguments.max_length or record.get("asked_max_length")
-    reserve = record.get("max_summary_tokens", DEFAULT_SUMMARY_TOKENS)
+    reserve = record.get("asked_max_summary_tokens", record.get("max_summary_tokens"))
     arguments.max_summary_tokens = arguments.max_summary_tokens or reserve
 
 
@@ -66,14 +78,14 @@ def _read_config(name: str) -> PretrainedConfig:
     return AutoConfig.from_pretrained(base, trust_remote_code=False).get_text_config()
 
 
-def load_tokenizer(arguments: TokenizationArguments) -> tuple[Tokenizer, int]:
-    """The model's tokenizer, and how many tokens a prompt may have: the context without the reserve for the summary.
+def load_tokenizer(arguments: TokenizationArguments) -> Tokenizer:
+    """The model's tokenizer; its chat template is the frame.
 
-    Its chat template is the frame. `arguments.max_length` and `arguments.frame` are set where they are None. Raises
-    `InputError` for a tokenizer that is not a fast one, for an end token that is missing or that the model does not
-    have, and for a context too small for any review.
+    `arguments.max_length` and `arguments.frame` are set where they are None. Raises `InputError` for a tokenizer that
+    is not a fast one, for an end token that is missing or that the model does not have, and for a context too small for
+    any review.
     """
-    name, reserve = arguments.model_name_or_path, arguments.max_summary_tokens
+    name = arguments.model_name_or_path
     with reading("model", name):
         config = _read_config(name)
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
@@ -90,12 +102,12 @@ def load_tokenizer(arguments: TokenizationArguments) -> tuple[Tokenizer, int]:
         tokenizer.pad_token = arguments.frame.end  # only fills; whether a token is learned is up to the labels
     tokenizer.padding_side = "left"
     _check_context(arguments, getattr(config, "max_position_embeddings", None), tokenizer)
-    return tokenizer, arguments.max_length - reserve
+    return tokenizer
 
 
 def _check_context(arguments: TokenizationArguments, context: int | None, tokenizer: Tokenizer) -> None:
     """Set `max_length` to the model's context if it is None. Raises `InputError` if no review would fit."""
-    name, reserve = arguments.model_name_or_path, arguments.max_summary_tokens
+    name, reserve = arguments.model_name_or_path, arguments.max_summary_tokens or 1
     arguments.max_length = arguments.max_length or context
     if arguments.max_length is None:
         told = "does not say how many tokens its context has"
@@ -103,7 +115,7 @@ def _check_context(arguments: TokenizationArguments, context: int | None, tokeni
     if context and arguments.max_length > context:
         told = f"{name!r} has a context of {context} tokens"
         raise InputError(f"MAX_LENGTH (--max_length) is {arguments.max_length}, but {told}")
-    frame = len(encode_prompts([""], tokenizer)[0])
+    frame = len(encode_prompts([{"review": ""}], tokenizer)[0])
     if arguments.max_length - reserve <= frame:
         taken = f"{reserve} are kept for the summary (MAX_SUMMARY_TOKENS), {frame} go to the prompt"
         raise InputError(f"a context of {arguments.max_length} tokens is too small for any review: {taken}")
@@ -125,37 +137,61 @@ def find_ends(name: str, tokenizer: Tokenizer) -> list[int]:
     return list(dict.fromkeys(ends))
 
 
+def encode_completions(rows: Rows, tokenizer: Tokenizer, completion: str) -> list[list[int]]:
+    """Token ids of what is learned of each paper, with the end token of the frame: so the model learns to stop."""
+    end = tokenizer.convert_tokens_to_ids(read_end(tokenizer))
+    texts = [fill(completion, row).strip() for row in _list_rows(rows)]
+    return [[*ids, end] for ids in encode_texts(texts, tokenizer)]
+
+
+def choose_reserve(arguments: TokenizationArguments, split: Dataset, tokenizer: Tokenizer) -> None:
+    """Set MAX_SUMMARY_TOKENS where it is None: as many tokens as COVERED of the completions of a split need.
+
+    Raises `InputError` if that leaves no room for reviews.
+    """
+    if arguments.max_summary_tokens is None:
+        lengths = list(map(len, encode_completions(split[:], tokenizer, arguments.completion)))
+        arguments.max_summary_tokens = int(np.ceil(np.quantile(lengths, COVERED)))
+        _check_context(arguments, None, tokenizer)
+
+
+def _list_rows(rows: Rows) -> list[dict[str, str]]:
+    """The rows of a batch that is given by its columns."""
+    return [dict(zip(rows, values, strict=True)) for values in zip(*rows.values(), strict=True)]
+
+
 def tokenize_splits(
-    splits: DatasetDict, tokenizer: Tokenizer, limit: int, arguments: TokenizationArguments
+    splits: DatasetDict, tokenizer: Tokenizer, arguments: TokenizationArguments
 ) -> tuple[DatasetDict, list[list[Any]]]:
     """Splits with `input_ids`, `labels` (-100 on the prompt) and `length`; a table of lengths and what was cut to fit.
 
-    A prompt has at most `limit` tokens. The summary ends with the end token of the frame, which is learned: so the
-    model learns to stop. A longer one than `max_summary_tokens` is left out: cut in the middle it would teach to break
-    off.
+    The reviews of a paper are cut to what the reserve leaves or, of a summary longer than that, to what the summary
+    leaves. A row is dropped if its summary leaves no room for them: cut in the middle it would teach to break off.
     """
 
-    end = tokenizer.convert_tokens_to_ids(read_end(tokenizer))
-
-    def encode(rows: dict[str, list[str]]) -> dict[str, list]:
-        prompts, cut = fit_prompts(rows["review"], tokenizer, limit, arguments.prompt_template)
-        summaries = [[*summary, end] for summary in encode_texts(rows["summary"], tokenizer)]
+    def encode(rows: Rows) -> dict[str, list]:
+        summaries = encode_completions(rows, tokenizer, arguments.completion)
+        limits = [min(arguments.prompt_limit, arguments.max_length - len(summary)) for summary in summaries]
+        has_room = [limit >= fewest for limit in limits]
+        limits = [max(limit, fewest) for limit in limits]
+        prompts, cut = fit_prompts(_list_rows(rows), tokenizer, limits, arguments.prompt_template)
         pairs = list(zip(prompts, summaries, strict=True))
         # As arrays: of lists, `datasets` would look at every single number.
         input_ids = [np.array(prompt + summary) for prompt, summary in pairs]
         labels = [np.array([IGNORE_INDEX] * len(prompt) + summary) for prompt, summary in pairs]
-        lengths = {"length": list(map(len, labels)), "end": list(map(len, summaries))}
+        lengths = {"length": list(map(len, labels)), "has_room": has_room}
         return {"input_ids": input_ids, "labels": labels, "cut": cut, **lengths}
 
+    fewest = arguments.prompt_limit // 2  # a summary that leaves the reviews less than that is hardly one of them
     tokenized = DatasetDict()
     table = [["split", "tokens: median", "95th %", "maximum", "cut to fit", "by", "summary too long"]]
     for name, split in splits.items():
         encoded = split.map(encode, batched=True, remove_columns=split.column_names, desc=f"Tokenize {name}")
-        cut, summary_lengths = np.array(encoded["cut"]), np.array(encoded["end"])
+        cut = np.array(encoded["cut"])
         uncut = np.array(encoded["length"]) + cut
-        kept = np.flatnonzero(summary_lengths <= arguments.max_summary_tokens)
+        kept = np.flatnonzero(encoded["has_room"])
         if len(kept) == 0:
-            raise InputError(f"no summary of {name!r} fits into --max_summary_tokens {arguments.max_summary_tokens}")
+            raise InputError(f"no summary of {name!r} leaves room for its reviews; see MAX_LENGTH (--max_length)")
         quantiles = np.percentile(uncut, [50, 95, 100]).astype(int).tolist()
         share = f"{cut.sum() / max(1, uncut[cut > 0].sum()):.0%}"
         table.append([name, *quantiles, int((cut > 0).sum()), share, len(split) - len(kept)])
@@ -166,13 +202,16 @@ def tokenize_splits(
 def tokenization_record(splits: DatasetDict, tokenizer: Tokenizer, arguments: TokenizationArguments) -> dict[str, Any]:
     """All that decides the token ids, so that a later run can tell whether they are the ones it needs."""
     texts = hashlib.sha256()
+    used = ["review", "summary", *find_columns(arguments.prompt_template + arguments.completion)]
     for name, split in splits.items():
         texts.update(f"\0{name}\0".encode())  # a row moved to another split makes other data
         for row in split:
-            texts.update(f"{row['review']}\0{row['summary']}\0".encode())
+            values = [row.get(column) or "" for column in dict.fromkeys(used)]
+            texts.update("".join(f"{value}\0" for value in values).encode())
     vocabulary = tokenizer.backend_tokenizer.to_str() + tokenizer.eos_token
     return {
         "prompt_template": arguments.prompt_template,
+        "completion": arguments.completion,
         "frame": list(astuple(arguments.frame)),
         "max_length": arguments.max_length,
         "max_summary_tokens": arguments.max_summary_tokens,

@@ -17,7 +17,7 @@ from metareview.common.files import read_json
 from metareview.common.hub import reading
 from metareview.common.model import MODELS_DIR, TRAINING_RECORD, is_model
 from metareview.data.cleaning import DEFAULT_KEEP, clean_text
-from metareview.data.prompts import PROMPTS, Frame, change_prompt, find_template
+from metareview.data.prompts import PLAIN_COMPLETION, PROMPTS, Frame, change_prompt, find_template
 from metareview.data.splits import read_record
 from metareview.data.tokenization import DEFAULT_SUMMARY_TOKENS, TokenizationArguments
 from metareview.generation.decoding import Decoding
@@ -161,6 +161,7 @@ def _build_variant(
             prompt=prompt or template,
             max_length=record.get("max_length"),
             max_summary_tokens=record.get("max_summary_tokens", DEFAULT_SUMMARY_TOKENS),
+            completion=record.get("completion", PLAIN_COMPLETION),
             frame=frame and change_prompt(frame, template, find_template(prompt or template)),
         ),
         keep=record.get("keep", DEFAULT_KEEP),

@@ -21,16 +21,16 @@ from metareview.generation.outputs import Output, identify, open_log, read_outpu
 from metareview.generation.variants import Variant
 
 
-def write_summaries(variant: Variant, reviews: list[str], batch_size: int, log: Path | None) -> list[Output]:
-    """Let a model write a meta-review for the cleaned reviews of each case, cut and prompted as for training.
+def write_summaries(variant: Variant, rows: list[dict[str, str]], batch_size: int, log: Path | None) -> list[Output]:
+    """Let a model write a meta-review for the cleaned `review` and details of each case, prompted as for training.
 
     Each output is appended to the file `log`, unless it is None, as soon as it is written. Outputs in the log are not
     written again, and the model is only loaded if one is missing.
     """
-    tokenizer, limit = load_tokenizer(variant.settings)
-    prompts, cut = fit_prompts(reviews, tokenizer, limit, variant.settings.prompt_template)
+    tokenizer, limit = load_tokenizer(variant.settings), variant.settings.prompt_limit
+    prompts, cut = fit_prompts(rows, tokenizer, [limit] * len(rows), variant.settings.prompt_template)
     if cut_cases := sum(map(bool, cut)):
-        print(f"{variant.name}: the reviews of {cut_cases} of {len(reviews)} cases are cut to fit {limit:,} tokens.")
+        print(f"{variant.name}: the reviews of {cut_cases} of {len(rows)} cases are cut to fit {limit:,} tokens.")
     device, dtype = choose_device()
     settings = [identify(variant.model), variant.max_new_tokens, str(dtype), variant.decoding.identify()]
     settings += ["4 bits"] if variant.load_in_4bit else []

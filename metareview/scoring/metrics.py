@@ -1,7 +1,7 @@
 """Metrics: what is measured of one text, and of the texts of each system."""
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -10,6 +10,8 @@ from rouge_score.rouge_scorer import RougeScorer
 
 from metareview.data.cleaning import REVIEW_JOINER, clean_text
 from metareview.data.context import share_budget
+from metareview.data.placeholders import read_back
+from metareview.data.prompts import PLAIN_COMPLETION
 from metareview.generation.outputs import Output
 from metareview.scoring.unsupported import find_unsupported
 from metareview.scoring.verdicts import find_verdict, judge_ratings, read_decision
@@ -34,6 +36,7 @@ class Text:
     reference: str = ""  # empty if there is none
     ended: bool | None = None  # whether the model reached its end token; None if no model wrote it
     decision: str | None = None  # the right verdict; None if it is unknown
+    stated: str = ""  # the decision that a model has written in the place for it
 
     @property
     def words(self) -> list[str]:
@@ -53,7 +56,7 @@ class Text:
 
     @cached_property
     def verdict(self) -> str | None:
-        return find_verdict(self.text)
+        return read_decision(self.stated) or find_verdict(self.text)
 
     @cached_property
     def terms(self) -> list[str]:
@@ -130,6 +133,17 @@ def score(text: Text) -> dict[str, Any]:
     return {"text": text.text, **scores, "verdict": text.verdict, "terms": ", ".join(text.terms)}
 
 
+def score_output(
+    output: Output, completion: str, keep: str, review: str, reference: str, verdict: str | None
+) -> dict[str, Any]:
+    """The scores of what a model wrote, cleaned, with the text as it is."""
+    parts = read_back(completion, output.text)
+    text = Text(
+        clean_text(parts["summary"], keep), review, reference, output.stopped, verdict, parts.get("decision", "")
+    )
+    return score(text) | {"text": output.text}
+
+
 def draw_other_papers(references: Sequence[str]) -> dict[str, str]:
     """For each reference that of another paper, as a derangement; nothing if there are not two different ones.
 
@@ -147,12 +161,15 @@ def score_systems(
     keep: str,
     decisions: Sequence[str],
     ratings: Sequence[str] = (),
+    completions: Mapping[str, str] | None = None,
 ) -> Results:
     """For each model and each of OTHERS: text and scores of each case. Without any reference, ratings alone are left.
 
     `reviews` are cleaned; references and what the models wrote are cleaned in the same way, for the scores only.
     `decisions` are what became of the papers, in words, empty if that is unknown; if none is known, the verdict of the
-    reference is held to be the right one. `ratings` are the reviewers', in numbers, and a system if there are some.
+    reference is held to be the right one. `ratings` are the reviewers', in numbers, and a system if there are some. A
+    model that learned one of `completions` has written a decision in its place: that is its verdict, and only the
+    summary is compared with the reference.
     """
     references = [clean_text(reference, keep) for reference in references]
     if any(decisions):
@@ -162,9 +179,9 @@ def score_systems(
     cases = list(zip(reviews, references, verdicts, strict=True))
     results: Results = {}
     for name, written in outputs.items():
+        completion = (completions or {}).get(name, PLAIN_COMPLETION)
         results[name] = [
-            score(Text(clean_text(output.text, keep), *case[:2], output.stopped, case[2])) | {"text": output.text}
-            for output, case in zip(written, cases, strict=True)
+            score_output(output, completion, keep, *case) for output, case in zip(written, cases, strict=True)
         ]
     others = draw_other_papers(references)
     floors = {LEAD: [lead(review, len(reference.split())) for review, reference, _ in cases]}

@@ -13,8 +13,8 @@ ones). The mean of the ratings alone is right for 89% (86 to 92%). The last word
 
 import re
 
-from metareview.common.cli import InputError
 from metareview.data.cleaning import clean_text
+from metareview.data.details import read_ratings
 
 ACCEPT, REJECT = "accept", "reject"
 RELIABILITY = "The rule finds a verdict in 43% of human meta-reviews; 89% of those are right."  # see above
@@ -24,11 +24,6 @@ _FURTHER = 12  # words before a verdict in which it is said whose it is
 _LONGEST_DECISION = 12  # words
 _DECLINED = {"reject", "rejected", "decline", "declined", "no", "not", "workshop", "withdrawn", "withdraw", "false"}
 _ACCEPTED = {"oral", "poster", "spotlight", "notable", "talk", "highlight", "yes", "true"}
-_DATE = re.compile(r"\d{4}-\d\d-\d\d|\d{1,2}/\d{1,2}/\d{2,4}$")
-_RATING = re.compile(  # perhaps after the name of its reviewer; perhaps of a scale
-    r"(?:(?:anon)?r(?:eviewer)?[ _]?#?\w{0,4} ?[:=-] ?)?(?P<value>-?\d+(?:[.,]\d+)?)(?: ?/ ?(?P<scale>\d+))?",
-    re.IGNORECASE,
-)
 _ACCEPTING = re.compile(r"accept(ed|ing|ance|able)?|publication")
 _REJECTING = re.compile(r"reject(ed|ing|ion)?")
 _VAGUE = ("acceptable", "publication")  # an acceptance only where something of _RECOMMENDING stands before it
@@ -57,31 +52,6 @@ _CUES = {  # what tells a verdict without its name
         r"|in (its|the|this|their) (current|present) (form|state))\b"
     ),
 }
-
-
-def read_ratings(text: str) -> list[float]:
-    """The reviewers' ratings, of 10, as people write them: "6, 8, 3", "R1: 8; R2: 6", "6,5; 7,5", "8: clear accept".
-
-    Of each rating the number at its beginning counts; "4/5" is 8. Raises `InputError` for a date, which is what a
-    spreadsheet makes of 6/8/3.
-    """
-    if _DATE.match(text.strip()):
-        advice = "format the column `ratings` as text, and write 6, 8, 3"
-        raise InputError(f"the ratings {text!r} are a date, as spreadsheets make one of 6/8/3: {advice}")
-    text = text.strip().strip("[]()")
-    if re.search(r"[;|\n]", text):
-        parts = re.split(r"[;|\n]", text)
-    elif re.fullmatch(r"[\d.\s-]+|\d+(/\d+){2,}", text):
-        parts = re.split(r"[\s/]+", text)
-    else:
-        parts = text.split(",")
-    numbers = []
-    for part in parts:
-        found = _RATING.match(part.strip().strip("'\""))
-        if found:
-            value, scale = float(found["value"].replace(",", ".")), float(found["scale"] or 10)
-            numbers.append(10 * value / scale if scale else value)
-    return numbers
 
 
 def judge_ratings(ratings: str) -> str | None:

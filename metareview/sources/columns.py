@@ -1,6 +1,7 @@
 """Columns: which of a table hold the reviews and the meta-review, and what their cells say."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,7 +9,8 @@ from datasets import Dataset, DatasetDict, Features, List, Value
 
 from metareview.common.cli import InputError
 from metareview.data.cleaning import split_reviews
-from metareview.data.rows import DETAILS
+from metareview.data.details import DETAILS
+from metareview.data.rows import KEYS, TEXTS
 from metareview.sources import forms
 from metareview.sources.escapes import parse_list, plain_text
 from metareview.sources.forms import META_REVIEW_FIELDS, REVIEW_FIELDS, REVIEW_NAMES, SUMMARY_NAMES
@@ -18,7 +20,7 @@ SPREADSHEET_ERRORS = ("#N/A", "#NULL!", "#DIV/0!", "#VALUE!", "#REF!", "#NAME?",
 # A cell with nothing but one of these is empty: so pandas, databases and spreadsheets write a missing value.
 MISSING = {"", "nan", "<na>", "nat", "na", "n/a", "none", "null", r"\n", *map(str.lower, SPREADSHEET_ERRORS)}
 TEXT = Value("string")
-PAPER_FEATURES = Features({"reviews": List(TEXT), "summary": TEXT, "paper": TEXT, **dict.fromkeys(DETAILS, TEXT)})
+PAPER_FEATURES = {"reviews": List(TEXT), "summary": TEXT, "paper": TEXT, **dict.fromkeys(DETAILS, TEXT)}
 Rows = Dataset | list[Row]
 
 
@@ -30,7 +32,12 @@ class Columns:
     summary: str
     paper: str | None = None
     separator: str = "<REVBREAK>"  # between the reviews in one cell
-    details: dict[str, str] = field(default_factory=dict)  # of DETAILS, those that have a column
+    details: dict[str, str] = field(default_factory=dict)  # the columns of DETAILS, and of others that were asked for
+
+    @property
+    def features(self) -> Features:
+        """PAPER_FEATURES and the other columns that were asked for."""
+        return Features(PAPER_FEATURES | dict.fromkeys(self.details, TEXT))
 
 
 def list_columns(rows: Rows) -> list[str]:
@@ -44,9 +51,18 @@ def _describe_names(names: list[str]) -> str:
 
 
 def choose_columns(
-    source: dict[str, Rows], reviews: list[str] | None, summary: str | None, paper: str | None, separator: str
+    source: dict[str, Rows],
+    reviews: list[str] | None,
+    summary: str | None,
+    paper: str | None,
+    separator: str,
+    others: Sequence[str] = (),
+    needed: Sequence[str] = (),
 ) -> Columns:
-    """The columns that the flags name, or else those with a known name. One `InputError` says all that is missing."""
+    """The columns that the flags name, or else those with a known name. One `InputError` says all that is missing.
+
+    `others` are kept too, by their names in lower case with _ for blanks, and `needed` is what the prompt names.
+    """
     by_split = {split: list_columns(rows) for split, rows in source.items()}
     available = [name for name in next(iter(by_split.values())) if all(name in names for names in by_split.values())]
     faults = [f"no column {name!r}" for name in [*(reviews or ()), summary, paper] if name and name not in available]
@@ -71,10 +87,19 @@ def choose_columns(
             columns = "; ".join(f"{split}: {names}" for split, names in described.items())
         raise InputError(f"{'; '.join(faults)}. The columns are {columns}")
     details = {}
-    for detail, names in forms.DETAIL_NAMES.items():
-        found = [name for name in available if forms.unify_name(name) in names and name not in (*chosen[0], *chosen[1])]
+    used = (*chosen[0], *chosen[1], paper)
+    free = {forms.unify_name(name): name for name in reversed(available) if name not in used}
+    for detail in dict.fromkeys([*DETAILS, *map(forms.unify_name, others), *needed]):
+        if detail in ("review", "summary"):
+            continue
+        if detail in (*TEXTS, *KEYS):
+            raise InputError(f"the column {free.get(detail, detail)!r} has a name that these scripts use; rename it")
+        found = [free[name] for name in forms.DETAIL_NAMES.get(detail, (detail,)) if name in free]
         if found:
             details[detail] = found[0]
+        elif detail not in DETAILS or detail in needed:
+            where = "PROMPT or COMPLETION" if detail in needed else "COLUMNS (--columns)"
+            raise InputError(f"{where} names {detail}, but the data have no such column, only {', '.join(free)}")
     return Columns(chosen[0], chosen[1][0], paper, separator, details)
 
 
@@ -93,14 +118,14 @@ def read_papers(source: dict[str, Rows], columns: Columns) -> tuple[DatasetDict,
                 raise InputError(f"row {index + 1:,} of {split}: {error}") from error
 
         if columns.paper is None and isinstance(rows, Dataset):  # too large for the memory, perhaps
-            settings = {"remove_columns": rows.column_names, "features": PAPER_FEATURES, "desc": f"Read {split}"}
+            settings = {"remove_columns": rows.column_names, "features": columns.features, "desc": f"Read {split}"}
             papers[split] = rows.map(read, with_indices=True, **settings)
             continue
         read_rows = [read(row, index) for index, row in enumerate(rows)]
         if columns.paper:
             read_rows, joined = _join_rows(read_rows, columns.paper)
             notes += [f"{split}: {note}" for note in joined]
-        papers[split] = Dataset.from_list(read_rows, features=PAPER_FEATURES)
+        papers[split] = Dataset.from_list(read_rows, features=columns.features)
     return papers, notes
 
 
@@ -115,8 +140,8 @@ def _read_row(row: Row, columns: Columns) -> dict[str, Any]:
         raise InputError(f"{columns.summary!r} holds {len(summaries)} texts, but a meta-review is one")
     reviews = [text for name in columns.reviews for text in _read_cell(row[name], REVIEW_FIELDS, columns.separator)]
     paper = _read_name(row[columns.paper]) if columns.paper else ""
-    details = {name: _read_detail(row[columns.details[name]]) if name in columns.details else "" for name in DETAILS}
-    return {"reviews": reviews, "summary": "".join(summaries), "paper": paper, **details}
+    details = {name: _read_detail(row[column]) for name, column in columns.details.items()}
+    return {"reviews": reviews, "summary": "".join(summaries), "paper": paper, **dict.fromkeys(DETAILS, ""), **details}
 
 
 def _is_missing(value: Any) -> bool:
@@ -190,7 +215,7 @@ def _join_rows(rows: list[dict[str, Any]], column: str) -> tuple[list[dict[str, 
         paper["reviews"] += [review for review in row["reviews"] if review not in paper["reviews"]]
         paper["summary"] = paper["summary"] or row["summary"]
         paper["ratings"] = "; ".join(filter(None, (paper["ratings"], row["ratings"])))  # one of each review
-        for name in ("title", "decision"):
+        for name in row.keys() - {"reviews", "summary", "paper", "ratings"}:
             paper[name] = paper[name] or row[name]
         if summary and summary != paper["summary"].split():
             differing[paper["paper"]] = None

@@ -13,7 +13,7 @@ from metareview.sources.escapes import plain_text
 # Names of columns, and of fields of forms: in lower case and with _ for everything else
 REVIEW_NAMES = ("Input", "review", "reviews", "review_text")
 DETAIL_NAMES = {
-    "title": ("title", "paper_title"),
+    "title": ("title", "paper_title", "paper"),
     "ratings": ("ratings", "rating", "scores", "score"),
     "decision": ("decision", "final_decision"),
 }
@@ -62,6 +62,12 @@ class Paper:
     confidences: list[float | None] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)  # replies that might have been a review: why not, how many
     skipped: str = ""  # why the paper is of no use
+
+    @property
+    def details(self) -> dict[str, str]:
+        """Title and ratings, as a prompt may name them."""
+        ratings = ", ".join(f"{rating:g}" for rating in self.ratings if rating is not None)
+        return {"title": self.title, "ratings": ratings}
 
 
 def read_id(given: str, name: str = "--forum") -> str:

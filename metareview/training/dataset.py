@@ -10,26 +10,40 @@ from transformers import TrainingArguments
 
 from metareview.common.cli import InputError, format_table
 from metareview.data.splits import load_source, read_record, save_splits
-from metareview.data.tokenization import TokenizationArguments, follow_record, tokenization_record, tokenize_splits
+from metareview.data.tokenization import (
+    DEFAULT_SUMMARY_TOKENS,
+    TokenizationArguments,
+    choose_reserve,
+    follow_record,
+    tokenization_record,
+    tokenize_splits,
+)
 from metareview.training.arguments import Flags
 
 
 def choose_tokenization(flags: Flags) -> TokenizationArguments:
     """Model, prompt and lengths: those of the flags, or else those that the record of the data names.
 
-    Raises `InputError` where no model is known, or where it would write more than it was trained to.
+    Raises `InputError` where no model is known.
     """
-    how = TokenizationArguments(flags.model, flags.prompt, flags.max_length, flags.max_summary_tokens)
+    how = TokenizationArguments(
+        flags.model, flags.prompt, flags.max_length, flags.max_summary_tokens, completion=flags.completion
+    )
     follow_record(how, read_record(flags.tokenized_dir) or read_record(flags.processed_dir))
     if not how.model_name_or_path:
         raise InputError(
             f"there is no {flags.tokenized_dir!r} that says for which model it was made. "
             "First: python processing_meta_review.py; or name the model: MODEL (--model)"
         )
-    if flags.max_new_tokens > how.max_summary_tokens:
-        most = f"at most MAX_SUMMARY_TOKENS of the data ({how.max_summary_tokens})"
-        raise InputError(f"MAX_NEW_TOKENS (--max_new_tokens) must be {most}, got {flags.max_new_tokens}")
     return how
+
+
+def choose_new_tokens(given: int | None, reserve: int) -> int:
+    """MAX_NEW_TOKENS, or the `reserve` of the data. Raises `InputError` for more than a model is trained to write."""
+    if given is not None and given > reserve:
+        most = f"at most MAX_SUMMARY_TOKENS of the data ({reserve})"
+        raise InputError(f"MAX_NEW_TOKENS (--max_new_tokens) must be {most}, got {given}")
+    return given or reserve
 
 
 def shared_folder(tokenized_dir: str) -> Path:
@@ -52,7 +66,7 @@ def load_texts(name: str) -> DatasetDict:
 
 
 def load_examples(
-    flags: Flags, args: TrainingArguments, how: TokenizationArguments, tokenizer: Tokenizer, limit: int
+    flags: Flags, args: TrainingArguments, how: TokenizationArguments, tokenizer: Tokenizer
 ) -> tuple[DatasetDict, dict[str, Any]]:
     """Tokenized splits that fit the model, and the record of what they were made with.
 
@@ -61,6 +75,9 @@ def load_examples(
     """
     name, saved = flags.processed_dir, read_record(flags.tokenized_dir)
     texts = load_texts(name)
+    if texts:
+        choose_reserve(how, texts["train"], tokenizer)
+    how.max_summary_tokens = how.max_summary_tokens or saved.get("max_summary_tokens", DEFAULT_SUMMARY_TOKENS)
     record = tokenization_record(texts, tokenizer, how)
     if not texts:
         record["texts"] = saved.get("texts")
@@ -79,7 +96,7 @@ def load_examples(
         return load_source(shared), read_record(shared)
     why = f"{flags.tokenized_dir} differs in {differences}" if saved else f"there is no {flags.tokenized_dir}"
     print(f"Tokenizing {name} again: {why}.")
-    tokenized, lengths = tokenize_splits(texts, tokenizer, limit, how)
+    tokenized, lengths = tokenize_splits(texts, tokenizer, how)
     print(format_table(lengths))
     record = {"dataset_name": name} | read_record(name) | record
     if args.world_size > 1:

@@ -42,14 +42,14 @@ def summarize_training(state: TrainerState, saved_step: int) -> dict[str, float 
 
 
 def describe_training(
-    base: str, settings: dict[str, Any], asked_max_length: int | None, state: TrainerState, saved_step: int
+    base: str, settings: dict[str, Any], asked: dict[str, Any], state: TrainerState, saved_step: int
 ) -> dict[str, Any]:
     """What is recorded of a training beside its model, which is that of `saved_step`."""
     losses = [(entry["epoch"], entry["eval_loss"]) for entry in state.log_history if "eval_loss" in entry]
     return {
         "base_model": base,
         "base_revision": find_model_revision(base),
-        "group": name_group(base, settings | {"max_length": asked_max_length}),
+        "group": name_group(base, settings | asked),
         "settings": settings,
         "results": summarize_training(state, saved_step),
         "validation_losses": losses,

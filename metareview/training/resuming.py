@@ -27,7 +27,7 @@ from metareview.training.run_name import hash_settings, name_run
 
 LENGTH = ("num_train_epochs", "max_steps")
 LORA_SETTINGS = ("lora_r", "lora_alpha", "lora_targets", "load_in_4bit")
-DATA_SETTINGS = ("texts", "tokenizer", "prompt_template", "max_length", "max_summary_tokens")
+DATA_SETTINGS = ("texts", "tokenizer", "prompt_template", "completion", "max_length", "max_summary_tokens")
 HASHES = {"texts": "the texts", "tokenizer": "the tokenizer of MODEL", "base_weights": "the weights of MODEL"}
 CONSTANTS = {  # what a user edits, unless it is the name of the setting in capitals
     "base_model": "MODEL",
@@ -93,7 +93,7 @@ def read_run(folder: Path) -> Run | None:
     return None
 
 
-def choose_folder(flags: Flags, base: str, settings: dict[str, Any], asked_max_length: int | None) -> Path:
+def choose_folder(flags: Flags, base: str, settings: dict[str, Any], asked: dict[str, Any]) -> Path:
     """OUTPUT_DIR, or a folder in MODELS_DIR that is named after the settings.
 
     What has no place in a name, such as texts that have changed, is distinguished by a hash. Raises `InputError` where
@@ -104,7 +104,7 @@ def choose_folder(flags: Flags, base: str, settings: dict[str, Any], asked_max_l
         if folder.resolve() == Path(base).resolve():
             raise InputError(f"{str(folder)!r} is the model to start from; choose another OUTPUT_DIR (--output_dir)")
     else:
-        name = name_run(base, settings | {"max_length": asked_max_length})
+        name = name_run(base, settings | asked)
         folder, hashed = Path(MODELS_DIR, name), Path(MODELS_DIR, f"{name}_{hash_settings(settings)}")
         run = read_run(folder)
         if hashed.exists() or (run and find_differences(run.settings, settings)):

@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from metareview.data.cleaning import DEFAULT_KEEP
-from metareview.data.prompts import PROMPTS
-from metareview.data.tokenization import DEFAULT_SUMMARY_TOKENS
+from metareview.data.prompts import PLAIN_COMPLETION, PROMPTS
 
 # The settings that a name spells out, in their order: what stands before the value, and the default, which is left out.
 NAMED: dict[str, tuple[str, Any]] = {
     "dataset_name": ("", "zqz979/meta-review"),
     "keep": ("keep-", DEFAULT_KEEP),
     "prompt_template": ("prompt-", PROMPTS["plain"]),
+    "completion": ("completion-", PLAIN_COMPLETION),
     "max_length": ("context", None),  # the model's context
-    "max_summary_tokens": ("summary", DEFAULT_SUMMARY_TOKENS),
+    "max_summary_tokens": ("summary", None),  # what the training summaries need
     "use_lora": ("lora", False),
     "lora_r": ("r", 16),
     "load_in_4bit": ("4bit", False),
@@ -53,7 +53,7 @@ def format_value(name: str, value: Any) -> str:
     if name == "prompt_template":
         names = {template: prompt for prompt, template in PROMPTS.items()}
         return names.get(value) or hash_settings(value)
-    if name == "keep":
+    if name in ("keep", "completion"):
         return hash_settings(value)
     if value is True:
         return ""

@@ -11,16 +11,17 @@ from openpyxl.worksheet.worksheet import Worksheet
 from metareview.common.cli import InputError
 from metareview.common.hub import public_name
 from metareview.data.cleaning import DEFAULT_SEPARATOR, REVIEW_JOINER, clean_reviews, split_reviews
-from metareview.data.rows import DETAILS
+from metareview.data.details import DETAILS
 from metareview.data.splits import load_source, read_record
 from metareview.sources.columns import SPREADSHEET_ERRORS
 from metareview.sources.escapes import plain_text
+from metareview.sources.forms import unify_name
 from metareview.sources.table_files import read_table
 from metareview.workbook.cells import fit_text, new_workbook, read_header
 from metareview.workbook.judgments import fingerprint
 from metareview.workbook.saving import FIRST_CELLS, open_workbook
 
-READ = ("review", "reference", "decision", "ratings")  # columns; all but the first may be missing
+READ = ("review", "reference", *DETAILS)  # columns; all but the first may be missing
 
 
 @dataclass
@@ -42,8 +43,7 @@ class Case:
     key: str  # the fingerprint of the reviews as they are in the sheet
     review: str
     reference: str
-    decision: str = ""  # what became of the paper, in words
-    ratings: str = ""  # the reviewers', such as 6, 8, 3
+    details: dict[str, str] = field(default_factory=dict)  # DETAILS, and what else a prompt reads
 
 
 def find_case_sheet(workbook: Workbook, path: str) -> Worksheet:
@@ -63,19 +63,26 @@ def find_case_sheet(workbook: Workbook, path: str) -> Worksheet:
     raise InputError(f"no sheet of {path!r} has a column 'review' in row 1; there are, by sheet: {found}")
 
 
-def read_cases(sheet: Worksheet, path: str, source: Source, keeps: Sequence[str] = ()) -> list[Case]:
+def read_cases(
+    sheet: Worksheet, path: str, source: Source, keeps: Sequence[str] = (), others: Sequence[str] = ()
+) -> list[Case]:
     """The rows with a review; skipped are those of which one of `keeps`, what the models know, leaves nothing.
+
+    `others` are the columns that prompts read besides READ.
 
     Raises `InputError` if there is no row with a review, or a formula or an error in place of a text.
     """
-    columns, cases = read_header(sheet), []
+    columns = {unify_name(title): column for title, column in read_header(sheet).items()}
+    cases = []
     unknown: dict[int, str] = {}  # rows of which cleaning leaves nothing
     for row in range(2, sheet.max_row + 1):
-        texts = {name: _read_text(sheet, row, columns[name], path) if name in columns else "" for name in READ}
+        names = dict.fromkeys([*READ, *others])
+        texts = {name: _read_text(sheet, row, columns[name], path) if name in columns else "" for name in names}
         if not any(map(str.strip, split_reviews(texts["review"]))):
             continue
         key = fingerprint(texts["review"])
-        case = Case(row, key, **{name: source.whole.get(fingerprint(text), text) for name, text in texts.items()})
+        texts = {name: source.whole.get(fingerprint(text), text) for name, text in texts.items()}
+        case = Case(row, key, texts.pop("review"), texts.pop("reference"), texts)
         lacking = [keep for keep in keeps if not clean_reviews(case.review, keep)]
         if lacking:
             unknown[row] = lacking[0]
@@ -113,7 +120,7 @@ def draw_examples(dataset_name: str, split: str, number: int, seed: int) -> Sour
         number = len(rows)
     reviews = [review.replace(REVIEW_JOINER, f"\n{DEFAULT_SEPARATOR}\n") for review in rows["review"]]
     drawn = sorted(random.Random(seed).sample(range(len(rows)), number))
-    details = [name for name in DETAILS if name in rows.column_names]
+    details = [name for name in rows.column_names if name not in ("review", "summary")]
     cases = []
     for row in drawn:
         known = {name: rows[row][name] for name in details}

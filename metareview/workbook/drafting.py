@@ -9,6 +9,7 @@ from openpyxl.styles import Alignment
 from metareview.common.cli import InputError, format_count
 from metareview.common.hub import public_name
 from metareview.data.cleaning import DEFAULT_KEEP, clean_reviews, clean_text, join_reviews, split_reviews
+from metareview.data.details import clean_details
 from metareview.generation.variants import Variant, share
 from metareview.generation.writing import write_summaries
 from metareview.scoring.comparison import average_scores
@@ -42,7 +43,8 @@ def print_drafts(paper: Paper, models: list[Variant], test_cases: str | None, lo
         print(f"Saved as row {add_case(test_cases, case)} of {test_cases}.")
     outputs = {}
     for model in models:
-        written = write_summaries(model, [reviews[model.name]], 1, log if test_cases else None)
+        row = {"review": reviews[model.name], **clean_details(paper.details, model.keep)}
+        written = write_summaries(model, [row], 1, log if test_cases else None)
         outputs[model.name], [output] = written, written
         print(f"\nDraft by a model ({public_name(model.model)}); check it against the reviews:\n")
         print(output.text + ("" if output.stopped else f" [cut off after {output.tokens} tokens]"))

@@ -61,18 +61,20 @@ def list_columns(models: list[str], has_references: bool) -> dict[Column, Style]
     return columns
 
 
-def open_book(source: Source, target: Path, keeps: Sequence[str]) -> Book:
+def open_book(source: Source, target: Path, keeps: Sequence[str], others: Sequence[str] = ()) -> Book:
     """The test cases of `source` with what a person has made of the last results: in `target`, or in `source` itself.
 
-    `keeps` are the characters that each of the models knows.
+    `keeps` are the characters that each of the models knows, `others` the columns that their prompts read.
     """
     if target.exists():
-        return make_book(source, open_workbook(str(target)), str(target), keeps)
+        return make_book(source, open_workbook(str(target)), str(target), keeps, others)
     holds_results = cells.find_sheet(source.workbook, *judgments.SHEETS)
-    return make_book(source, open_workbook(source.name) if holds_results else None, str(target), keeps)
+    return make_book(source, open_workbook(source.name) if holds_results else None, str(target), keeps, others)
 
 
-def make_book(source: Source, previous: Workbook | None, target: str, keeps: Sequence[str]) -> Book:
+def make_book(
+    source: Source, previous: Workbook | None, target: str, keeps: Sequence[str], others: Sequence[str] = ()
+) -> Book:
     """The same from a workbook with the last results, if there is one, which `target` is the name of."""
     sheet = find_case_sheet(source.workbook, source.name)
     book = Book(sheet, strip_results(sheet))
@@ -87,7 +89,7 @@ def make_book(source: Source, previous: Workbook | None, target: str, keeps: Seq
         if rejected := judgments.merge_judgments(book.store, shown):
             rule = "a rating is a number from 1 to 5, a preference names a model, and equal texts have one rating"
             book.remarks = [f"Not all judgments in the rows {', '.join(map(str, rejected))} count: {rule}."]
-    book.cases = read_cases(sheet, target, source, keeps)
+    book.cases = read_cases(sheet, target, source, keeps, others)
     book.test = {"data": source.data, "split": source.split, "cases": len(book.cases)}
     return book
 

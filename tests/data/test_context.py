@@ -11,7 +11,7 @@ from metareview.data.prompts import PROMPTS, encode_prompts
 
 TOKENIZER = make_tokenizer()
 TOKENIZER.chat_template = make_frame_template(TOKENIZER)
-FRAME = len(encode_prompts([""], TOKENIZER)[0])
+FRAME = len(encode_prompts([{"review": ""}], TOKENIZER)[0])
 WORD = st.text(alphabet="abcdefghXYZ019", min_size=1, max_size=8)
 WORDS = st.builds(
     lambda words, times: " ".join(words * times), st.lists(WORD, min_size=1, max_size=9), st.integers(1, 9)
@@ -55,8 +55,8 @@ def test_cut_ends_at_a_word_and_keeps_what_fits(text: str, allowance: int) -> No
 @given(REVIEWS, st.integers(0, 200))
 def test_a_prompt_never_exceeds_its_limit_and_keeps_its_frame(reviews: list[str], room: int) -> None:
     review, limit = "\n\n".join(reviews), FRAME + 20 + room
-    whole = encode_prompts([review], TOKENIZER)[0]
-    [input_ids], [lost] = fit_prompts([review], TOKENIZER, limit)
+    whole = encode_prompts([{"review": review}], TOKENIZER)[0]
+    [input_ids], [lost] = fit_prompts([{"review": review}], TOKENIZER, [limit])
     assert len(input_ids) <= limit
     assert lost == len(whole) - len(input_ids)
     if len(whole) <= limit:
@@ -72,8 +72,8 @@ def test_a_prompt_never_exceeds_its_limit_and_keeps_its_frame(reviews: list[str]
 @given(REVIEWS, st.integers(0, 40))
 def test_cut_reviews_are_cut_to_about_the_same_length(reviews: list[str], room: int) -> None:
     limit = FRAME + 9 * len(reviews) + room
-    assume(len(encode_prompts(["\n\n".join(reviews)], TOKENIZER)[0]) > limit)
-    [input_ids], _ = fit_prompts(["\n\n".join(reviews)], TOKENIZER, limit)
+    assume(len(encode_prompts([{"review": "\n\n".join(reviews)}], TOKENIZER)[0]) > limit)
+    [input_ids], _ = fit_prompts([{"review": "\n\n".join(reviews)}], TOKENIZER, [limit])
     before, after = PROMPTS["plain"].split("{review}")
     kept = TOKENIZER.decode(input_ids).removeprefix(before).removesuffix(after).split("\n\n")
     lengths = [len(TOKENIZER(part).input_ids) for part in kept]
@@ -87,7 +87,7 @@ def test_cut_reviews_are_cut_to_about_the_same_length(reviews: list[str], room: 
 def test_of_too_many_reviews_the_first_ones_are_read(number: int, room: int) -> None:
     """Never an empty prompt, never an error that stops the run; all are read where each has a few tokens."""
     reviews = [f"review {index} praises the proof" for index in range(number)]
-    [input_ids], _ = fit_prompts(["\n\n".join(reviews)], TOKENIZER, FRAME + room)
+    [input_ids], _ = fit_prompts([{"review": "\n\n".join(reviews)}], TOKENIZER, [FRAME + room])
     before, after = PROMPTS["plain"].split("{review}")
     kept = TOKENIZER.decode(input_ids).removeprefix(before).removesuffix(after).split("\n\n")
     assert kept[0] and all(review.startswith(part) for review, part in zip(reviews, kept, strict=False))
@@ -98,4 +98,4 @@ def test_of_too_many_reviews_the_first_ones_are_read(number: int, room: int) -> 
 
 def test_a_prompt_without_room_for_any_review_is_refused() -> None:
     with pytest.raises(InputError, match="the reviews that begin 'word word'"):
-        fit_prompts(["word\n\nword"], TOKENIZER, FRAME - 2)
+        fit_prompts([{"review": "word\n\nword"}], TOKENIZER, [FRAME - 2])

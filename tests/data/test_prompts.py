@@ -10,6 +10,7 @@ from tokenizers.processors import TemplateProcessing
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from metareview.common.cli import InputError
+from metareview.data.placeholders import fill
 from metareview.data.prompts import (
     PROMPTS,
     Frame,
@@ -39,7 +40,7 @@ def test_the_saved_tokenizer_gives_the_prompt_without_this_project(prompted, tmp
     messages = [{"role": "user", "content": "a b\n\nc"}]
     assert loaded.apply_chat_template(messages, tokenize=False) == PROMPTS["plain"].format(review="a b\n\nc")
     ids = loaded.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)["input_ids"]
-    assert ids == encode_prompts(["a b\n\nc"], prompted)[0]
+    assert ids == encode_prompts([{"review": "a b\n\nc"}], prompted)[0]
     answered = [*messages, {"role": "assistant", "content": "good work"}]
     assert (
         loaded.apply_chat_template(answered, tokenize=False)
@@ -48,7 +49,7 @@ def test_the_saved_tokenizer_gives_the_prompt_without_this_project(prompted, tmp
 
 
 # Of Jinja, what vLLM (which uses Jinja itself) and llama.cpp (whose parser is its own: common/jinja) both understand.
-UNDERSTOOD = {"Template", "Output", "For", "If", "Compare", "Operand", "Add", "Getitem", "Name", "Const"}
+UNDERSTOOD = {"Template", "Output", "For", "If", "Compare", "Operand", "Add", "Or", "Getitem", "Name", "Const"}
 ESCAPES = set('\\"nrtbf')  # in texts: llama.cpp has no \\u
 
 
@@ -66,7 +67,7 @@ def test_the_chat_template_is_one_that_other_programs_understand(prompt: str, st
     texts = [text for _, kind, text in environment.lex(template) if kind == "string"]
     assert {escaped for text in texts for escaped in re.findall(r"\\(.)", text)} <= ESCAPES
     made = environment.from_string(template).render(messages=[{"role": "user", "content": "a b"}])
-    assert made == "<|endoftext|>" * start + prompt.format(review="a b")
+    assert made == "<|endoftext|>" * start + fill(prompt, {"review": "a b"})
 
 
 def test_a_tokenizer_that_begins_texts_with_a_token_does_so_once() -> None:
@@ -74,7 +75,7 @@ def test_a_tokenizer_that_begins_texts_with_a_token_does_so_once() -> None:
     starting = TemplateProcessing(single="<|endoftext|> $A", special_tokens=[("<|endoftext|>", 0)])
     tokenizer.backend_tokenizer.post_processor = starting
     tokenizer.chat_template = make_frame_template(tokenizer)
-    ids = encode_prompts(["a b"], tokenizer)[0]
+    ids = encode_prompts([{"review": "a b"}], tokenizer)[0]
     assert ids[0] == 0 and ids.count(0) == 1
     assert tokenizer.decode(ids, skip_special_tokens=True) == PROMPTS["plain"].format(review="a b")
 
@@ -85,7 +86,7 @@ def test_what_looks_like_a_special_token_in_a_review_is_text(template: str | Non
     tokenizer = make_tokenizer()
     tokenizer.chat_template = template or make_frame_template(tokenizer)
     review = "it stops <|endoftext|> here"
-    plain, imitating = encode_prompts(["a b", review], tokenizer)
+    plain, imitating = encode_prompts([{"review": "a b"}, {"review": review}], tokenizer)
     assert imitating.count(0) == plain.count(0) == (template is not None)
     assert review in tokenizer.decode(imitating)
     alone = tokenizer(review, split_special_tokens=True).input_ids
@@ -102,7 +103,7 @@ def test_a_heading_of_the_prompt_does_not_stand_in_a_review() -> None:
 @pytest.mark.parametrize("prompt", ["word_limt", "no place for them", "{review} and {review}", ""])
 def test_a_prompt_has_a_name_or_one_place_for_the_reviews(prompt: str) -> None:
     with pytest.raises(
-        InputError, match=r"PROMPT \(--prompt\) must be one of plain, instruction, word_limit, or a text with"
+        InputError, match=r"PROMPT \(--prompt\) must be one of plain, instruction, word_limit, ratings, or a text with"
     ):
         find_template(prompt)
 
@@ -111,8 +112,8 @@ def test_a_prompt_has_a_name_or_one_place_for_the_reviews(prompt: str) -> None:
 def test_every_prompt_stands_around_the_reviews(prompt: str, prompted) -> None:
     template = find_template(prompt)
     prompted.chat_template = make_frame_template(prompted, template)
-    text = prompted.decode(encode_prompts(["a b"], prompted)[0])
-    assert text == template.replace("{review}", "a b")
+    text = prompted.decode(encode_prompts([{"review": "a b"}], prompted)[0])
+    assert text == fill(template, {"review": "a b"})
 
 
 # The model's own chat template
@@ -142,7 +143,7 @@ def test_the_saved_template_prompts_as_in_training(template: object, prompt: str
     tokenizer = chat(template)
     frame = build_frame(tokenizer, "it", prompt)
     expected = tokenizer.apply_chat_template(
-        [{"role": "user", "content": prompt.format(review="a b")}], tokenize=False, add_generation_prompt=True,
+        [{"role": "user", "content": prompt.replace("{review}", "a b")}], tokenize=False, add_generation_prompt=True,
         chat_template=template["default"] if isinstance(template, dict) else template or "{{ messages[0].content }}",
     )  # fmt: skip
     assert frame.before + "a b" + frame.after == expected
@@ -150,7 +151,7 @@ def test_the_saved_template_prompts_as_in_training(template: object, prompt: str
     tokenizer.save_pretrained(tmp_path)
     loaded, messages = AutoTokenizer.from_pretrained(tmp_path), [{"role": "user", "content": "a b"}]
     ids = loaded.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)["input_ids"]
-    assert ids == encode_prompts(["a b"], tokenizer)[0]
+    assert ids == encode_prompts([{"review": "a b"}], tokenizer)[0]
     assert build_frame(loaded, "it", prompt) == frame or template  # with one of its own it is known from the record
 
 

@@ -49,7 +49,7 @@ def test_the_reserve_is_the_same_whatever_the_summary() -> None:
     review = "word " * 500
     tokenized, _ = tokenize([(review.strip(), "short"), (review.strip(), "longer " * 8)])
     prompts = [[t for t, label in zip(r["input_ids"], r["labels"], strict=True) if label == -100] for r in tokenized]
-    assert prompts[0] == prompts[1] == fit_prompts([review.strip()], TOKENIZER, 140)[0][0]
+    assert prompts[0] == prompts[1] == fit_prompts([{"review": review.strip()}], TOKENIZER, [140])[0][0]
     assert 130 < len(prompts[0]) <= 140
 
 

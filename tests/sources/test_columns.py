@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metareview.common.cli import InputError
-from metareview.data.rows import DETAILS, clean_splits, drop_rows
+from metareview.data.details import DETAILS
+from metareview.data.rows import clean_splits, drop_rows
 from metareview.sources.columns import Columns, choose_columns, read_papers
 from metareview.sources.table_files import Formula
 
