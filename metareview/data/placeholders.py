@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
+_MARKS = "\ue002\ue003"  # begin and end a line that may be left out; no text has them
 ESSENTIAL = ("review", "summary")  # a line with one of these always stays
 
 
@@ -13,32 +14,37 @@ def find_columns(template: str) -> list[str]:
     return list(dict.fromkeys(PLACEHOLDER.findall(template)))
 
 
-def _split_lines(template: str) -> Iterator[tuple[list[str], list[str]]]:
-    """Of each line its pieces (literals at even places, columns at odd ones), and the columns that decide if it stays.
+def mark_lines(template: str) -> str:
+    """`template` with marks around the lines that are left out of a paper without their columns.
 
-    A line without any that decide always stays.
+    Marked, it can be put into another text: what comes to stand on those lines stays.
     """
-    for line in template.splitlines(keepends=True):
-        pieces = PLACEHOLDER.split(line)
-        columns = pieces[1::2]
-        yield pieces, [] if set(columns) & set(ESSENTIAL) else columns
+    lines = [(line, find_columns(line)) for line in template.splitlines(keepends=True)]
+    return "".join(
+        line if not columns or set(columns) & set(ESSENTIAL) else f"{_MARKS[0]}{line}{_MARKS[1]}"
+        for line, columns in lines
+    )
 
 
-def fill_pieces(template: str, values: Mapping[str, str]) -> list[str]:
-    """`template` as pieces, literals at even places and values at odd ones; a line without any value is left out."""
-    filled = [""]
-    for pieces, columns in _split_lines(template):
-        if columns and not any(values.get(column) for column in columns):
-            continue
-        filled[-1] += pieces[0]
-        for column, literal in zip(pieces[1::2], pieces[2::2], strict=True):
-            filled += [values.get(column) or "", literal]
-    return filled
+def _split_lines(template: str) -> Iterator[tuple[list[str], list[str]]]:
+    """Of each part its pieces (literals at even places, columns at odd ones), and the columns that decide if it stays.
+
+    A part without any that decide always stays.
+    """
+    marked = template if _MARKS[0] in template else mark_lines(template)
+    for place, part in enumerate(re.split(f"[{_MARKS}]", marked)):
+        pieces = PLACEHOLDER.split(part)
+        yield pieces, pieces[1::2] if place % 2 else []
 
 
 def fill(template: str, values: Mapping[str, str]) -> str:
     """`template` with values in the place of its columns; a line whose columns are all empty is left out."""
-    return "".join(fill_pieces(template, values))
+    return "".join(
+        piece if place % 2 == 0 else values.get(piece) or ""
+        for pieces, columns in _split_lines(template)
+        if not columns or any(values.get(column) for column in columns)
+        for place, piece in enumerate(pieces)
+    )
 
 
 def as_jinja(template: str, names: Mapping[str, str]) -> str:
@@ -54,9 +60,9 @@ def as_jinja(template: str, names: Mapping[str, str]) -> str:
             if piece
         ]
         condition = " or ".join(places[column] for column in columns)
-        block = f"{{{{ {' + '.join(terms)} }}}}"
+        block = f"{{{{ {' + '.join(terms)} }}}}" if terms else ""
         blocks += f"{{% if {condition} %}}{block}{{% endif %}}" if columns else block
-    return blocks.replace(" }}{{ ", " + ")  # lines that always stay are one expression
+    return blocks
 
 
 def read_back(template: str, text: str) -> dict[str, str]:

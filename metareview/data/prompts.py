@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from metareview.common.cli import InputError
-from metareview.data.placeholders import as_jinja, find_columns
+from metareview.data.placeholders import as_jinja, find_columns, mark_lines
 
 if TYPE_CHECKING:  # prompts are checked before transformers is loaded
     from transformers import PreTrainedTokenizerBase as Tokenizer
@@ -49,7 +49,7 @@ def check_completion(completion: str) -> None:
 class Frame:
     """What a model reads around the reviews, special tokens included, and the token that ends its answer, as texts.
 
-    Other columns stand in it as {column}.
+    Other columns stand in it as {column}, and the lines that may be left out are marked.
     """
 
     before: str
@@ -63,7 +63,7 @@ def build_frame(tokenizer: "Tokenizer", name: str, prompt: str) -> Frame:
     It is built once, when texts are tokenized, and kept in their record: a template may have today's date in it. Raises
     `InputError` for a template that cannot be used; `name` is the model's.
     """
-    template = tokenizer.chat_template
+    template, prompt = tokenizer.chat_template, mark_lines(prompt)
     if isinstance(template, dict):
         if "default" not in template:
             names = ", ".join(template)
@@ -98,7 +98,7 @@ def change_prompt(frame: Frame, prompt: str, new: str) -> Frame:
     """The frame with another prompt in the place of its own. Raises `InputError` if it does not have that as it is."""
     if prompt == new:
         return frame
-    (before, after), (new_before, new_after) = (text.split("{review}") for text in (prompt, new))
+    (before, after), (new_before, new_after) = (mark_lines(text).split("{review}") for text in (prompt, new))
     if not (frame.before.endswith(before) and frame.after.startswith(after)):
         raise InputError("--prompt cannot be used here: the chat template of the model changes the prompt")
     return Frame(frame.before.removesuffix(before) + new_before, new_after + frame.after.removeprefix(after), frame.end)

@@ -86,9 +86,15 @@ def choose_columns(
         else:
             columns = "; ".join(f"{split}: {names}" for split, names in described.items())
         raise InputError(f"{'; '.join(faults)}. The columns are {columns}")
+    free = [name for name in available if name not in (*chosen[0], *chosen[1], paper)]
+    details = _choose_details(free, others, needed)
+    return Columns(chosen[0], chosen[1][0], paper, separator, details)
+
+
+def _choose_details(available: list[str], others: Sequence[str], needed: Sequence[str]) -> dict[str, str]:
+    """The columns of DETAILS, of `others` and of `needed`, by uniform names. Raises `InputError` for one that lacks."""
+    free = {forms.unify_name(name): name for name in reversed(available)}
     details = {}
-    used = (*chosen[0], *chosen[1], paper)
-    free = {forms.unify_name(name): name for name in reversed(available) if name not in used}
     for detail in dict.fromkeys([*DETAILS, *map(forms.unify_name, others), *needed]):
         if detail in ("review", "summary"):
             continue
@@ -100,7 +106,7 @@ def choose_columns(
         elif detail not in DETAILS or detail in needed:
             where = "PROMPT or COMPLETION" if detail in needed else "COLUMNS (--columns)"
             raise InputError(f"{where} names {detail}, but the data have no such column, only {', '.join(free)}")
-    return Columns(chosen[0], chosen[1][0], paper, separator, details)
+    return details
 
 
 def read_papers(source: dict[str, Rows], columns: Columns) -> tuple[DatasetDict, list[str]]:

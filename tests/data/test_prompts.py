@@ -143,10 +143,10 @@ def test_the_saved_template_prompts_as_in_training(template: object, prompt: str
     tokenizer = chat(template)
     frame = build_frame(tokenizer, "it", prompt)
     expected = tokenizer.apply_chat_template(
-        [{"role": "user", "content": prompt.replace("{review}", "a b")}], tokenize=False, add_generation_prompt=True,
+        [{"role": "user", "content": fill(prompt, {"review": "a b"})}], tokenize=False, add_generation_prompt=True,
         chat_template=template["default"] if isinstance(template, dict) else template or "{{ messages[0].content }}",
     )  # fmt: skip
-    assert frame.before + "a b" + frame.after == expected
+    assert fill(frame.before + "a b" + frame.after, {}) == expected
     assert frame.end == ("</s>" if template else "<|endoftext|>") == read_end(with_frame(tokenizer, frame))
     tokenizer.save_pretrained(tmp_path)
     loaded, messages = AutoTokenizer.from_pretrained(tmp_path), [{"role": "user", "content": "a b"}]

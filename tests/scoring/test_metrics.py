@@ -191,3 +191,15 @@ def test_other_paper_is_scored_like_a_model() -> None:
 
 def test_no_model_is_called_like_a_system_that_is_none() -> None:
     assert set(OTHERS) <= set(RESERVED)
+
+
+def test_a_decision_in_its_place_is_the_verdict_and_the_rest_is_compared_with_the_reference() -> None:
+    outputs = {"a": [Output("Decision: Accept (Poster)\nWe reject nothing", True, 9), Output("Reject", True, 2)]}
+    cases = ["a review"] * 2, ["We reject nothing", "Reject"], "a-zA-Z", ["oral", "oral"]
+    results = score_systems(outputs, *cases, completions={"a": "Decision: {decision}\n{summary}"})["a"]
+    assert [result["verdict"] for result in results] == ["accept", "reject"]
+    assert [result["rougeL"] for result in results] == [1, 1] and [result["right"] for result in results] == [
+        True,
+        False,
+    ]
+    assert results[0]["text"].startswith("Decision: ") and results[0]["words"] == 3

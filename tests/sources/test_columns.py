@@ -188,4 +188,4 @@ def test_title_ratings_and_decision_come_along() -> None:
     ]
     kept, _, _ = drop_rows(clean_splits(papers, "a-z"))
     assert kept["train"].column_names == ["review", "summary", "title", "ratings", "decision"]
-    assert kept["train"]["ratings"][:] == ["8; 6: fair", "3, 5"]
+    assert kept["train"]["ratings"][:] == ["8, 6", "3, 5"]
