@@ -72,10 +72,11 @@ def test_a_long_name_is_cut_and_still_its_own() -> None:
 def test_the_defaults_are_the_constants_of_the_scripts() -> None:
     """As they are shipped: else a run with them would not have the shortest name."""
     flags, names = fine_tune.FineTuningFlags(), {"num_train_epochs": "epochs", "examples_per_step": "batch_size"}
-    data = {"dataset_name", "keep", "prompt_template", "max_length", "max_summary_tokens"}
+    data = {"dataset_name", "keep", "prompt_template", "completion", "max_length", "max_summary_tokens"}
     for name in DEFAULTS.keys() - data - {"precision", "evaluations"}:
         assert getattr(flags, names.get(name, name)) == DEFAULTS[name], name
     assert flags.bf16 is flags.fp16 is None is DEFAULTS["precision"]
     assert DEFAULTS["dataset_name"] == processing.DATASET and DEFAULTS["keep"] == processing.KEEP
     assert DEFAULTS["prompt_template"] == PROMPTS[processing.PROMPT] and DEFAULTS["max_length"] == processing.MAX_LENGTH
     assert DEFAULTS["max_summary_tokens"] == processing.MAX_SUMMARY_TOKENS
+    assert DEFAULTS["completion"] == processing.COMPLETION

@@ -19,7 +19,7 @@ def read(*rows: list, keeps: Sequence[str] = ()) -> list[Case]:
 
 def test_cases_are_the_rows_with_a_review() -> None:
     cases = read(["No", " Review ", "reference", "Decision"], [1, "a", "r", "Accept"], [2, None, "r"], [3, "b", None])
-    assert [(case.row, case.review, case.reference, case.decision) for case in cases] == [
+    assert [(case.row, case.review, case.reference, case.details["decision"]) for case in cases] == [
         (2, "a", "r", "Accept"), (4, "b", "", "")]  # fmt: skip
 
 
