@@ -69,9 +69,9 @@ def _read_config(name: str) -> PretrainedConfig:
 def load_tokenizer(arguments: TokenizationArguments) -> tuple[Tokenizer, int]:
     """The model's tokenizer, and how many tokens a prompt may have: the context without the reserve for the summary.
 
-    Its chat template is the frame. `arguments.max_length` and `arguments.frame` are set where they are None. Raises
-    `InputError` for a tokenizer that is not a fast one, for an end token that is missing or that the model does not
-    have, and for a context too small for any review.
+    Its chat template is the frame. `arguments.max_length` and `arguments.frame` are set if they are None. Raises
+    `InputError` for a tokenizer that is not a fast one, for an end token that it or the model lacks, and for a context
+    too small for any review.
     """
     name, reserve = arguments.model_name_or_path, arguments.max_summary_tokens
     with reading("model", name):
@@ -97,16 +97,15 @@ def _check_context(arguments: TokenizationArguments, context: int | None, tokeni
     """Set `max_length` to the model's context if it is None. Raises `InputError` if no review would fit."""
     name, reserve = arguments.model_name_or_path, arguments.max_summary_tokens
     arguments.max_length = arguments.max_length or context
-    if arguments.max_length is None:
-        told = "does not say how many tokens its context has"
-        raise InputError(f"{name!r} {told}; set MAX_LENGTH (--max_length 2048)")
-    if context and arguments.max_length > context:
-        told = f"{name!r} has a context of {context} tokens"
-        raise InputError(f"MAX_LENGTH (--max_length) is {arguments.max_length}, but {told}")
+    length = arguments.max_length
+    if length is None:
+        raise InputError(f"{name!r} does not say how large its context is; set MAX_LENGTH (--max_length 2048)")
+    if context and length > context:
+        raise InputError(f"MAX_LENGTH (--max_length) is {length}, but {name!r} has a context of {context} tokens")
     frame = len(encode_prompts([""], tokenizer)[0])
-    if arguments.max_length - reserve <= frame:
+    if length - reserve <= frame:
         taken = f"{reserve} are kept for the summary (MAX_SUMMARY_TOKENS), {frame} go to the prompt"
-        raise InputError(f"a context of {arguments.max_length} tokens is too small for any review: {taken}")
+        raise InputError(f"a context of {length} tokens is too small for any review: {taken}")
 
 
 def find_ends(name: str, tokenizer: Tokenizer) -> list[int]:
@@ -130,11 +129,9 @@ def tokenize_splits(
 ) -> tuple[DatasetDict, list[list[Any]]]:
     """Splits with `input_ids`, `labels` (-100 on the prompt) and `length`; a table of lengths and what was cut to fit.
 
-    A prompt has at most `limit` tokens. The summary ends with the end token of the frame, which is learned: so the
-    model learns to stop. A longer one than `max_summary_tokens` is left out: cut in the middle it would teach to break
-    off.
+    A prompt has at most `limit` tokens. The summary ends with the end token of the frame: so the model learns to stop.
+    One longer than `max_summary_tokens` is left out: cut in the middle it would teach to break off.
     """
-
     end = tokenizer.convert_tokens_to_ids(read_end(tokenizer))
 
     def encode(rows: dict[str, list[str]]) -> dict[str, list]:
@@ -144,14 +141,14 @@ def tokenize_splits(
         # As arrays: of lists, `datasets` would look at every single number.
         input_ids = [np.array(prompt + summary) for prompt, summary in pairs]
         labels = [np.array([IGNORE_INDEX] * len(prompt) + summary) for prompt, summary in pairs]
-        lengths = {"length": list(map(len, labels)), "end": list(map(len, summaries))}
+        lengths = {"length": list(map(len, labels)), "learned": list(map(len, summaries))}
         return {"input_ids": input_ids, "labels": labels, "cut": cut, **lengths}
 
     tokenized = DatasetDict()
     table = [["split", "tokens: median", "95th %", "maximum", "cut to fit", "by", "summary too long"]]
     for name, split in splits.items():
         encoded = split.map(encode, batched=True, remove_columns=split.column_names, desc=f"Tokenize {name}")
-        cut, summary_lengths = np.array(encoded["cut"]), np.array(encoded["end"])
+        cut, summary_lengths = np.array(encoded["cut"]), np.array(encoded["learned"])
         uncut = np.array(encoded["length"]) + cut
         kept = np.flatnonzero(summary_lengths <= arguments.max_summary_tokens)
         if len(kept) == 0:
@@ -164,7 +161,7 @@ def tokenize_splits(
 
 
 def tokenization_record(splits: DatasetDict, tokenizer: Tokenizer, arguments: TokenizationArguments) -> dict[str, Any]:
-    """All that decides the token ids, so that a later run can tell whether they are the ones it needs."""
+    """All that decides the token ids: a later run compares it with what it needs."""
     texts = hashlib.sha256()
     for name, split in splits.items():
         texts.update(f"\0{name}\0".encode())  # a row moved to another split makes other data
