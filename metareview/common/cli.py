@@ -99,8 +99,9 @@ def parse_flags(flags_class: type[T], script: str, passed: Passed | None = None)
     options = [option for option in fields(flags_class) if option.metadata.get("is_flag")]
     if {"-h", "--help", "--help_all"} & set(arguments):
         all_names = "--help_all" in arguments
-        print(_format_help(script, options, constants, all_names))
-        print(f"\n{passed.describe()}" if passed and all_names else "", end="", flush=True)
+        print(_format_help(script, options, constants, all_names), flush=True)
+        if passed and all_names:
+            print(f"\n{passed.describe()}", flush=True)
         sys.exit()
     for argument in arguments:
         if not argument.isascii() and argument != argument.encode(errors="ignore").decode():
@@ -176,11 +177,10 @@ def _read_value(value: Any, kind: Any, option: Field, name: str) -> Any:
     if converted is None:
         expected = EXPECTED[target] + (" or None" if NoneType in parts else "")
     else:
-        expected = _find_broken_rule(converted, option.metadata)
+        value, expected = converted, _find_broken_rule(converted, option.metadata)
     if expected:
-        given = shorten(repr(value), 200)  # in one line
-        raise InputError(f"{name} must be {expected}, got {given}")
-    return converted
+        raise InputError(f"{name} must be {expected}, got {shorten(repr(value), 200)}")
+    return value
 
 
 def _convert(value: Any, target: type) -> Any:
@@ -189,9 +189,10 @@ def _convert(value: Any, target: type) -> Any:
         words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
         return words.get(str(value).lower())
     try:
-        if target in (int, float) and not isinstance(value, bool):
+        if target in (int, float):
             number = target(value) + 0  # which makes 0.0 of -0.0
-            return number if isinstance(value, str) or number == value else None
+            is_same = isinstance(value, str) or (number == value and not isinstance(value, bool))
+            return number if is_same else None
         if target is dict and isinstance(value, str):
             value = json.loads(value)
     except (TypeError, ValueError, OverflowError):
