@@ -28,7 +28,7 @@ SILENCE = 60  # seconds that a process waits for the first one of its machine to
 BROKEN_PIPE = 141  # the exit status of a process that the signal SIGPIPE ends
 OTHER_TOPIC = "Other"
 FILE_SUFFIXES = (".csv", ".tsv", ".xlsx", ".json", ".jsonl", ".parquet", ".txt")  # unlike a folder or a Hub id
-NOTHING = ("None", "", "[]", "()", "['None']")  # how a value that means None is written
+NOTHING = ("None", "", "[]", "()", "['None']", "['']")  # how a value that means None is written
 EXPECTED = {int: "a whole number", float: "a number", bool: "True or False", str: "a text", dict: "a dictionary"}
 T = TypeVar("T")
 
@@ -38,11 +38,9 @@ class InputError(Exception):
 
 
 def flag(default: Any, *aliases: str, help: str = "", topic: str = "", **rules: Any) -> Any:
-    """A field of a dataclass that is a flag.
+    """A field of a dataclass that is a flag; `rules` are `least`, `above` and `below` for numbers, and `choices`.
 
-    Where a constant of the script has the name of the field in capitals, the comment beside the constant is its help;
-    all others are described here, and shown by --help if they have a topic. `rules` are `least`, `above` and `below`
-    for numbers, and `choices`.
+    If a constant of the script has the name of the field in capitals, the comment beside it is the help of the flag.
     """
     metadata = {"is_flag": True, "aliases": aliases, "help": help, "topic": topic, **rules}
     if type(default).__hash__ is None:  # it can be changed, as a list can
@@ -61,7 +59,7 @@ class PublishingFlags:
 
 @dataclass
 class Passed:
-    """Flags that a script passes on to a library: which names those are, and what the library says of them."""
+    """Flags that a script passes on to a library: which names it accepts, and its help."""
 
     accepts: Callable[[str], bool]
     describe: Callable[[], str]
@@ -92,8 +90,8 @@ def start(flags_class: type[T], script: str, passed: Passed | None = None) -> T:
 def parse_flags(flags_class: type[T], script: str, passed: Passed | None = None) -> T:
     """An instance of a dataclass of flags from the command line; --help and --help_all print and exit.
 
-    Flags that are passed on are kept, as they are, in the field `passed_flags`. Raises `InputError` for a wrong flag, a
-    wrong value, be it a constant's, or a missing file.
+    Flags that are passed on are kept in the field `passed_flags`. Raises `InputError` for a wrong flag or value, be it
+    a constant's.
     """
     arguments, constants = sys.argv[1:], _read_constants(script)
     options = [option for option in fields(flags_class) if option.metadata.get("is_flag")]

@@ -63,10 +63,7 @@ def reading(kind: str, name: str) -> Iterator[None]:
 
 @cache
 def try_hub() -> None:
-    """If the Hub cannot be reached, make its clients use what is cached, as with HF_HUB_OFFLINE=1.
-
-    On their own they keep trying for half a minute per file and print a line each time.
-    """
+    """If the Hub cannot be reached, make its clients use what is cached; else they try for half a minute per file."""
     for pause in (0.5, 1.5, 0):  # seconds: one failed connection may be an accident
         if huggingface_hub.is_offline_mode():
             return

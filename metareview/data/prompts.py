@@ -115,9 +115,9 @@ def frame_as_chat_template(frame: Frame) -> str:
 
 
 def encode_prompts(reviews: list[str], tokenizer: "Tokenizer") -> list[list[int]]:
-    """Token ids of the prompt around the cleaned reviews of each paper, nothing cut. Many at once are faster.
+    """Token ids of the prompt around the cleaned reviews of each paper, nothing cut; the chat template is a frame.
 
-    The tokenizer's chat template is a frame. Its special tokens are tokens; what looks like one in a review is text.
+    Special tokens of the frame are tokens; what looks like one in a review is text.
     """
     message = {"role": "user", "content": PLACE}
     text = tokenizer.apply_chat_template([message], add_generation_prompt=True, tokenize=False)

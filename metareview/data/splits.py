@@ -27,8 +27,7 @@ _OURS = re.compile(  # what a folder of data consists of
 def complete_splits(cleaned: DatasetDict, seed: int) -> DatasetDict:
     """Splits train, validation, test of cleaned papers; a missing one is a twentieth of the meta-reviews of train.
 
-    The same rows are taken every time, and rows with one meta-review stay together: else a model could be tested on
-    what it has learned. Rows that are empty, and so dropped later, stay in train.
+    The same rows are taken every time, and rows with one meta-review stay together. Empty ones stay in train.
     """
     train = cleaned["train"]
     keys = train.select_columns(["summary_key", "empty"]).with_format("numpy")[:]

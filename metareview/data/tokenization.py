@@ -32,7 +32,7 @@ DEFAULT_SUMMARY_TOKENS = 512
 
 @dataclass
 class TokenizationArguments:
-    """What decides the token ids, besides the texts. None: as a record says, or what `follow_record` falls back on."""
+    """What decides the token ids, besides the texts. None: as `follow_record` says."""
 
     model_name_or_path: str | None = None  # Hub id or folder
     prompt: str | None = None  # a name in PROMPTS or a text with {review} in it
@@ -109,10 +109,7 @@ def _check_context(arguments: TokenizationArguments, context: int | None, tokeni
 
 
 def find_ends(name: str, tokenizer: Tokenizer) -> list[int]:
-    """The tokens at which a model's answer ends: that of the frame, then all that the model itself names.
-
-    Many models name another one in their generation settings than their tokenizer does.
-    """
+    """The tokens at which a model's answer ends: that of the frame, of the tokenizer, and all that the model names."""
     with reading("model", name):
         named = [getattr(_read_config(name), "eos_token_id", None)]
         with suppress(OSError):  # it has no generation settings
