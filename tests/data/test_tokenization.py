@@ -9,7 +9,7 @@ from datasets import Dataset, DatasetDict
 
 from metareview.common.cli import InputError
 from metareview.data.context import fit_prompts
-from metareview.data.prompts import PROMPTS
+from metareview.data.prompts import PROMPTS, Frame
 from metareview.data.tokenization import (
     DEFAULT_SUMMARY_TOKENS,
     TokenizationArguments,
@@ -18,6 +18,8 @@ from metareview.data.tokenization import (
     tokenization_record,
     tokenize_splits,
 )
+
+FRAME = Frame("Today, sum up: ", "", "</s>")  # of a record: fixed once, however late training begins
 
 
 def tokenize(
@@ -67,12 +69,15 @@ def test_a_text_that_looks_like_the_end_is_learned_as_text_and_the_end_as_the_to
 
 @pytest.mark.parametrize(
     ("given", "followed"),
-    [((None,) * 4, ("recorded", "Sum up: {review}", 700, 60)), (("mine", "plain", 99, 9), ("mine", "plain", 99, 9))],
+    [
+        ((None,) * 4, ("recorded", "Sum up: {review}", 700, 60, FRAME)),
+        (("mine", "plain", 99, 9), ("mine", "plain", 99, 9)),
+    ],
 )
 def test_a_record_fills_what_is_left_open_and_changes_nothing_else(given: tuple, followed: tuple) -> None:
     record = {"model": "recorded", "prompt_template": "Sum up: {review}", "asked_max_length": 700, "max_length": 256}
     arguments = TokenizationArguments(*given)
-    follow_record(arguments, {**record, "max_summary_tokens": 60})
+    follow_record(arguments, {**record, "max_summary_tokens": 60, "frame": ["Today, sum up: ", "", "</s>"]})
     assert arguments == TokenizationArguments(*followed)
 
 
