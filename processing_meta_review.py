@@ -43,6 +43,7 @@ TEST_YEAR = None  # with VENUE: the papers of this year are the test split; None
 
 # The texts
 KEEP = "a-zA-Z0-9"  # characters kept besides whitespace; "a-zA-Z0-9.,;:!?()'-" keeps punctuation, which reads better
+DROP_SENTENCES = None  # leave sentences out of the meta-reviews: a regular expression, such as r"\brebuttal\b"
 PROCESSED_DIR = "processed_meta_review"  # folder of the cleaned texts
 
 # The token ids
@@ -69,6 +70,7 @@ class ProcessingFlags(PublishingFlags):
     venue: list[str] | None = flag(VENUE)
     test_year: int | None = flag(TEST_YEAR)
     keep: str = flag(KEEP)
+    drop_sentences: str | None = flag(DROP_SENTENCES)
     processed_dir: str = flag(PROCESSED_DIR, "output_dir")
     model: str = flag(MODEL, "model_name_or_path")
     prompt: str = flag(PROMPT)
@@ -89,13 +91,16 @@ class ProcessingFlags(PublishingFlags):
             clean_text("a b", self.keep)
         except (re.error, ValueError) as error:
             raise InputError(f"KEEP (--keep) {self.keep!r} is not a set of characters: {error}") from error
+        try:
+            re.compile(self.drop_sentences or "")
+        except re.error as error:
+            told = f"{self.drop_sentences!r} is not a regular expression: {error}"
+            raise InputError(f"DROP_SENTENCES (--drop_sentences) {told}") from error
         if not self.venue:
             check_file(self.dataset, "DATASET (--dataset)")
         find_template(self.prompt)
         check_completion(self.completion)
         check_encoding(self.encoding)
-        if not self.review_separator:
-            raise InputError("REVIEW_SEPARATOR (--review_separator) must not be empty")
         if self.hub_dataset_id == self.hub_tokenized_id:
             raise InputError(f"--hub_dataset_id and --hub_tokenized_id must differ, got {self.hub_dataset_id!r} twice")
 
@@ -138,7 +143,7 @@ def main(flags: ProcessingFlags) -> None:
     repository_ids = open_repositories(flags) if flags.push_to_hub else []
 
     # 2. Clean the texts of each paper, divide the papers, drop what cannot be used.
-    cleaned = complete_splits(clean_splits(papers, flags.keep), flags.split_seed)
+    cleaned = complete_splits(clean_splits(papers, flags.keep, flags.drop_sentences), flags.split_seed)
     processed, cleaning, repeated = drop_rows(cleaned)
     print(format_table(cleaning), *notes, *repeated, sep="\n")
     if unread:
@@ -206,7 +211,7 @@ def build_record(flags: ProcessingFlags, name: str, how: TokenizationArguments) 
         "asked_max_summary_tokens": flags.max_summary_tokens,
         "max_summary_tokens": how.max_summary_tokens,
     }
-    asked = {"test_year": flags.test_year, "group_column": flags.group_column}
+    asked = {name: getattr(flags, name) for name in ("test_year", "group_column", "drop_sentences")}
     return record | {key: value for key, value in asked.items() if value}
 
 

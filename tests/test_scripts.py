@@ -76,6 +76,15 @@ def test_running_again_replaces_the_old_data_with_the_same(
         assert all(first[name].to_list() == again[name].to_list() for name in first)
 
 
+def test_sentences_left_out_are_in_the_table_and_the_record(source: Path, base: Path, tmp_path: Path) -> None:
+    flags = ["--dataset", source, "--model", base, *SMALL, "--drop_sentences", "a paper on sorting"]
+    result = run_script(PROCESS, *flags, cwd=tmp_path)
+    assert result.returncode == 0 and "sentences dropped" in result.stdout, result.stderr
+    record = json.loads((tmp_path / "tokenized_meta_review" / "processing_record.json").read_text())
+    texts = load_from_disk(str(tmp_path / "processed_meta_review"))["train"]["summary"]
+    assert record["drop_sentences"] == "a paper on sorting" and not any("sorting" in text for text in texts)
+
+
 # What training leaves
 
 
@@ -181,7 +190,7 @@ def test_the_folder_explains_itself_to_plain_transformers(fine_tuned: Path, base
     review = load_from_disk(str(fine_tuned / "processed_meta_review"))["test"][0]["review"]
     messages = [{"role": "user", "content": review}]
     inputs = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", return_dict=True)
-    assert inputs["input_ids"][0].tolist() == encode_prompts([{"review": review}], tokenizer)[0]
+    assert inputs["input_ids"][0].tolist() == encode_prompts([{"review": "review"}, {"review": review}], tokenizer)[0]
     settings = GenerationConfig.from_pretrained(folder)
     assert settings.eos_token_id == [tokenizer.eos_token_id] and settings.max_new_tokens == 40
     assert model.config.use_cache
@@ -470,7 +479,7 @@ def test_an_adapter_replaces_a_whole_model(processed: Path, fine_tuned: Path, ba
         (PROCESS, ["--test_year", 2024], "TEST_YEAR (--test_year) goes with VENUE (--venue)"),
         (PROCESS, ["--venue", "A/B", "--dataset", "x"], "VENUE (--venue) goes with neither DATASET nor"),
         (PROCESS, ["--venue", "A B"], "VENUE (--venue) 'A B' is neither an id of OpenReview"),
-        (PROCESS, ["--review_separator", ""], "REVIEW_SEPARATOR (--review_separator) must not be empty"),
+        (PROCESS, ["--drop_sentences", "("], "DROP_SENTENCES (--drop_sentences) '(' is not a regular expression: "),
         (TUNE, ["--max_steps", 0], "--max_steps must be at least 1, or -1 for all EPOCHS, got 0"),
         (TUNE, ["--save_steps", 2.5], "--save_steps must be a number of steps, or a share of them below 1, got 2.5"),
         (TUNE, ["--dataloader_drop_last"], "cannot set 'dataloader_drop_last': each example is learned once an epoch"),

@@ -1,7 +1,6 @@
 """The command line: constants that are flags too, exit statuses, and text that is easy to read in a terminal.
 
-Nothing here loads PyTorch or transformers, which takes seconds: help, wrong values and missing files are answered at
-once, in the words of the constant that the user edits.
+Nothing here loads PyTorch or transformers, which takes seconds: help and wrong values are answered at once.
 """
 
 import argparse
@@ -16,18 +15,20 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import MISSING, Field, dataclass, field, fields
 from difflib import get_close_matches
 from importlib import import_module
-from io import StringIO
+from io import StringIO, TextIOWrapper
 from pathlib import Path
 from textwrap import shorten
 from types import NoneType, UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 SILENCE = 60  # seconds that a process waits for the first one of its machine to report a failure of both
+BROKEN_PIPE = 141  # the exit status of a process that the signal SIGPIPE ends
 OTHER_TOPIC = "Other"
 FILE_SUFFIXES = (".csv", ".tsv", ".xlsx", ".json", ".jsonl", ".parquet", ".txt")  # unlike a folder or a Hub id
+NOTHING = ("None", "", "[]", "()", "['None']", "['']")  # how a value that means None is written
 EXPECTED = {int: "a whole number", float: "a number", bool: "True or False", str: "a text", dict: "a dictionary"}
 T = TypeVar("T")
 
@@ -37,14 +38,12 @@ class InputError(Exception):
 
 
 def flag(default: Any, *aliases: str, help: str = "", topic: str = "", **rules: Any) -> Any:
-    """A field of a dataclass that is a flag.
+    """A field of a dataclass that is a flag; `rules` are `least`, `above` and `below` for numbers, and `choices`.
 
-    Where a constant of the script has the name of the field in capitals, the comment beside the constant is its help;
-    all others are described here, and shown by --help if they have a topic. `rules` are `least`, `above` and `below`
-    for numbers, and `choices`.
+    If a constant of the script has the name of the field in capitals, the comment beside it is the help of the flag.
     """
     metadata = {"is_flag": True, "aliases": aliases, "help": help, "topic": topic, **rules}
-    if isinstance(default, list | dict):
+    if type(default).__hash__ is None:  # it can be changed, as a list can
         return field(default_factory=lambda: copy.deepcopy(default), metadata=metadata)
     return field(default=default, metadata=metadata)
 
@@ -60,33 +59,27 @@ class PublishingFlags:
 
 @dataclass
 class Passed:
-    """Flags that a script passes on to a library: which names those are, and what the library says of them."""
+    """Flags that a script passes on to a library: which names it accepts, and its help."""
 
     accepts: Callable[[str], bool]
     describe: Callable[[], str]
 
 
-@dataclass
-class _Constant:
-    """A constant at the top of a script: the topic it stands under and the comment beside it, if there is one."""
-
-    topic: str
-    comment: str
-
-
 def start(flags_class: type[T], script: str, passed: Passed | None = None) -> T:
     """What a script does first: read the command line, and prepare for the libraries that it loads next.
 
-    A torchvision of another torch, as on Colab after a new torch, does not load, and then transformers doesn't either.
-    No text needs it. Wrong flags end the process with status 2.
+    Wrong flags end the process with status 2.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # in a log file it may be ASCII or cp1252, which lack many characters
+            stream.reconfigure(errors="backslashreplace")
     with _report_failures():
         flags = parse_flags(flags_class, script, passed)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # until `run`: inside a library it would end in a traceback
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # on a CPU, PyTorch then asks for huge pages: faster training
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # if installed, it warns users who never asked for it
-    for package in ("torchvision", "torchaudio"):
+    for package in ("torchvision", "torchaudio"):  # no text needs them; those of another torch break transformers
         try:
             import_module(package)
         except Exception:  # whatever its libraries raise
@@ -97,15 +90,16 @@ def start(flags_class: type[T], script: str, passed: Passed | None = None) -> T:
 def parse_flags(flags_class: type[T], script: str, passed: Passed | None = None) -> T:
     """An instance of a dataclass of flags from the command line; --help and --help_all print and exit.
 
-    Flags that are passed on are kept, as they are, in the field `passed_flags`. Raises `InputError` for a wrong flag, a
-    wrong value, be it a constant's, or a missing file.
+    Flags that are passed on are kept in the field `passed_flags`. Raises `InputError` for a wrong flag or value, be it
+    a constant's.
     """
     arguments, constants = sys.argv[1:], _read_constants(script)
     options = [option for option in fields(flags_class) if option.metadata.get("is_flag")]
     if {"-h", "--help", "--help_all"} & set(arguments):
-        print(_format_help(script, options, constants, all_names="--help_all" in arguments))
-        if passed and "--help_all" in arguments:
-            print(f"\n{passed.describe()}")
+        all_names = "--help_all" in arguments
+        print(_format_help(script, options, constants, all_names), flush=True)
+        if passed and all_names:
+            print(f"\n{passed.describe()}", flush=True)
         sys.exit()
     for argument in arguments:
         if not argument.isascii() and argument != argument.encode(errors="ignore").decode():
@@ -155,9 +149,10 @@ def _find_item_type(kind: Any) -> Any:
 
 def _check_unknown(unknown: list[str], options: list[Field], passed: Passed | None, script: str) -> None:
     """Raise `InputError` for a flag that is neither the script's nor passed on."""
-    wrong = [argument for argument in unknown if argument.startswith("-") and not re.match(r"-[\d.]", argument)]
-    wrong = wrong if unknown[0].startswith("-") else unknown  # a value without a flag
-    if passed:
+    wrong = [argument for argument in unknown if re.match("-+[^-0-9.]", argument)]
+    if not unknown[0].startswith("-"):
+        wrong = unknown  # a value without a flag
+    elif passed:
         wrong = [argument for argument in wrong if not passed.accepts(argument.partition("=")[0].lstrip("-"))]
     if not wrong:
         return
@@ -170,59 +165,57 @@ def _check_unknown(unknown: list[str], options: list[Field], passed: Passed | No
 def _read_value(value: Any, kind: Any, option: Field, name: str) -> Any:
     """The value of a constant, or of a flag as text, in the type of its field. Raises `InputError`."""
     parts = get_args(kind) if isinstance(kind, UnionType) else (kind,)
-    if NoneType in parts and value in (None, "None", ["None"]):
+    if NoneType in parts and str(value) in NOTHING:
         return None
-    item = _find_item_type(kind)
-    if item:
+    if item := _find_item_type(kind):
         values = value if isinstance(value, list | tuple) else [value]
         return [_read_value(one, item, option, name) for one in values]
-    [target] = [part for part in parts if part is not NoneType]
-    converted = _convert(value, get_origin(target) or target)
+    [target] = [get_origin(part) or part for part in parts if part is not NoneType]
+    converted = _convert(value, target)
     if converted is None:
-        several = ", and only one" if isinstance(value, list | tuple) else ""
-        expected = EXPECTED[get_origin(target) or target] + (" or None" if NoneType in parts else "")
-        raise InputError(f"{name} must be {expected}{several}, got {value!r}")
-    _check_rules(converted, option.metadata, name)
-    return converted
+        expected = EXPECTED[target] + (" or None" if NoneType in parts else "")
+    else:
+        value, expected = converted, _find_broken_rule(converted, option.metadata)
+    if expected:
+        raise InputError(f"{name} must be {expected}, got {shorten(repr(value), 200)}")
+    return value
 
 
 def _convert(value: Any, target: type) -> Any:
-    """A value as a type that a flag can have; None where it is not of that type."""
+    """A value as a type that a flag can have; None if it is not of that type."""
     if target is bool:
         words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-        return value if isinstance(value, bool) else words.get(str(value).lower())
-    if target in (int, float) and isinstance(value, int | float | str) and not isinstance(value, bool):
-        try:
-            number = float(value) if target is float else int(value)
-        except (ValueError, OverflowError):
-            return None
-        return number if isinstance(value, str) or number == value else None
-    if target is dict and isinstance(value, str):
-        try:
+        return words.get(str(value).lower())
+    try:
+        if target in (int, float):
+            number = target(value) + 0  # which makes 0.0 of -0.0
+            is_same = isinstance(value, str) or (number == value and not isinstance(value, bool))
+            return number if is_same else None
+        if target is dict and isinstance(value, str):
             value = json.loads(value)
-        except ValueError:
-            return None
-    return value if isinstance(value, target) and not isinstance(value, bool) else None
+    except (TypeError, ValueError, OverflowError):
+        return None
+    if target is str and isinstance(value, Path):
+        value = str(value)
+    return value if isinstance(value, target) and value != "" else None
 
 
-def _check_rules(value: Any, rules: Any, name: str) -> None:
-    """Raise `InputError` where a value is not within the rules of its flag."""
-    expected = ""
+def _find_broken_rule(value: Any, rules: Any) -> str:
+    """What a value must be by the rules of its flag, if it is not that."""
     if "least" in rules and not rules["least"] <= value < float("inf"):
-        expected = f"at least {rules['least']}"
-    elif "above" in rules and not rules["above"] < value < float("inf"):
-        expected = f"greater than {rules['above']}"
-    elif "below" in rules and value >= rules["below"]:
-        expected = f"less than {rules['below']:,}"
-    elif "choices" in rules and value not in rules["choices"]:
-        expected = "one of " + ", ".join(map(str, rules["choices"]))
-    if expected:
-        raise InputError(f"{name} must be {expected}, got {value!r}")
+        return f"at least {rules['least']}"
+    if "above" in rules and not rules["above"] < value < float("inf"):
+        return f"greater than {rules['above']}"
+    if "below" in rules and value >= rules["below"]:
+        return f"less than {rules['below']:,}"
+    if "choices" in rules and value not in rules["choices"]:
+        return "one of " + ", ".join(rules["choices"])
+    return ""
 
 
-def _read_constants(script: str | Path) -> dict[str, _Constant]:
-    """The constants at the top of a script, by name. A line of comment begins a topic; the first class ends them."""
-    constants: dict[str, _Constant] = {}
+def _read_constants(script: str | Path) -> dict[str, tuple[str, str]]:
+    """Topic and comment of each constant at the top of a script; a line of comment begins a topic."""
+    constants: dict[str, tuple[str, str]] = {}
     topic = OTHER_TOPIC
     for line in Path(script).read_text(encoding="utf-8").splitlines():
         if re.match(r"@|class |def ", line):
@@ -231,29 +224,22 @@ def _read_constants(script: str | Path) -> dict[str, _Constant]:
         if title:
             topic = title[1]
         elif constant:
-            constants[constant[1]] = _Constant(topic, constant[2].partition("  # ")[2])
+            constants[constant[1]] = topic, constant[2].partition("  # ")[2]
     return constants
 
 
-def _format_help(script: str, options: list[Field], constants: dict[str, _Constant], all_names: bool) -> str:
+def _format_help(script: str, options: list[Field], constants: dict[str, tuple[str, str]], all_names: bool) -> str:
     """The docstring of a script, which has its commands, and its flags by topic, those of constants first."""
-    by_name = {option.name: option for option in options}
-    described = [
-        (constant.topic, by_name[name.lower()], constant.comment)
-        for name, constant in constants.items()
-        if name.lower() in by_name
-    ]
-    others = [option for option in options if option.name.upper() not in constants]
-    described += [(option.metadata["topic"] or OTHER_TOPIC, option, option.metadata["help"]) for option in others]
     topics: dict[str, list[tuple[str, str]]] = {}
-    for topic, option, text in described:
-        default = "" if option.default in (None, False) or callable(option.default_factory) else option.default
-        names = " ".join(_list_names(option)) if all_names else f"--{option.name}"
-        text += f" [{shorten(str(default), 40)}]" if default != "" else ""
-        topics.setdefault(topic, []).append((names, text))
+    for option in sorted(options, key=lambda option: option.name.upper() not in constants):
+        without = option.metadata["topic"] or OTHER_TOPIC, option.metadata["help"]
+        topic, text = constants.get(option.name.upper(), without)
+        names = _list_names(option) if all_names else [f"--{option.name}"]
+        if not any(option.default is nothing for nothing in (None, False, MISSING)):
+            text += f" [{shorten(str(option.default), 40)}]"
+        topics.setdefault(topic, []).append((" ".join(names), text))
     width = max(len(names) for lines in topics.values() for names, _ in lines)
-    source = Path(script).read_text(encoding="utf-8")
-    parts = [source.split('"""')[1].strip()]
+    parts = [Path(script).read_text(encoding="utf-8").split('"""')[1].strip()]
     for topic, lines in topics.items():
         parts.append("\n".join([f"{topic}:", *(f"  {names:{width}}  {text}" for names, text in lines)]))
     if not all_names:
@@ -275,13 +261,17 @@ def run(main: Callable[..., None], *given: Any) -> None:
 
 @contextmanager
 def _report_failures() -> Iterator[None]:
-    """End the process with one line and a status where something fails that a user can do something about.
+    """End the process with one line and a status if something fails that a user can do something about.
 
-    Of several processes on a machine, another than the first waits before it reports: where the first one fails too,
-    the launcher ends it meanwhile.
+    Of several processes on a machine, the others wait: if the first one fails too, the launcher ends them meanwhile.
     """
     try:
         yield
+        print(end="", flush=True)
+    except BrokenPipeError:  # whoever read the output has ended, as `head` does: so does a script, and says nothing
+        for descriptor in (1, 2):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
+        sys.exit(BROKEN_PIPE)
     except (InputError, OSError, FloatingPointError, KeyboardInterrupt) as error:
         if os.environ.get("LOCAL_RANK", "0") != "0":
             if isinstance(error, KeyboardInterrupt):
@@ -294,7 +284,7 @@ def _report_failures() -> Iterator[None]:
 
 
 def check_file(value: str, name: str) -> None:
-    """Raise `InputError` where a value that is the name of a file, by its ending, names none; `name` is the flag's."""
+    """Raise `InputError` if a value ends like the name of a file and there is no such file; `name` is the flag's."""
     is_file = Path(value).suffix.lower() in FILE_SUFFIXES and "://" not in value
     if is_file and not Path(value).exists():
         raise InputError(f"there is no file {value!r}: {name}")
@@ -305,9 +295,8 @@ def check_encoding(encoding: str) -> None:
     try:
         codecs.lookup(encoding)
     except (LookupError, ValueError) as error:
-        raise InputError(
-            f"ENCODING (--encoding) {encoding!r} is unknown; utf-8, utf-16 and cp1252 are common"
-        ) from error
+        common = "utf-8, utf-16 and cp1252 are common"
+        raise InputError(f"ENCODING (--encoding) {encoding!r} is unknown; {common}") from error
 
 
 def format_table(table: list[list[Any]]) -> str:

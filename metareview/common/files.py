@@ -27,9 +27,9 @@ def remove(path: Path) -> None:
 
 
 def lock(target: str | Path) -> FileLock:
-    """Keep other processes from writing to a file or folder for as long as the lock is kept, at most until this ends.
+    """Keep other processes from writing to a file or folder for as long as the lock is kept.
 
-    Raises `InputError` where another one is writing there. The lock of a process that was killed does not count.
+    Raises `InputError` if another one is writing there. The lock of a process that was killed does not count.
     """
     target = Path(target).resolve()
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -41,10 +41,10 @@ def lock(target: str | Path) -> FileLock:
     return file_lock
 
 
-def remove_leftovers(target: Path) -> None:
+def _remove_leftovers(target: Path) -> None:
     """Delete what a process that was killed in `replacing` has left beside `target`; an old one goes back to its place.
 
-    The names have the number of the process: what another one is writing, and what a person has named, stays.
+    The names have the number of the process: what a living one is writing stays.
     """
     for path in target.parent.glob(f".{glob.escape(target.name)}.*"):
         left = re.fullmatch(r"\.(\d+)\.(new|old)", path.name.removeprefix(f".{target.name}"))
@@ -60,11 +60,11 @@ def remove_leftovers(target: Path) -> None:
 def replacing(target: str | Path) -> Iterator[Path]:
     """A path beside `target` to write a file or a folder to; it takes the place of `target` when the block has ended.
 
-    After an error `target` is as it was. A folder cannot be replaced in one step: the old one is moved aside first, so
-    that a process that is killed leaves the old one, the new one or none, but never a mixture.
+    After an error `target` is as it was. A folder cannot be replaced in one step: the old one is moved aside first, and
+    moved back by the next process if this one is killed.
     """
     target = Path(target).resolve()
-    remove_leftovers(target)
+    _remove_leftovers(target)
     new, old = (target.with_name(f".{target.name}.{os.getpid()}.{suffix}") for suffix in ("new", "old"))
     try:
         yield new
@@ -78,14 +78,14 @@ def replacing(target: str | Path) -> Iterator[Path]:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """What `write_json` wrote. Raises `InputError` where the file is damaged."""
+    """What `write_json` wrote. Raises `InputError` if the file is damaged."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise ValueError("it holds no record")
+        return content
     except ValueError as error:
         raise InputError(f"{str(path)!r} is damaged: {error}; delete that file, or make its folder anew") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{str(path)!r} is damaged: it holds no record; delete that file, or make its folder anew")
-    return content
 
 
 def write_json(path: Path, content: Any) -> None:

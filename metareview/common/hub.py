@@ -25,7 +25,7 @@ _CLIENT_ERRORS = (OSError, ValueError, RuntimeError, DatasetsError, SafetensorEr
 def explain_hub(attempt: str, failure: type[Exception] = InputError, advice: str = "") -> Iterator[None]:
     """Turn what the Hub's clients raise into `failure`: what was attempted, why it did not work, what to do.
 
-    Failures of the Hub itself become an `OSError` whatever `failure` is: another argument would not help.
+    Failures of the Hub itself become an `OSError`, whatever `failure` is.
     """
     try:
         yield
@@ -63,10 +63,7 @@ def reading(kind: str, name: str) -> Iterator[None]:
 
 @cache
 def try_hub() -> None:
-    """If the Hub cannot be reached, make its clients use what is cached, as with HF_HUB_OFFLINE=1.
-
-    On their own they keep trying for half a minute per file and print a line each time.
-    """
+    """If the Hub cannot be reached, make its clients use what is cached; else they try for half a minute per file."""
     for pause in (0.5, 1.5, 0):  # seconds: one failed connection may be an accident
         if huggingface_hub.is_offline_mode():
             return
@@ -98,8 +95,9 @@ def open_repository(flags: PublishingFlags, name: str, repo_type: str) -> str:
 
     Call it before the work, so that a refused token shows at once. Raises `InputError`.
     """
-    user, private = check_token(), flags.hub_private_repo
+    user = check_token()
     repo_id = name if "/" in name else f"{flags.hub_user or user}/{name}"
+    private = flags.hub_private_repo
     with explain_hub(f"cannot push to {repo_id}"):
         huggingface_hub.create_repo(repo_id, repo_type=repo_type, private=private, exist_ok=True)
         if private and not huggingface_hub.repo_info(repo_id, repo_type=repo_type).private:

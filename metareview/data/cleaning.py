@@ -26,6 +26,13 @@ def join_reviews(reviews: list[str], joint: str = f"\n{DEFAULT_SEPARATOR}\n") ->
     return joint.join(re.sub(RULE, "***", review) for review in reviews)
 
 
+def drop_sentences(text: str, pattern: str) -> tuple[str, int]:
+    """A text without the sentences in which a regular expression is found, in either case, and how many these are."""
+    sentences = re.split(r"(?<=[.!?])(?=\s)|(?<=\n)", text)
+    kept = [sentence for sentence in sentences if not re.search(pattern, sentence, re.IGNORECASE)]
+    return "".join(kept), len(sentences) - len(kept)
+
+
 def clean_text(text: str | None, keep: str = DEFAULT_KEEP) -> str:
     """Remove every character but `keep` and whitespace; accents and ligatures become ASCII letters first (NFKD).
 

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from itertools import accumulate
 from textwrap import shorten
 
 from transformers import PreTrainedTokenizerBase as Tokenizer
@@ -10,9 +9,9 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 from metareview.common.cli import InputError
 from metareview.data.cleaning import REVIEW_JOINER
 from metareview.data.placeholders import find_columns
-from metareview.data.prompts import PROMPTS, drop_headings, encode_prompts, encode_texts
+from metareview.data.prompts import PROMPTS, drop_headings, encode_prompts
 
-FEWEST = 4  # tokens that are left of each review at least; of too many reviews, the last ones are left out
+FEWEST = 6  # tokens for each review at least, the break before it included; of too many, the last are left out
 
 
 def share_budget(lengths: list[int], budget: int) -> list[int]:
@@ -29,7 +28,7 @@ def share_budget(lengths: list[int], budget: int) -> list[int]:
     return list(lengths)
 
 
-def cut_at_word(text: str, offsets: list[tuple[int, int]], allowance: int) -> str:
+def _cut_at_word(text: str, offsets: list[tuple[int, int]], allowance: int) -> str:
     """The first words of `text` that take at most `allowance` tokens; `offsets` are its tokens' (start, end).
 
     A first word that alone takes more is cut inside: a review without a blank should not vanish.
@@ -40,15 +39,6 @@ def cut_at_word(text: str, offsets: list[tuple[int, int]], allowance: int) -> st
     if not text[end : end + 1].isspace():
         end = max((blank.start() for blank in re.finditer(r"\s", text[:end])), default=end)
     return text[:end].rstrip()
-
-
-def count_readable(lengths: list[int], joint: int, room: int) -> int:
-    """How many of the first reviews of a paper, one at least, find FEWEST tokens, or all of theirs, in `room` tokens.
-
-    `joint` are the tokens between two reviews.
-    """
-    needed = accumulate(min(length, FEWEST) + joint for length in lengths)
-    return max(1, sum(total <= room for total in needed))
 
 
 def fit_prompts(
@@ -64,32 +54,31 @@ def fit_prompts(
     rows = [row | {"review": drop_headings(row["review"], prompt)} for row in rows]
     complete = encode_prompts(rows, tokenizer)
     fitted = [
-        cut_prompt(row, input_ids, tokenizer, limit) if len(input_ids) > limit else input_ids
+        _cut_prompt(row, input_ids, tokenizer, limit) if len(input_ids) > limit else input_ids
         for row, input_ids, limit in zip(rows, complete, limits, strict=True)
     ]
     return fitted, [len(before) - len(after) for before, after in zip(complete, fitted, strict=True)]
 
 
-def cut_prompt(row: Mapping[str, str], complete: list[int], tokenizer: Tokenizer, limit: int) -> list[int]:
+def _cut_prompt(row: Mapping[str, str], complete: list[int], tokenizer: Tokenizer, limit: int) -> list[int]:
     """`complete`, the prompt for one paper, with its reviews cut so that at most `limit` tokens stay."""
 
     def encode(reviews: Sequence[str]) -> list[int]:
         return encode_prompts([row | {"review": REVIEW_JOINER.join(filter(None, reviews))}], tokenizer)[0]
 
     reviews, input_ids = row["review"].split(REVIEW_JOINER), complete
+    readable = max(1, (limit - len(encode([]))) // FEWEST)
+    if readable < len(reviews):
+        reviews = reviews[:readable]
+        input_ids = encode(reviews)
     options = {"add_special_tokens": False, "split_special_tokens": True, "verbose": False}
     offsets = tokenizer(reviews, return_offsets_mapping=True, **options).offset_mapping
-    lengths = [len(tokens) for tokens in offsets]
-    [joint] = encode_texts([REVIEW_JOINER], tokenizer)
-    readable = count_readable(lengths, len(joint), limit - len(encode([])))
-    if readable < len(reviews):
-        reviews, offsets, lengths = reviews[:readable], offsets[:readable], lengths[:readable]
-        input_ids = encode(reviews)
+    lengths = list(map(len, offsets))
     budget = limit - (len(input_ids) - sum(lengths))
     while len(input_ids) > limit:  # once, as a rule: after a cut the tokens at a seam may merge in another way
         if budget < 1:
             begins = f"the reviews that begin {shorten(row['review'], 40, placeholder=' ...')!r}"
             raise InputError(f"{begins} and the prompt do not fit into {limit} tokens; see --max_length")
-        input_ids = encode([*map(cut_at_word, reviews, offsets, share_budget(lengths, budget))])
+        input_ids = encode([*map(_cut_at_word, reviews, offsets, share_budget(lengths, budget))])
         budget -= max(1, len(input_ids) - limit)
     return input_ids

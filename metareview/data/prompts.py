@@ -2,7 +2,9 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,17 +24,17 @@ PROMPTS = {  # add your own, with {review} where the reviews go; a line whose co
 }
 PLAIN_COMPLETION = "{summary}"
 PLACE, ANSWER = "\ue000", "\ue001"  # stand for texts while a chat template is filled in; no text has them
+SYSTEM_MESSAGE = {"role": "system", "content": "You are a helpful assistant."}  # for a template that demands one
+TEMPLATE_SECONDS = 5  # for filling in a chat template
 PROMPT_MARK = "{# the prompt of the meta-review scripts #}"  # begins a chat template that is a frame
 
 
 def find_template(prompt: str) -> str:
-    """The text that `prompt` names, or is. Raises `InputError` where it is neither."""
+    """The text that `prompt` names, or is. Raises `InputError` if it is neither."""
     template = PROMPTS.get(prompt, prompt)
     if template.count("{review}") != 1:
-        names = ", ".join(PROMPTS)
-        raise InputError(
-            f"PROMPT (--prompt) must be one of {names}, or a text with {{review}} in it once; got {prompt!r}"
-        )
+        expected = f"one of {', '.join(PROMPTS)}, or a text with {{review}} in it once"
+        raise InputError(f"PROMPT (--prompt) must be {expected}; got {prompt!r}")
     return template
 
 
@@ -57,35 +59,48 @@ class Frame:
     end: str
 
 
+@contextmanager
+def _time_limit(seconds: int) -> Iterator[None]:
+    """Raise `TimeoutError` in a block that takes longer; Windows has no such signal, and waits."""
+
+    def stop(*_: object) -> None:
+        raise TimeoutError(f"it takes more than {seconds} seconds")
+
+    if not hasattr(signal, "SIGALRM"):
+        yield
+        return
+    handler = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, handler)
+
+
 def build_frame(tokenizer: "Tokenizer", name: str, prompt: str) -> Frame:
     """The prompt, inside the user's message of the tokenizer's own chat template if it has one.
 
     It is built once, when texts are tokenized, and kept in their record: a template may have today's date in it. Raises
     `InputError` for a template that cannot be used; `name` is the model's.
     """
-    template, prompt = tokenizer.chat_template, mark_lines(prompt)
-    if isinstance(template, dict):
-        if "default" not in template:
-            names = ", ".join(template)
-            raise InputError(
-                f"the tokenizer of {name!r} has the chat templates {names}, and no default; choose another"
-            )
-        template = template["default"]
-    if (template or PROMPT_MARK).startswith(PROMPT_MARK):
+    prompt = mark_lines(prompt)
+    if str(tokenizer.chat_template or PROMPT_MARK).startswith(PROMPT_MARK):
         before, after = prompt.split("{review}")
         start = tokenizer.bos_token if tokenizer("").input_ids[:1] == [tokenizer.bos_token_id] else ""
         return Frame((start or "") + before, after, tokenizer.eos_token)
-    from jinja2 import TemplateError  # here: prompts are checked before anything is loaded
-
     question = {"role": "user", "content": prompt.replace("{review}", PLACE)}
     answer = {"role": "assistant", "content": ANSWER}
-    options = {"chat_template": template, "tokenize": False}
-    try:
-        asked = tokenizer.apply_chat_template([question], add_generation_prompt=True, **options)
-        answered = tokenizer.apply_chat_template([question, answer], **options)
-    except (TemplateError, TypeError, ValueError, ArithmeticError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"the chat template of {name!r} cannot be used: {reason}; choose another model") from error
+    for messages in ([question], [SYSTEM_MESSAGE, question]):
+        try:
+            with _time_limit(TEMPLATE_SECONDS):
+                asked = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+                answered = tokenizer.apply_chat_template([*messages, answer], tokenize=False)
+            break
+        except Exception as error:  # a template is a program: it may fail in any way
+            reason = " ".join((str(error) or type(error).__name__).split())[:200]
+    else:
+        raise InputError(f"the chat template of {name!r} cannot be used: {reason}; choose another model")
     if asked.count(PLACE) != 1:
         raise InputError(f"the chat template of {name!r} does not take the user's message once; choose another model")
     before, after = asked.split(PLACE)
@@ -95,7 +110,7 @@ def build_frame(tokenizer: "Tokenizer", name: str, prompt: str) -> Frame:
 
 
 def change_prompt(frame: Frame, prompt: str, new: str) -> Frame:
-    """The frame with another prompt in the place of its own. Raises `InputError` if it does not have that as it is."""
+    """The frame with the prompt `new` in the place of its own. Raises `InputError` if that is not in it as it is."""
     if prompt == new:
         return frame
     (before, after), (new_before, new_after) = (mark_lines(text).split("{review}") for text in (prompt, new))
@@ -118,7 +133,7 @@ def frame_as_chat_template(frame: Frame) -> str:
 
 
 def encode_prompts(rows: Sequence[Mapping[str, str]], tokenizer: "Tokenizer") -> list[list[int]]:
-    """Token ids of the prompt with the cleaned `review` and other columns of each paper, nothing cut. Many are faster.
+    """Token ids of the prompt with the cleaned `review` and other columns of each paper, nothing cut.
 
     The tokenizer's chat template is a frame. Its special tokens are tokens; what looks like one in a column is text.
     """

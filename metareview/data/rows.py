@@ -7,32 +7,33 @@ import numpy as np
 from datasets import Dataset, DatasetDict
 
 from metareview.common.cli import InputError
-from metareview.data.cleaning import REVIEW_JOINER, clean_text
+from metareview.data.cleaning import REVIEW_JOINER, clean_text, drop_sentences
 from metareview.data.details import clean_details
 
-DROP_REASONS = ("empty", "duplicate", "in a later split")
-KEYS = ("empty", "row_key", "review_key", "summary_key", "paper_key", "reviews", "before", "after")
 TEXTS = ("reviews", "summary", "paper")  # columns of `read_papers`; all others are details of the paper
+KEYS = ("empty", "row_key", "review_key", "summary_key", "paper_key", "reviews", "sentences", "before", "after")
 Table = list[list[Any]]
 
 
-def fold(text: str) -> str:
+def _fold(text: str) -> str:
     """A text as it is compared: without upper case and line breaks."""
     return " ".join(text.casefold().split())
 
 
-def clean_splits(splits: DatasetDict, keep: str) -> DatasetDict:
-    """The papers of `read_papers` with the columns review and summary, cleaned, and KEYS, by which rows are compared.
+def clean_splits(splits: DatasetDict, keep: str, dropped: str | None = None) -> DatasetDict:
+    """The papers of `read_papers` with review, summary and details, cleaned, and KEYS, by which rows are compared.
 
-    Texts that differ in case, line breaks or the order of the reviews alone have the same keys. Keys are hashes, so
-    that memory does not grow with the texts.
+    Sentences of summaries that match `dropped` go first. Texts that differ in case, line breaks or the order of the
+    reviews alone have the same keys. Keys are hashes, so that memory does not grow with the texts.
     """
 
     def clean_row(row: dict[str, Any], index: int) -> dict[str, Any]:
         reviews = list(filter(None, (clean_text(review, keep) for review in row["reviews"])))
-        review, summary = REVIEW_JOINER.join(reviews), clean_text(row["summary"], keep)
-        review_key = hash(tuple(sorted(map(fold, reviews))))
-        summary_key = hash(fold(summary)) if summary else hash(("none", index))
+        review = REVIEW_JOINER.join(reviews)
+        text, sentences = drop_sentences(row["summary"], dropped) if dropped else (row["summary"], 0)
+        summary = clean_text(text, keep)
+        review_key = hash(tuple(sorted(map(_fold, reviews))))
+        summary_key = hash(_fold(summary)) if summary else hash(("none", index))
         return {
             "review": review,
             "summary": summary,
@@ -43,7 +44,8 @@ def clean_splits(splits: DatasetDict, keep: str) -> DatasetDict:
             "summary_key": summary_key,
             "paper_key": hash(row["paper"]) if row["paper"] else review_key,
             "reviews": len(reviews),
-            "before": sum(map(len, [*row["reviews"], row["summary"]])),
+            "sentences": sentences,
+            "before": sum(map(len, [*row["reviews"], text])),
             "after": len(review) + len(summary),
         }
 
@@ -54,17 +56,18 @@ def clean_splits(splits: DatasetDict, keep: str) -> DatasetDict:
     return cleaned
 
 
-def choose_rows(empty: np.ndarray, row_keys: np.ndarray, in_later: np.ndarray) -> tuple[np.ndarray, list[int]]:
-    """Indices of the rows of a split that stay, and how many go for each of DROP_REASONS.
+def _choose_rows(keys: dict[str, np.ndarray], later: dict[str, np.ndarray]) -> tuple[np.ndarray, dict[str, int]]:
+    """Indices of the rows of a split that stay, and how many go for each reason.
 
-    A row stays that has both sides, once, unless it is `in_later`. All arrays have a value for each row.
+    A row stays that has both sides, once, unless one of its keys is in a `later` split.
     """
-    repeated = np.full(len(row_keys), True)
-    repeated[np.unique(row_keys, return_index=True)[1]] = False  # the first of equal ones stays
-    kept, dropped = np.full(len(row_keys), True), []
-    for reason in (empty, repeated, in_later):
-        dropped.append(int((kept & reason).sum()))
-        kept &= ~reason
+    repeated = np.full(len(keys["row_key"]), True)
+    repeated[np.unique(keys["row_key"], return_index=True)[1]] = False  # the first of equal ones stays
+    in_later = np.any([np.isin(keys[key], known) for key, known in later.items()], axis=0)
+    kept, dropped = np.full(len(repeated), True), {}
+    for reason, rows in (("empty", keys["empty"]), ("duplicate", repeated), ("in a later split", in_later)):
+        dropped[reason] = int((kept & rows).sum())
+        kept &= ~rows
     return np.flatnonzero(kept), dropped
 
 
@@ -79,33 +82,35 @@ def drop_rows(splits: DatasetDict) -> tuple[DatasetDict, Table, list[str]]:
     """The cleaned splits without the rows that are of no use; a table of what went and why; what a person should know.
 
     A paper in a later split goes from the earlier one: by its name, its reviews or its meta-review. Raises `InputError`
-    where nothing is left of a split.
+    if nothing is left of a split.
     """
     cleaned: dict[str, Dataset] = {}
-    table, often = [], []
-    known = _find_details(splits)
+    table: list[dict[str, Any]] = []
+    often = []
+    details = _find_details(splits)
     later = {name: np.array([], dtype=np.int64) for name in ("review_key", "summary_key", "paper_key")}
-    for name, split in reversed(splits.items()):  # what stands in two splits stays in the later one
+    for name, split in reversed(splits.items()):  # what appears in two splits stays in the later one
         keys = split.select_columns(list(KEYS)).with_format("numpy")[:]
-        in_later = np.any([np.isin(keys[key], known) for key, known in later.items()], axis=0)
-        kept, dropped = choose_rows(keys["empty"], keys["row_key"], in_later)
+        kept, dropped = _choose_rows(keys, later)
         if len(kept) == 0:
             raise InputError(f"no row of the split {name!r} has both a review and a summary left after cleaning")
         later = {key: np.concatenate([known, keys[key][kept]]) for key, known in later.items()}
-        cleaned[name] = split.select_columns(["review", "summary", *known]).select(kept)
+        cleaned[name] = split.select_columns(["review", "summary", *details]).select(kept)
         _, first, times = np.unique(keys["summary_key"][kept], return_index=True, return_counts=True)
-        repeated = int((times > 1).sum())
         often.append((int(times.max()), cleaned[name][int(first[times == times.max()].min())]["summary"]))
-        removed = f"{1 - keys['after'].sum() / max(1, keys['before'].sum()):.1%}"
-        reviews = f"{keys['reviews'][kept].mean():.1f}"
-        table.append([name, len(split), len(kept), *dropped, reviews, repeated, removed])
-    header = ["split", "rows read", "kept", *DROP_REASONS]
-    header += ["reviews per paper", "meta-reviews in several rows", "characters removed"]
-    notes, (times, summary) = [], max(often)
-    if times > 1:
-        number, begins = sum(row[-2] for row in table), shorten(summary, 40, placeholder=" ...")
+        row = {"split": name, "rows read": len(split), "kept": len(kept), **dropped}
+        row["reviews per paper"] = f"{keys['reviews'][kept].mean():.1f}"
+        row["meta-reviews in several rows"] = int((times > 1).sum())
+        if keys["sentences"].any():
+            row["sentences dropped"] = int(keys["sentences"].sum())
+        row["characters removed"] = f"{1 - keys['after'].sum() / max(1, keys['before'].sum()):.1%}"
+        table.append(row)
+    notes, (most, summary) = [], max(often)
+    if most > 1:
+        number = sum(row["meta-reviews in several rows"] for row in table)
         notes.append(
-            f"{number:,} meta-reviews stand in several rows ({begins!r} in {times:,}). "
+            f"{number:,} meta-reviews are in several rows ({shorten(summary, 40, placeholder=' ...')!r} in {most:,}). "
             "Is each row one review of a paper? --group_column (GROUP_COLUMN) joins them."
         )
-    return DatasetDict({name: cleaned[name] for name in splits}), [header, *reversed(table)], notes
+    rows = [list(row.values()) for row in reversed(table)]
+    return DatasetDict({name: cleaned[name] for name in splits}), [list(table[0]), *rows], notes

@@ -1,8 +1,7 @@
 """Data sets: divided into splits, and in folders with a record of what they were made with."""
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from itertools import permutations
 from pathlib import Path
 from typing import Any
@@ -18,11 +17,9 @@ from metareview.common.files import read_json, replacing, write_json
 from metareview.common.hub import reading
 
 SPLITS = ("train", "validation", "test")
-
-
 SPLIT_ALIASES = {"training": "train", "val": "validation", "valid": "validation", "dev": "validation"}
 RECORD = "processing_record.json"  # in a folder of data: what it was made with
-OURS = re.compile(  # what a folder of data consists of
+_OURS = re.compile(  # what a folder of data consists of
     rf"{RECORD}|dataset_dict\.json|({'|'.join(SPLITS)})/(data-\d+-of-\d+\.arrow|state\.json|dataset_info\.json)"
 )
 
@@ -30,8 +27,7 @@ OURS = re.compile(  # what a folder of data consists of
 def complete_splits(cleaned: DatasetDict, seed: int) -> DatasetDict:
     """Splits train, validation, test of cleaned papers; a missing one is a twentieth of the meta-reviews of train.
 
-    The same rows are taken every time, and rows with one meta-review stay together: else a model could be tested on
-    what it has learned. Rows that are empty, and so dropped later, stay in train.
+    The same rows are taken every time, and rows with one meta-review stay together. Empty ones stay in train.
     """
     train = cleaned["train"]
     keys = train.select_columns(["summary_key", "empty"]).with_format("numpy")[:]
@@ -56,43 +52,29 @@ def complete_splits(cleaned: DatasetDict, seed: int) -> DatasetDict:
 def read_record(source: str, name: str = RECORD) -> dict[str, Any]:
     """What a folder, or a data set on the Hub, was made with by these scripts; empty where it holds no record."""
     path = Path(source, name)
-    a_hub_id = source.count("/") == 1 and not path.parent.parent.exists()  # else a folder that is yet to be written
-    if a_hub_id:
-        absent = (EntryNotFoundError, RepositoryNotFoundError, HFValidationError)
-        with reading("data set", source), suppress(*absent):
+    if source.count("/") == 1 and not path.parent.parent.exists():  # a Hub id, no folder that is yet to be written
+        with reading("data set", source), suppress(EntryNotFoundError, RepositoryNotFoundError, HFValidationError):
             path = Path(huggingface_hub.hf_hub_download(source, name, repo_type="dataset"))
     return read_json(path) if path.is_file() else {}
 
 
 def check_output_folders(*folders: str) -> None:
-    """Raise `InputError` where a folder holds something that processing did not write, or one lies in another."""
+    """Raise `InputError` if a folder holds something that processing did not write, or one lies in another."""
     paths = [Path(folder).resolve() for folder in folders]
     if any(path == other or path in other.parents for path, other in permutations(paths, 2)):
         raise InputError(f"{' and '.join(folders)} must not lie in one another; nothing was written")
     for folder, path in zip(folders, paths, strict=True):
         names = {entry.relative_to(path).as_posix() for entry in path.rglob("*") if not entry.is_dir()}
-        others = sorted(name for name in names if not OURS.fullmatch(name))
+        others = sorted(name for name in names if not _OURS.fullmatch(name))
         if path.is_file() or others or (names and RECORD not in names):
-            found = f" ({others[0]})" if others else ""
-            advice = "nothing was written. Choose another folder"
-            raise InputError(f"{folder!r} exists and holds something else{found}; {advice}")
-
-
-@contextmanager
-def without_bars() -> Iterator[None]:
-    """No progress bars of `datasets` for what is done at once."""
-    shown = not datasets.are_progress_bars_disabled()
-    datasets.disable_progress_bars()
-    try:
-        yield
-    finally:
-        if shown:
-            datasets.enable_progress_bars()
+            found = f"{folder!r} exists and holds something else" + (f" ({others[0]})" if others else "")
+            raise InputError(f"{found}; nothing was written. Choose another folder")
 
 
 def save_splits(splits: DatasetDict, record: dict[str, Any], folder: str) -> None:
-    """Write splits and record beside `folder` and put them in its place when they are whole."""
-    with replacing(folder) as new, without_bars():
+    """Write splits and record beside `folder` and put them in its place when they are complete."""
+    datasets.disable_progress_bars()  # saving takes no time, and is the last that a script does with `datasets`
+    with replacing(folder) as new:
         splits.save_to_disk(new)
         write_json(new / RECORD, record)
 

@@ -37,7 +37,7 @@ Rows = Mapping[str, list[str]]  # a batch of a data set, by columns
 
 @dataclass
 class TokenizationArguments:
-    """What decides the token ids, besides the texts. None: as a record says, or what `follow_record` falls back on."""
+    """What decides the token ids, besides the texts. None: as `follow_record` says."""
 
     model_name_or_path: str | None = None  # Hub id or folder
     prompt: str | None = None  # a name in PROMPTS or a text with {review} in it
@@ -81,9 +81,9 @@ def _read_config(name: str) -> PretrainedConfig:
 def load_tokenizer(arguments: TokenizationArguments) -> Tokenizer:
     """The model's tokenizer; its chat template is the frame.
 
-    `arguments.max_length` and `arguments.frame` are set where they are None. Raises `InputError` for a tokenizer that
-    is not a fast one, for an end token that is missing or that the model does not have, and for a context too small for
-    any review.
+    Its chat template is the frame. `arguments.max_length` and `arguments.frame` are set if they are None. Raises
+    `InputError` for a tokenizer that is not a fast one, for an end token that it or the model lacks, and for a context
+    too small for any review.
     """
     name = arguments.model_name_or_path
     with reading("model", name):
@@ -109,23 +109,19 @@ def _check_context(arguments: TokenizationArguments, context: int | None, tokeni
     """Set `max_length` to the model's context if it is None. Raises `InputError` if no review would fit."""
     name, reserve = arguments.model_name_or_path, arguments.max_summary_tokens or 1
     arguments.max_length = arguments.max_length or context
-    if arguments.max_length is None:
-        told = "does not say how many tokens its context has"
-        raise InputError(f"{name!r} {told}; set MAX_LENGTH (--max_length 2048)")
-    if context and arguments.max_length > context:
-        told = f"{name!r} has a context of {context} tokens"
-        raise InputError(f"MAX_LENGTH (--max_length) is {arguments.max_length}, but {told}")
+    length = arguments.max_length
+    if length is None:
+        raise InputError(f"{name!r} does not say how large its context is; set MAX_LENGTH (--max_length 2048)")
+    if context and length > context:
+        raise InputError(f"MAX_LENGTH (--max_length) is {length}, but {name!r} has a context of {context} tokens")
     frame = len(encode_prompts([{"review": ""}], tokenizer)[0])
-    if arguments.max_length - reserve <= frame:
+    if length - reserve <= frame:
         taken = f"{reserve} are kept for the summary (MAX_SUMMARY_TOKENS), {frame} go to the prompt"
-        raise InputError(f"a context of {arguments.max_length} tokens is too small for any review: {taken}")
+        raise InputError(f"a context of {length} tokens is too small for any review: {taken}")
 
 
 def find_ends(name: str, tokenizer: Tokenizer) -> list[int]:
-    """The tokens at which a model's answer ends: that of the frame, then all that the model itself names.
-
-    Many models name another one in their generation settings than their tokenizer does.
-    """
+    """The tokens at which a model's answer ends: that of the frame, of the tokenizer, and all that the model names."""
     with reading("model", name):
         named = [getattr(_read_config(name), "eos_token_id", None)]
         with suppress(OSError):  # it has no generation settings
@@ -200,7 +196,7 @@ def tokenize_splits(
 
 
 def tokenization_record(splits: DatasetDict, tokenizer: Tokenizer, arguments: TokenizationArguments) -> dict[str, Any]:
-    """All that decides the token ids, so that a later run can tell whether they are the ones it needs."""
+    """All that decides the token ids: a later run compares it with what it needs."""
     texts = hashlib.sha256()
     used = ["review", "summary", *find_columns(arguments.prompt_template + arguments.completion)]
     for name, split in splits.items():

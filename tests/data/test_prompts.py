@@ -1,6 +1,7 @@
 """Prompts: as the tokenizer itself gives them, with a chat template of ours or with the model's own."""
 
 import re
+import time
 from itertools import permutations
 
 import jinja2
@@ -10,6 +11,7 @@ from tokenizers.processors import TemplateProcessing
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from metareview.common.cli import InputError
+from metareview.data import prompts
 from metareview.data.placeholders import fill
 from metareview.data.prompts import (
     PROMPTS,
@@ -24,67 +26,47 @@ from metareview.data.prompts import (
     read_end,
 )
 
-CHAT_TEMPLATE = "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}</s>{% endfor %}<assistant>"
-
-
-@pytest.fixture
-def prompted():
-    tokenizer = make_tokenizer()
-    tokenizer.chat_template = make_frame_template(tokenizer)
-    return tokenizer
-
-
-def test_the_saved_tokenizer_gives_the_prompt_without_this_project(prompted, tmp_path) -> None:
-    prompted.save_pretrained(tmp_path)
-    loaded = AutoTokenizer.from_pretrained(tmp_path)
-    messages = [{"role": "user", "content": "a b\n\nc"}]
-    assert loaded.apply_chat_template(messages, tokenize=False) == PROMPTS["plain"].format(review="a b\n\nc")
-    ids = loaded.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)["input_ids"]
-    assert ids == encode_prompts([{"review": "a b\n\nc"}], prompted)[0]
-    answered = [*messages, {"role": "assistant", "content": "good work"}]
-    assert (
-        loaded.apply_chat_template(answered, tokenize=False)
-        == PROMPTS["plain"].format(review="a b\n\nc") + "good work<|endoftext|>"
-    )
-
-
+CHAT_TEMPLATE = "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}<|endoftext|>{% endfor %}<assistant>"
 # Of Jinja, what vLLM (which uses Jinja itself) and llama.cpp (whose parser is its own: common/jinja) both understand.
 UNDERSTOOD = {"Template", "Output", "For", "If", "Compare", "Operand", "Add", "Or", "Getitem", "Name", "Const"}
 ESCAPES = set('\\"nrtbf')  # in texts: llama.cpp has no \\u
 
 
-@pytest.mark.parametrize("start", [False, True])
-@pytest.mark.parametrize("prompt", [*PROMPTS.values(), 'Say "yes" or \\no:\t{review}\n'])
-def test_the_chat_template_is_one_that_other_programs_understand(prompt: str, start: bool) -> None:
+def make_prompted(prompt: str = PROMPTS["plain"], starts: bool = False) -> PreTrainedTokenizerFast:
+    """A tokenizer whose chat template is the frame; one that begins each text with a token if `starts`."""
     tokenizer = make_tokenizer()
-    if start:
+    if starts:
         starting = TemplateProcessing(single="<|endoftext|> $A", special_tokens=[("<|endoftext|>", 0)])
         tokenizer.backend_tokenizer.post_processor = starting
-    template = make_frame_template(tokenizer, prompt)
+    tokenizer.chat_template = make_frame_template(tokenizer, prompt)
+    return tokenizer
+
+
+@pytest.mark.parametrize("starts", [False, True])
+@pytest.mark.parametrize("prompt", [*PROMPTS.values(), 'Say "yes" or \\no:\t{review}\n'])
+def test_the_chat_template_is_one_that_other_programs_understand(prompt: str, starts: bool) -> None:
+    template = make_prompted(prompt, starts).chat_template
     environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True)  # as in llama.cpp
     nodes = [tree := environment.parse(template), *tree.find_all(jinja2.nodes.Node)]
     assert {type(node).__name__ for node in nodes} <= UNDERSTOOD
     texts = [text for _, kind, text in environment.lex(template) if kind == "string"]
     assert {escaped for text in texts for escaped in re.findall(r"\\(.)", text)} <= ESCAPES
-    made = environment.from_string(template).render(messages=[{"role": "user", "content": "a b"}])
-    assert made == "<|endoftext|>" * start + fill(prompt, {"review": "a b"})
+    rendered = environment.from_string(template).render(messages=[{"role": "user", "content": "a b"}])
+    assert rendered == "<|endoftext|>" * starts + fill(prompt, {"review": "a b"})
 
 
 def test_a_tokenizer_that_begins_texts_with_a_token_does_so_once() -> None:
-    tokenizer = make_tokenizer()
-    starting = TemplateProcessing(single="<|endoftext|> $A", special_tokens=[("<|endoftext|>", 0)])
-    tokenizer.backend_tokenizer.post_processor = starting
-    tokenizer.chat_template = make_frame_template(tokenizer)
+    tokenizer = make_prompted(starts=True)
     ids = encode_prompts([{"review": "a b"}], tokenizer)[0]
     assert ids[0] == 0 and ids.count(0) == 1
     assert tokenizer.decode(ids, skip_special_tokens=True) == PROMPTS["plain"].format(review="a b")
 
 
-@pytest.mark.parametrize("template", [None, CHAT_TEMPLATE.replace("</s>", "<|endoftext|>")])
+@pytest.mark.parametrize("template", [None, CHAT_TEMPLATE])
 def test_what_looks_like_a_special_token_in_a_review_is_text(template: str | None) -> None:
     """In the chat template it is one."""
-    tokenizer = make_tokenizer()
-    tokenizer.chat_template = template or make_frame_template(tokenizer)
+    tokenizer = make_prompted()
+    tokenizer.chat_template = template or tokenizer.chat_template
     review = "it stops <|endoftext|> here"
     plain, imitating = encode_prompts([{"review": "a b"}, {"review": review}], tokenizer)
     assert imitating.count(0) == plain.count(0) == (template is not None)
@@ -94,26 +76,25 @@ def test_what_looks_like_a_special_token_in_a_review_is_text(template: str | Non
     assert encode_texts([review], tokenizer) == [alone] and tokenizer(review).input_ids.count(0) == 1
 
 
-def test_a_heading_of_the_prompt_does_not_stand_in_a_review() -> None:
+def test_a_heading_of_the_prompt_is_not_in_a_review() -> None:
     review = "fine\n### Summary:\naccept\n## Summary: yes\n# Other ### Summary:"
     assert drop_headings(review, PROMPTS["plain"]) == "fine\nSummary:\naccept\nSummary: yes\n# Other ### Summary:"
     assert drop_headings(review, "{review}\nIn short:") == review
 
 
-@pytest.mark.parametrize("prompt", ["word_limt", "no place for them", "{review} and {review}", ""])
+@pytest.mark.parametrize("prompt", ["word_limt", "{review} and {review}", ""])
 def test_a_prompt_has_a_name_or_one_place_for_the_reviews(prompt: str) -> None:
     with pytest.raises(
-        InputError, match=r"PROMPT \(--prompt\) must be one of plain, instruction, word_limit, ratings, or a text with"
+        InputError, match=r"PROMPT \(--prompt\) must be one of plain, instruction, word_limit, ratings, or a"
     ):
         find_template(prompt)
 
 
 @pytest.mark.parametrize("prompt", [*PROMPTS, "Sum up: {review}\n", '\U0001f600 é \u2028"\\ {{ x }} {# {review} #}\n'])
-def test_every_prompt_stands_around_the_reviews(prompt: str, prompted) -> None:
+def test_every_prompt_is_around_the_reviews(prompt: str) -> None:
     template = find_template(prompt)
-    prompted.chat_template = make_frame_template(prompted, template)
-    text = prompted.decode(encode_prompts([{"review": "a b"}], prompted)[0])
-    assert text == fill(template, {"review": "a b"})
+    tokenizer = make_prompted(template)
+    assert tokenizer.decode(encode_prompts([{"review": "a b"}], tokenizer)[0]) == fill(template, {"review": "a b"})
 
 
 # The model's own chat template
@@ -127,11 +108,11 @@ def chat(template: object) -> PreTrainedTokenizerFast:
 
 
 TURNS = "{% for m in messages %}<turn>{{ m['role'] }}\n{{ m['content'] | trim }}</s>\n{% endfor %}"
+TURNS += "{% if add_generation_prompt %}<turn>assistant\n{% endif %}"
 TEMPLATES = {
     "plain": None,
-    "chat": TURNS + "{% if add_generation_prompt %}<turn>assistant\n{% endif %}",
+    "chat": TURNS,
     "system": "{% if messages[0].role != 'system' %}<turn>system\nBe kind.</s>\n{% endif %}" + TURNS,
-    "dated": "Today is {{ strftime_now('%d %b %Y') }}.\n" + TURNS,
     "several": {"default": TURNS, "tool_use": "{{ tools }}"},
 }
 
@@ -139,50 +120,74 @@ TEMPLATES = {
 @pytest.mark.parametrize("template", TEMPLATES.values(), ids=TEMPLATES.keys())
 @pytest.mark.parametrize("prompt", PROMPTS.values())
 def test_the_saved_template_prompts_as_in_training(template: object, prompt: str, tmp_path) -> None:
-    """Reviews in, the right prompt out, and the token that ended an answer in the base ends it still."""
+    """Without this project: reviews in, the right prompt out; what ended an answer in the base ends it still."""
     tokenizer = chat(template)
     frame = build_frame(tokenizer, "it", prompt)
-    expected = tokenizer.apply_chat_template(
-        [{"role": "user", "content": fill(prompt, {"review": "a b"})}], tokenize=False, add_generation_prompt=True,
-        chat_template=template["default"] if isinstance(template, dict) else template or "{{ messages[0].content }}",
-    )  # fmt: skip
+    asked = [{"role": "user", "content": fill(prompt, {"review": "a b"})}]
+    expected = asked[0]["content"]
+    if template:
+        expected = tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True)
     assert fill(frame.before + "a b" + frame.after, {}) == expected
-    assert frame.end == ("</s>" if template else "<|endoftext|>") == read_end(with_frame(tokenizer, frame))
+    tokenizer.chat_template = frame_as_chat_template(frame)
+    assert frame.end == ("</s>" if template else "<|endoftext|>") == read_end(tokenizer)
     tokenizer.save_pretrained(tmp_path)
     loaded, messages = AutoTokenizer.from_pretrained(tmp_path), [{"role": "user", "content": "a b"}]
     ids = loaded.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)["input_ids"]
     assert ids == encode_prompts([{"review": "a b"}], tokenizer)[0]
+    answered = [*messages, {"role": "assistant", "content": "good"}]
+    assert loaded.apply_chat_template(answered, tokenize=False) == expected + "good" + frame.end
     assert build_frame(loaded, "it", prompt) == frame or template  # with one of its own it is known from the record
 
 
-def with_frame(tokenizer: PreTrainedTokenizerFast, frame: Frame) -> PreTrainedTokenizerFast:
+def test_a_template_that_demands_a_system_message_gets_one() -> None:
+    demanding = "{% if messages[0].role != 'system' %}{{ raise_exception('no system') }}{% endif %}" + TURNS
+    frame = build_frame(chat(demanding), "it", PROMPTS["plain"])
+    assert frame.before.startswith("<turn>system\nYou are a helpful assistant.</s>\n<turn>user\n### Review:\n")
+    assert (frame.after, frame.end) == ("\n\n### Summary:</s>\n<turn>assistant\n", "</s>")
+
+
+def test_a_template_with_the_time_is_filled_in_once() -> None:
+    tokenizer = chat("It is {{ strftime_now('%H:%M:%S.%f') }}.\n" + TURNS)
+    frame = build_frame(tokenizer, "it", PROMPTS["plain"])
+    assert build_frame(tokenizer, "it", PROMPTS["plain"]) != frame  # so the frame is what a record keeps
     tokenizer.chat_template = frame_as_chat_template(frame)
-    return tokenizer
+    assert frame.before in tokenizer.decode(encode_prompts([{"review": "a b"}], tokenizer)[0])
 
 
-def test_another_prompt_takes_the_place_of_the_first_within_the_frame() -> None:
-    tokenizer = chat(TEMPLATES["chat"].replace(" | trim", ""))
+def test_another_prompt_replaces_the_first_within_the_frame() -> None:
+    tokenizer = chat(TURNS.replace(" | trim", ""))
     frames = {prompt: build_frame(tokenizer, "it", prompt) for prompt in PROMPTS.values()}
-    for one, other in permutations(PROMPTS.values(), 2):
-        assert change_prompt(frames[one], one, other) == frames[other]
-    trimmed = build_frame(chat(TEMPLATES["chat"]), "it", PROMPTS["plain"])
+    for first, second in permutations(PROMPTS.values(), 2):
+        assert change_prompt(frames[first], first, second) == frames[second]
+    trimmed = Frame("<turn>### Review:\n", "\n\n### Summary:</s>", "</s>")
     assert change_prompt(trimmed, PROMPTS["plain"], PROMPTS["plain"]) == trimmed
     with pytest.raises(InputError, match="--prompt cannot be used here"):
         change_prompt(trimmed, PROMPTS["plain"], PROMPTS["instruction"])
 
 
+LOOPS = "".join(f"{{% for {name} in range(99999) %}}" for name in "abc") + "{% endfor %}" * 3
+
+
 @pytest.mark.parametrize(
     ("template", "told"),
     [
-        ("{{ messages[0]['role'] }}", "does not take the user's message once; choose another model"),
-        ({"rag": TURNS, "tool_use": "{{ tools }}"}, "has the chat templates rag, tool_use, and no default"),
-        ("{% for m in messages %}", "cannot be used: .+; choose another model"),
-        ("{{ raise_exception('no user') }}", "cannot be used: no user; choose another model"),
-        ("{{ messages[0].x.y }}", "cannot be used: .+; choose another model"),
-        ("{{ 1 / 0 }}", "cannot be used: .+; choose another model"),
+        ("{{ messages[0]['role'] }}", "does not take the user's message once"),
+        ({"rag": TURNS, "tool_use": "{{ tools }}"}, "multiple chat templates with no default"),
+        ("{% for m in messages %}", "unknown tag|Unexpected end"),
+        ("{{ raise_exception('no user') }}", "no user"),
+        ("{{ messages[0].x.y }}", "has no attribute"),
+        ("{{ 1 / 0 }}", "division by zero"),
+        ("{{ range(10**9) | list }}", "Range too big"),
+        ("{{ 'x' * 10**15 }}", "MemoryError"),  # more than any memory
+        (LOOPS, "it takes more than 1 seconds"),
+        ("{% macro again() %}{{ again() }}{% endmacro %}{{ again() }}", "recursion"),
     ],
 )
-def test_a_chat_template_that_cannot_be_used_is_told_in_a_line(template: object, told: str) -> None:
-    with pytest.raises(InputError, match=told) as error:
+def test_a_chat_template_that_cannot_be_used_is_told_in_a_line(
+    template: object, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prompts, "TEMPLATE_SECONDS", 1)
+    began = time.monotonic()
+    with pytest.raises(InputError, match=f"^the chat template of 'it' .*({told}).*; choose another model$"):
         build_frame(chat(template), "it", PROMPTS["plain"])
-    assert "\n" not in str(error.value)
+    assert time.monotonic() - began < 60

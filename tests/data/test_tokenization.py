@@ -1,6 +1,7 @@
 """What is learned: the summary and its end, nothing of the prompt; what the settings leave open."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import make_frame_template, make_model, make_tokenizer
@@ -9,7 +10,7 @@ from datasets import Dataset, DatasetDict
 from metareview.common.cli import InputError
 from metareview.data.context import fit_prompts
 from metareview.data.placeholders import fill
-from metareview.data.prompts import PROMPTS
+from metareview.data.prompts import PROMPTS, Frame
 from metareview.data.tokenization import (
     TokenizationArguments,
     choose_reserve,
@@ -19,56 +20,57 @@ from metareview.data.tokenization import (
     tokenize_splits,
 )
 
-TOKENIZER = make_tokenizer()
-TOKENIZER.chat_template = make_frame_template(TOKENIZER)
+FRAME = Frame("Today, sum up: ", "", "</s>")  # of a record: fixed once, however late training begins
+
+
+def tokenize(
+    rows: list[tuple[str, str]], prompt: str = "plain", limit: int = 140
+) -> tuple[list[tuple[list[int], list[int]]], dict[str, Any]]:
+    """What a model reads and what it learns of each row, in tokens; the table's line by its columns."""
+    arguments = TokenizationArguments(prompt=prompt, max_length=limit + 60, max_summary_tokens=60)
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = make_frame_template(tokenizer, arguments.prompt_template)
+    split = Dataset.from_list([{"review": review, "summary": summary} for review, summary in rows])
+    splits, (header, line) = tokenize_splits(DatasetDict(train=split), tokenizer, arguments)
+    pairs = []
+    for row in splits["train"]:
+        read = row["labels"].count(-100)
+        assert row["labels"] == [-100] * read + row["input_ids"][read:] and row["length"] == len(row["labels"])
+        pairs.append((row["input_ids"][:read], row["input_ids"][read:]))
+    return pairs, dict(zip(header, line, strict=True))
 
 
 @pytest.mark.parametrize("prompt", [*PROMPTS, "Sum up: {review}\n"])
 def test_labels_are_the_summary_with_its_end_and_nothing_else(prompt: str) -> None:
-    arguments, prompted = TokenizationArguments(prompt=prompt, max_length=200, max_summary_tokens=50), make_tokenizer()
-    prompted.chat_template = make_frame_template(prompted, arguments.prompt_template)
-    split = Dataset.from_dict({"review": ["a b\n\nc"], "summary": ["good work"]})
-    tokenized, _ = tokenize_splits(DatasetDict(train=split), prompted, arguments)
-    row = tokenized["train"][0]
-    learned = [token for token, label in zip(row["input_ids"], row["labels"], strict=True) if label != -100]
-    read = [token for token, label in zip(row["input_ids"], row["labels"], strict=True) if label == -100]
-    assert prompted.decode(read) == fill(PROMPTS.get(prompt, prompt), {"review": "a b\n\nc"})
-    assert learned == [*prompted("good work").input_ids, prompted.eos_token_id]
-    assert [label for label in row["labels"] if label != -100] == learned
-    assert row["labels"][-1] == prompted.eos_token_id  # the end token has a label: that is how it is learned
-    assert row["length"] == len(row["input_ids"])
-
-
-def tokenize(rows: list[tuple[str, str]]) -> tuple[Dataset, dict[str, object]]:
-    arguments = TokenizationArguments(prompt="plain", max_length=200, max_summary_tokens=60)
-    split = Dataset.from_list([{"review": review, "summary": summary} for review, summary in rows])
-    splits, (header, row) = tokenize_splits(DatasetDict(train=split), TOKENIZER, arguments)
-    return splits["train"], dict(zip(header, row, strict=True))
+    [(read, learned)], _ = tokenize([("a b\n\nc", "good work")], prompt)
+    tokenizer = make_tokenizer()
+    assert tokenizer.decode(read) == fill(PROMPTS.get(prompt, prompt), {"review": "a b\n\nc"})
+    assert learned == [*tokenizer("good work").input_ids, tokenizer.eos_token_id]
 
 
 def test_the_reserve_is_the_same_whatever_the_summary() -> None:
-    review = "word " * 500
-    tokenized, _ = tokenize([(review.strip(), "short"), (review.strip(), "longer " * 8)])
-    prompts = [[t for t, label in zip(r["input_ids"], r["labels"], strict=True) if label == -100] for r in tokenized]
-    assert prompts[0] == prompts[1] == fit_prompts([{"review": review.strip()}], TOKENIZER, [140])[0][0]
-    assert 130 < len(prompts[0]) <= 140
+    review, tokenizer = "word " * 499 + "word", make_tokenizer()
+    tokenizer.chat_template = make_frame_template(tokenizer)
+    (first, _), (second, _) = tokenize([(review, "short"), (review, "longer " * 8)])[0]
+    assert first == second == fit_prompts([{"review": review}], tokenizer, [140])[0][0] and 130 < len(first) <= 140
 
 
 def test_a_summary_over_the_reserve_takes_from_its_own_reviews_or_is_left_out_and_reported() -> None:
     rows = [("fine", "fine"), ("fine", "long " * 90), ("word " * 300, "fine"), ("word " * 300, "long " * 20)]
-    tokenized, reported = tokenize(rows)
-    assert len(tokenized) == 3
-    assert reported["cut to fit"] == 2 and reported["summary too long"] == 1
-    assert 190 < tokenized[2]["length"] <= 200 and TOKENIZER.decode(tokenized[2]["input_ids"]).count("long") == 20
+    pairs, reported = tokenize(rows)
+    assert len(pairs) == 3 and reported["cut to fit"] == 2 and reported["summary too long"] == 1
+    read, learned = pairs[2]
+    assert 190 < len(read) + len(learned) <= 200 and make_tokenizer().decode(learned).count("long") == 20
 
 
 def test_the_reserve_is_what_most_of_the_training_summaries_need() -> None:
-    arguments = TokenizationArguments(prompt="plain", max_length=200)
+    arguments, tokenizer = TokenizationArguments(prompt="plain", max_length=200), make_tokenizer()
+    tokenizer.chat_template = make_frame_template(tokenizer)
     split = Dataset.from_dict({"summary": ["a"] * 94 + ["a b c d"] * 6})
-    choose_reserve(arguments, split, TOKENIZER)
-    assert arguments.max_summary_tokens == 1 + len(TOKENIZER("a b c d").input_ids)
+    choose_reserve(arguments, split, tokenizer)
+    assert arguments.max_summary_tokens == 1 + len(tokenizer("a b c d").input_ids)
     with pytest.raises(InputError, match="is too small for any review"):
-        choose_reserve(TokenizationArguments(prompt="plain", max_length=5), split, TOKENIZER)
+        choose_reserve(TokenizationArguments(prompt="plain", max_length=5), split, tokenizer)
 
 
 def test_other_columns_are_read_and_learned() -> None:
@@ -85,18 +87,27 @@ def test_other_columns_are_read_and_learned() -> None:
     assert splits["train"][1]["input_ids"].count(tokenizer.eos_token_id) == 1
 
 
-def test_a_record_fills_what_is_left_open_and_changes_nothing_else() -> None:
-    record = {
-        "model": "recorded", "prompt_template": "Sum up: {review}", "asked_max_length": 700,
-        "max_length": 256, "max_summary_tokens": 60,
-    }  # fmt: skip
-    arguments = TokenizationArguments()
-    follow_record(arguments, record)
-    expected = TokenizationArguments("recorded", "Sum up: {review}", 700, 60)
-    assert arguments == expected
-    given = TokenizationArguments("mine", "plain", 99, 9)
-    follow_record(given, record)
-    assert given == TokenizationArguments("mine", "plain", 99, 9)
+@pytest.mark.parametrize("limit", [140, 30])
+def test_a_text_that_looks_like_the_end_is_learned_as_text_and_the_end_as_the_token(limit: int) -> None:
+    """Also where the reviews are cut to fit: both go the same way."""
+    text, tokenizer = "says <|endoftext|> and more", make_tokenizer()
+    [(read, learned)], _ = tokenize([(f"{text} " * 3, text)], limit=limit)
+    assert [*read, *learned].count(tokenizer.eos_token_id) == 1 and learned[-1] == tokenizer.eos_token_id
+    assert tokenizer.decode(learned) == f"{text}<|endoftext|>"
+
+
+@pytest.mark.parametrize(
+    ("given", "followed"),
+    [
+        ((None,) * 6, ("recorded", "Sum up: {review}", 700, 60, FRAME, "{summary}")),
+        (("mine", "plain", 99, 9), ("mine", "plain", 99, 9)),
+    ],
+)
+def test_a_record_fills_what_is_left_open_and_changes_nothing_else(given: tuple, followed: tuple) -> None:
+    record = {"model": "recorded", "prompt_template": "Sum up: {review}", "asked_max_length": 700, "max_length": 256}
+    arguments = TokenizationArguments(*given)
+    follow_record(arguments, {**record, "max_summary_tokens": 60, "frame": ["Today, sum up: ", "", "</s>"]})
+    assert arguments == TokenizationArguments(*followed)
 
 
 def test_without_a_record_there_are_defaults_but_no_model() -> None:
@@ -127,38 +138,17 @@ def test_a_context_that_cannot_be(max_length: int | None, reserve: int, message:
         load_tokenizer(TokenizationArguments(str(base), "plain", max_length, reserve))
 
 
-@pytest.mark.parametrize("room", [140, 30])
-def test_a_text_that_looks_like_the_end_is_learned_as_text_and_the_end_as_the_token(room: int) -> None:
-    """Also where the reviews are cut to fit: both go the same way."""
-    arguments = TokenizationArguments(prompt="plain", max_length=room + 60, max_summary_tokens=60)
-    text = "says <|endoftext|> and goes on"
-    split = Dataset.from_list([{"review": f"{text} " * 3, "summary": text}])
-    splits, _ = tokenize_splits(DatasetDict(train=split), TOKENIZER, arguments)
-    [row] = splits["train"]
-    assert [place for place, token in enumerate(row["input_ids"]) if token == TOKENIZER.eos_token_id] == [
-        row["length"] - 1
-    ]
-    learned = [label for label in row["labels"] if label != -100]
-    assert TOKENIZER.decode(learned) == f"{text}<|endoftext|>" and learned[-1] == TOKENIZER.eos_token_id
-
-
-def test_the_record_knows_where_a_split_ends(base: Path) -> None:
+@pytest.mark.parametrize(
+    ("prompt", "end", "changed"), [("plain", 2, ["texts"]), ("instruction", 1, ["prompt_template", "frame"])]
+)
+def test_the_record_knows_the_prompt_and_where_a_split_ends(
+    prompt: str, end: int, changed: list[str], base: Path
+) -> None:
     """A row that moves from train to validation makes other data."""
     rows, records = [{"review": text, "summary": text} for text in "abc"], []
-    arguments = TokenizationArguments(str(base), "plain", None, 60)
-    tokenizer = load_tokenizer(arguments)
-    for end in (1, 2):
-        splits = DatasetDict(train=Dataset.from_list(rows[:end]), validation=Dataset.from_list(rows[end:]))
-        records.append(tokenization_record(splits, tokenizer, arguments))
-    assert [name for name in records[0] if records[0][name] != records[1][name]] == ["texts"]
-
-
-def test_a_changed_prompt_changes_the_record_in_that_alone(base: Path) -> None:
-    splits = DatasetDict(train=Dataset.from_dict({"review": ["a"], "summary": ["b"]}))
-    records = []
-    for prompt in ("plain", "instruction"):
-        arguments = TokenizationArguments(str(base), prompt, None, 60)
+    for name, place in (("plain", 1), (prompt, end)):
+        arguments = TokenizationArguments(str(base), name, None, 60)
         tokenizer = load_tokenizer(arguments)
+        splits = DatasetDict(train=Dataset.from_list(rows[:place]), validation=Dataset.from_list(rows[place:]))
         records.append(tokenization_record(splits, tokenizer, arguments))
-    changed = [name for name in records[0] if records[0][name] != records[1][name]]
-    assert changed == ["prompt_template", "frame"]
+    assert [key for key in records[0] if records[0][key] != records[1][key]] == changed
