@@ -39,6 +39,7 @@ RATING_FIELDS = (
     "final_rating", "score",
 )
 # fmt: on
+DECISION_FIELDS = ("decision", "final_decision", "recommendation")
 CONFIDENCE_FIELDS = ("confidence", "reviewer_confidence")
 VERDICT_WORDS = 10  # a `recommendation` of fewer words is a verdict ("Accept (poster)"), not a meta-review
 KINDS = {  # of a reply, by the end of its invitation: Submission12/-/Official_Review, once -/Paper12/Official_Review
@@ -102,11 +103,23 @@ def find_texts(fields: dict[str, Any], names: tuple[str, ...]) -> dict[str, str]
     return texts
 
 
+def find_score(fields: dict[str, Any], names: tuple[str, ...]) -> str:
+    """What the first of the named fields begins with: "8" for 8 and for "8: accept, good paper", "4/5"; or nothing."""
+    given = next((fields[name] for name in names if fields.get(name) not in (None, "")), "")
+    found = re.match(r"\s*(-?\d+(?:\.\d+)?(?: ?/ ?\d+)?)", str(given))
+    return found[1].removesuffix(".0") if found else ""
+
+
 def find_number(fields: dict[str, Any], names: tuple[str, ...]) -> float | None:
-    """The number that the first of the named fields begins with: 8.0 for 8 and for "8: accept, good paper"."""
-    given = next((fields[name] for name in names if fields.get(name) is not None), "")
-    number = re.match(r"\s*(-?\d+(?:\.\d+)?)", str(given))
-    return float(number[1]) if number else None
+    """The score in the first of the named fields as a number, without its scale."""
+    score = find_score(fields, names).partition("/")[0]
+    return float(score) if score else None
+
+
+def find_decision(fields: dict[str, Any]) -> str:
+    """The decision in a form, such as "Accept (poster)"; not a recommendation that is a text."""
+    answers = [" ".join(plain_text(fields.get(name) or "").split()) for name in DECISION_FIELDS]
+    return next((answer for answer in answers if 0 < len(answer.split()) < VERDICT_WORDS), "")
 
 
 def name_kind(name: str) -> str | None:

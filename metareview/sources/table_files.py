@@ -253,13 +253,8 @@ def check_unpacked(path: str) -> None:
         raise InputError(f"{path!r} is no .xlsx workbook that can be read: {error}") from error
     if (cells := sum(map(_count_cells, sheets))) > MOST_CELLS:
         raise InputError(f"{path!r} has {cells:,} cells, more than {MOST_CELLS:,}; give it as CSV")
-    signs = {
-        "Strict Open XML": b"purl.oclc.org/ooxml" in main,
-        "OpenDocument": "content.xml" in sizes,
-        "a binary format (.xlsb)": "xl/workbook.bin" in sizes,
-    }
-    if kind := next(filter(signs.get, signs), None):
-        raise InputError(f"{path!r} is a workbook in {kind}; save it as an ordinary Excel workbook (.xlsx)")
+    if b"purl.oclc.org/ooxml" in main:
+        raise InputError(f"{path!r} is a workbook in Strict Open XML; save it as an ordinary Excel workbook (.xlsx)")
 
 
 def _count_cells(sheet: bytes) -> int:
