@@ -61,6 +61,7 @@ class Paper:
     year: int | None = None
     ratings: list[float | None] = field(default_factory=list)
     confidences: list[float | None] = field(default_factory=list)
+    decision: str = ""  # in words, as the venue has it
     left_out: Counter[str] = field(default_factory=Counter)  # replies that might have been a review: why not, how many
     skipped: str = ""  # why the paper is of no use
 
@@ -156,6 +157,7 @@ def read_paper(note: Any) -> Paper:
     paper = Paper([], forum=note.id, title=str(fields.get("title") or ""), venue=invitations[0].partition("/-/")[0])
     paper.year = find_year(paper.venue, note.cdate or note.tcdate)
     meta_reviews: dict[str, str] = {}  # by kind: a decision counts only where there is no meta-review
+    decisions: dict[str, str] = {}  # by kind
     replies = (note.details or {}).get("replies") or []
     for reply in sorted(replies, key=lambda reply: reply.get("tcdate") or 0):
         kind, answers = _find_kind(reply), name_fields(reply.get("content"))
@@ -168,19 +170,30 @@ def read_paper(note: Any) -> Paper:
             paper.reviews.append(title_texts(texts))
             paper.ratings.append(find_number(answers, RATING_FIELDS))
             paper.confidences.append(find_number(answers, CONFIDENCE_FIELDS))
-        elif texts:
-            meta_reviews.setdefault(kind, next(iter(texts.values())))
-        elif kind != "decision":  # which need not give reasons
+        elif texts or kind == "decision":  # which need not give reasons
+            meta_reviews.setdefault(kind, next(iter(texts.values()), ""))
+            decisions.setdefault(kind, find_decision(answers))
+        else:
             paper.left_out[f"{kind}s without a text in a known field"] += 1
     paper.meta_review = meta_reviews.get("meta-review") or meta_reviews.get("decision", "")
-    marks = " ".join([*invitations, str(fields.get("venueid"))])
+    venueid = str(fields.get("venueid"))
+    known = (decisions.get("decision"), _read_venue(f"{fields.get('venue')} {venueid}"), decisions.get("meta-review"))
+    paper.decision = next(filter(None, known), "")
     if note.ddate:
         paper.skipped = "deleted"
-    elif fields.get("withdrawal") or re.search(r"withdrawn|desk_?reject", marks, re.IGNORECASE):
+    elif fields.get("withdrawal") or re.search(r"withdrawn|desk_?reject", f"{invitations} {venueid}", re.IGNORECASE):
         paper.skipped = "withdrawn or desk-rejected"
     elif not paper.reviews:
         paper.skipped = "without a review"
     return paper
+
+
+def _read_venue(venue: str) -> str:
+    """The decision in a paper's venue and its id: "poster" for "ICLR 2024 poster", "Reject" for "Submitted to ..."."""
+    if re.search(r"submitted to|rejected", venue, re.IGNORECASE):
+        return "Reject"
+    found = re.search(r"oral|poster|spotlight|notable[- ]top[- ]\d+%|accepted", venue, re.IGNORECASE)
+    return found[0] if found else ""
 
 
 def describe_counts(counts: Counter[str]) -> str:

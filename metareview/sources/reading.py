@@ -112,7 +112,7 @@ def load_venues(venues: list[str], folder: Path, test_year: int | None) -> dict[
         rows, _ = read_table(fetch_venue(venue, folder))
         years |= {row["year"] for row in rows if row["year"]}
         for row in rows:
-            splits[choose_split(row["forum"], row["year"], test_year)].append(row)
+            splits[choose_split(row["forum"], row["year"], test_year)].append({"decision": ""} | row)
     if test_year and not splits["test"]:
         raise InputError(f"no paper is of --test_year {test_year}, only of {', '.join(map(str, sorted(years)))}")
     return {split: rows for split, rows in splits.items() if rows}

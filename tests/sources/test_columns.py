@@ -20,8 +20,6 @@ FORMS = [
 ]
 READ = ["Summary: It sorts.\nStrengths: Tested.", "Not convincing."]
 
-NO_DETAILS = dict.fromkeys(DETAILS, "")
-
 
 def choose(*names: str, **given: Any) -> Columns:
     flags = [given.get(name) for name in ("reviews", "summary", "paper")]
@@ -30,9 +28,8 @@ def choose(*names: str, **given: Any) -> Columns:
 
 @pytest.mark.parametrize(
     ("review", "summary"),
-    [("Input", "Output"), ("review", "summary"), ("reviews", "meta_review"), ("REVIEW", "metareview"),
-     ("review_text", "Meta-Review"), ("Review Text", "Metareview")],
-)  # fmt: skip
+    [("Input", "Output"), ("reviews", "meta_review"), ("REVIEW", "metareview"), ("Review Text", "Meta-Review")],
+)
 def test_names_that_people_use_are_recognized(review: str, summary: str) -> None:
     assert choose("paper_id", review, "rating", summary) == Columns([review], summary, details={"ratings": "rating"})
 
@@ -58,9 +55,9 @@ def test_all_that_is_missing_is_in_one_error(names: list[str], given: dict[str, 
     assert all(word in str(caught.value) for word in words), caught.value
 
 
-def test_if_splits_differ_the_error_says_so() -> None:
+def test_a_column_must_be_in_all_splits() -> None:
     source = {"train": [{"review": "a", "summary": "b"}], "test": [{"review": "a"}]}
-    with pytest.raises(InputError, match="The columns are train: review, summary; test: review"):
+    with pytest.raises(InputError, match=r"no column 'Output'.* The columns that all splits have are review"):
         choose_columns(source, None, None, None, "<REVBREAK>")
 
 
@@ -96,7 +93,7 @@ def read(*rows: dict[str, Any], **columns: Any) -> tuple[list[dict[str, Any]], l
 )
 def test_every_shape_of_reviews(cell: Any, reviews: list[str]) -> None:
     [paper], _ = read({"review": cell, "summary": "s"}, reviews=["review"], summary="summary")
-    assert paper == {"reviews": reviews, "summary": "s", "paper": "", **NO_DETAILS}
+    assert (paper["reviews"], paper["summary"]) == (reviews, "s")
 
 
 @pytest.mark.parametrize(
@@ -115,7 +112,7 @@ def test_forms_in_arrow_read_alike() -> None:
     forms = [{"summary": "It sorts.", "strengths": "Tested.", "review": None}, {"review": "Not convincing."}]
     rows = Dataset.from_list([{"reviews": forms, "meta": {"metareview": "Fine.", "confidence": 4}}])
     papers, _ = read_papers({"train": rows}, Columns(["reviews"], "meta"))
-    assert papers["train"].to_list() == [{"reviews": READ, "summary": "Fine.", "paper": "", **NO_DETAILS}]
+    assert (papers["train"][0]["reviews"], papers["train"][0]["summary"]) == (READ, "Fine.")
 
 
 @pytest.mark.parametrize(
@@ -171,20 +168,31 @@ def test_a_name_in_the_first_row_alone_counts_for_the_rows_below(sizes: list[int
     assert (f"train: {unnamed} rows without id count as rows of the paper above them." in notes) == (unnamed > 0)
 
 
-def test_title_ratings_and_decision_come_along() -> None:
-    """Of a row for each review, the ratings of all reviews."""
-    rows = [
-        {"Paper ID": "1", "review": "a", "summary": "s", "Rating": 8.0, "Decision": "Accept", "Title": "On knots"},
-        {"Paper ID": "1", "review": "b", "summary": "s", "Rating": "6: fair", "Decision": None, "Title": "nan"},
-        {"Paper ID": "2", "review": "c", "summary": "t", "Rating": [3, 5], "Decision": "Reject", "Title": None},
-    ]
-    columns = choose_columns({"train": rows}, None, None, "Paper ID", "<REVBREAK>")
-    papers, _ = read_papers({"train": rows}, columns)
-    details = [{name: paper[name] for name in NO_DETAILS} for paper in papers["train"]]
-    assert details == [
-        {"title": "On knots", "ratings": "8; 6: fair", "decision": "Accept"},
-        {"title": "", "ratings": "3, 5", "decision": "Reject"},
-    ]
+@pytest.mark.parametrize(
+    ("row", "details"),
+    [
+        ({"Rating": [3, 5.5], "Decision": "Reject", "Title": None}, ("", "3; 5.5", "Reject")),
+        ({"ratings": "['8: good, new', '3: no']", "decision": {"value": "Oral"}}, ("", "8: good, new; 3: no", "Oral")),
+        ({"review": FORMS, "summary": {"metareview": "s", "recommendation": "Accept"}}, ("", "6; 3", "Accept")),
+        ({"review": json.dumps(FORMS), "summary": "s", "title": "T &amp; U"}, ("T & U", "6; 3", "")),
+        ({"review": FORMS, "ratings": "1, 2", "decision": {"decision": "Decline", "comment": "No."}},
+         ("", "1, 2", "Decline")),
+        ({"review": [{"review": "a", "rating": "4/5"}, {"review": "b", "rating": NAN}]}, ("", "4/5", "")),
+        ({"summary": {"comment": "s", "recommendation": "I like it, all do, accept it as an oral"}}, ("", "", "")),
+    ],
+)  # fmt: skip
+def test_title_ratings_and_decision_come_along(row: dict[str, Any], details: tuple[str, ...]) -> None:
+    source = {"train": [{"review": "a", "summary": "s"} | row]}
+    papers, _ = read_papers(source, choose_columns(source, None, None, None, "<REVBREAK>"))
+    assert tuple(papers["train"][0][name] for name in DETAILS) == details
     kept, _, _ = drop_rows(clean_splits(papers, "a-z"))
-    assert kept["train"].column_names == ["review", "summary", "title", "ratings", "decision"]
-    assert kept["train"]["ratings"][:] == ["8; 6: fair", "3, 5"]
+    assert {name: kept["train"][0].get(name, "") for name in DETAILS} == papers["train"].select_columns(DETAILS)[0]
+
+
+def test_of_a_row_for_each_review_the_ratings_are_joined() -> None:
+    rows: list[dict[str, Any]] = [
+        {"id": "1", "review": "a", "summary": "s", "Rating": 8.0, "Decision": None, "Title": "On knots"},
+        {"id": "1", "review": "b", "summary": "s", "Rating": "6: fair", "Decision": "Accept", "Title": "nan"},
+    ]
+    papers, _ = read_papers({"train": rows}, choose_columns({"train": rows}, None, None, "id", "<REVBREAK>"))
+    assert [papers["train"][name][:] for name in DETAILS] == [["On knots"], ["8; 6: fair"], ["Accept"]]
