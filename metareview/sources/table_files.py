@@ -200,15 +200,17 @@ def _read_sheet(path: Path) -> tuple[list[Row], list[str]]:
     opens_first = getattr(formulas.active, "title", None)
     sheet = sheets.pop(opens_first if opens_first in sheets else next(iter(sheets)))
     others = [f"sheet {title!r}" for title, other in sheets.items() if filled_rows(other)]
-    cells = _read_cells(values[sheet.title], sheet)
+    rows = _read_cells(values[sheet.title], sheet)
+    cells = list(rows.values())
     start = _find_header([[str(row.get(column, "")) for column in range(1, max(row) + 1)] for row in cells[:20]])
     header = {column: str(name) for column, name in sorted(cells[start].items())} if cells else {}
     names = dict(zip(header, _name_columns(list(header.values()), path), strict=True))
+    say_hidden(sheet, list(rows)[start + 1 :], str(path))
     return [{name: row.get(column) for column, name in names.items() if name} for row in cells[start + 1 :]], others
 
 
-def _read_cells(values: Any, formulas: Any) -> list[dict[int, Any]]:
-    """The rows of a sheet, read with values and with formulas, as values by column, counted from 1.
+def _read_cells(values: Any, formulas: Any) -> dict[int, dict[int, Any]]:
+    """The filled rows of a sheet, read with values and with formulas, by number: values by column, counted from 1.
 
     What is merged counts in each of its rows.
     """
@@ -223,15 +225,27 @@ def _read_cells(values: Any, formulas: Any) -> list[dict[int, Any]]:
         for row in range(area.min_row + 1, area.max_row + 1):
             if row in rows and area.min_col in rows.get(area.min_row, ()):
                 rows[row][area.min_col] = rows[area.min_row][area.min_col]
-    return [row for row in rows.values() if row]
+    return {number: row for number, row in rows.items() if row}
 
 
 def filled_rows(sheet: Any) -> list[int]:
-    """The numbers of the rows with something in them, of a sheet that is not read-only.
+    """The numbers of the rows with something in them, but not those with the totals of a table.
 
     Not range(1, sheet.max_row + 1): a color in Excel's last row makes that a million, and each look at one makes cells.
     """
-    return sorted({row for (row, _), cell in sheet._cells.items() if cell.value is not None})
+    from openpyxl.utils import range_boundaries
+
+    totals: set[int] = set()
+    for table in sheet.tables.values():
+        last = range_boundaries(table.ref)[3]
+        totals.update(range(last - (table.totalsRowCount or 0) + 1, last + 1))
+    return sorted({row for (row, _), cell in sheet._cells.items() if cell.value is not None} - totals)
+
+
+def say_hidden(sheet: Any, rows: list[int], path: str) -> None:
+    """Print how many of these rows of a sheet are hidden: they are read, too."""
+    if hidden := [row for row in rows if row in sheet.row_dimensions and sheet.row_dimensions[row].hidden]:
+        print(f"{path}: {len(hidden):,} hidden or filtered rows of {sheet.title!r} are read like the others.")
 
 
 def check_unpacked(path: str) -> None:

@@ -10,8 +10,11 @@ from servers.openreview import PASSWORD, TOKEN, USER, Fault, OpenReview, make_re
 from urllib3.util import Retry
 
 from metareview.common.cli import InputError
+from metareview.data.rows import DETAILS
 from metareview.sources import openreview
+from metareview.sources.columns import choose_columns, read_papers
 from metareview.sources.openreview import fetch_forum, fetch_venue
+from metareview.sources.reading import load_venues
 
 NEW, OLD = "Shells.org/2024/Conference", "Shells.org/2021/Conference"
 STRUCTURED = {
@@ -165,6 +168,9 @@ def test_a_venue_comes_in_pages_and_is_not_fetched_again(
     assert "5 papers without a review" in said and "1 papers deleted" in said and "1 papers withdrawn" in said
     assert fetch_venue(venue, tmp_path) == path
     assert read_rows(path) == rows and len(server.requests) == asked
+    source = load_venues([venue], tmp_path, int(venue.split("/")[1]))
+    papers, _ = read_papers(source, choose_columns(source, None, None, None, "<REVBREAK>"))
+    assert [papers["test"][0][name] for name in DETAILS] == ["P 3", "8; 6", "Accept (poster)"]
 
 
 def test_an_interrupted_venue_resumes_without_asking_twice(

@@ -13,9 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from openpyxl import Workbook, load_workbook
 from openpyxl.styles import PatternFill
+from openpyxl.worksheet.table import Table
 
 from metareview.common.cli import InputError
 from metareview.sources.table_files import Formula, filled_rows, read_table
+from metareview.workbook.cases import Source, read_cases
 from metareview.workbook.saving import open_workbook
 
 ROWS = [
@@ -188,6 +190,19 @@ def test_what_cannot_be_read_is_named(name: str, content: bytes, words: list[str
         read_table(tmp_path / name)
     assert all(word in str(caught.value) for word in words), caught.value
     assert "\n" not in str(caught.value)
+
+
+def test_totals_are_no_row_and_hidden_rows_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    workbook = to_workbook(tmp_path / "a.xlsx", [["review", "summary"], ["a", "s"], ["b", "t"], ["Total", 2]])
+    workbook.active.add_table(Table(displayName="T", ref="A1:B4", totalsRowCount=1))
+    workbook.active.row_dimensions[3].hidden = True  # as by a filter
+    workbook.save(tmp_path / "a.xlsx")
+    assert [row["review"] for row in read_table(tmp_path / "a.xlsx")[0]] == ["a", "b"]
+    said = "1 hidden or filtered rows of 'Sheet' are read like the others."
+    assert said in capsys.readouterr().out
+    sheet = open_workbook(str(tmp_path / "a.xlsx")).active
+    assert [case.review for case in read_cases(sheet, "a.xlsx", Source(workbook, "a", "a"))] == ["a", "b"]
+    assert f"a.xlsx: {said}" in capsys.readouterr().out
 
 
 def test_strict_open_xml_is_named(tmp_path: Path) -> None:
