@@ -15,8 +15,9 @@ from metareview.sources.forms import META_REVIEW_FIELDS, REVIEW_FIELDS, REVIEW_N
 from metareview.sources.table_files import Formula, Row
 
 SPREADSHEET_ERRORS = ("#N/A", "#NULL!", "#DIV/0!", "#VALUE!", "#REF!", "#NAME?", "#NUM!")
-# A cell with nothing but one of these is empty: so pandas, databases and spreadsheets write a missing value.
-MISSING = {"", "nan", "<na>", "nat", "na", "n/a", "none", "null", r"\n", *map(str.lower, SPREADSHEET_ERRORS)}
+# A cell with nothing but one of these words, in any case and with any signs around and in them, is empty: pandas,
+# databases, spreadsheets and people write a missing value so.
+MISSING = {"", "nan", "nat", "na", "none", "null", "nil", "undefined"}
 TEXT = Value("string")
 PAPER_FEATURES = Features({"reviews": List(TEXT), "summary": TEXT, "paper": TEXT, **dict.fromkeys(DETAILS, TEXT)})
 Rows = Dataset | list[Row]
@@ -125,8 +126,10 @@ def _read_values(row: Row, columns: Columns) -> dict[str, Any]:
 
 
 def _is_missing(value: Any) -> bool:
-    """Whether a cell holds nothing: None, NaN, or a text in MISSING."""
-    return value is None or value != value or (isinstance(value, str) and value.strip().lower() in MISSING)
+    """Whether a cell holds nothing: None, NaN, a text in MISSING, an error of a spreadsheet, or \\N as in MySQL."""
+    if not isinstance(value, str):
+        return value is None or value != value
+    return re.sub(r"[\W_]+", "", value.lower()) in MISSING or value.strip() in (*SPREADSHEET_ERRORS, r"\N")
 
 
 def _read_detail(value: Any) -> str:

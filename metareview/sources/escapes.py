@@ -52,6 +52,8 @@ def _keep_apart(tags: re.Match[str]) -> str:
 def parse_list(text: str) -> list[Any] | dict[str, Any] | None:
     """What JSON, Python, NumPy or PostgreSQL write so; None for a text. Raises `InputError` for half a list."""
     text = text.strip()
+    if text.startswith(('"[', '"{')) and isinstance(inner := _evaluate(text), str):  # JSON, written as JSON once more
+        text = inner.strip()
     if text.startswith(("[", "{", "(", "array(")) and text.endswith(("]", "}", ")")):
         found = _evaluate(text)
         if isinstance(found, dict) and all(isinstance(name, str) for name in found):

@@ -97,7 +97,7 @@ def test_every_shape_of_reviews(cell: Any, reviews: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [None, NAN, "", " ", "nan", "NaN", "None", "null", "NULL", "<NA>", "N/A", "#N/A", "\\N"]
+    "value", [None, NAN, "", " - ", "nan", "None.", "(null)", "NULL", "<NA>", "n.a.", "#N/A", "#DIV/0!", "\\N", "?"]
 )
 def test_what_is_missing_is_missing_in_every_column(value: Any) -> None:
     rows = [{"id": value, "r1": "a", "r2": value, "s": f"of {index}"} for index in range(2)]

@@ -63,6 +63,16 @@ def test_a_page_of_openreview_is_read_as_its_forum() -> None:
         ("Comments from Referee 1:", "Comments from Referee 2:"),
         ("Reviewer aB3d", "Reviewer xYzw"),
         ("R1:", "R3:"),
+        ("[R1]", "[R2]"),
+        ("Reviewer I", "Reviewer II"),
+        ("First Reviewer:", "Second Reviewer:"),
+        ("Reviewer One", "Reviewer Two"),
+        ("Referee report 1", "Referee report 2"),
+        ("Reviewer no. 1", "Reviewer n°2"),
+        ("Reviewer_1", "Reviewer_2"),
+        ("Review #1 of 2", "Review #2 of 2"),
+        ("Official Review", "Official Review"),
+        ("Reviewer jK9p", "Reviewer abcd"),
     ],
 )
 def test_headings(first: str, second: str) -> None:
