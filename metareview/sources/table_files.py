@@ -14,13 +14,12 @@ from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile, ZipFile
 
-from metareview.common.cli import InputError, format_bytes
+from metareview.common.cli import InputError
 from metareview.sources.forms import REVIEW_NAMES, SUMMARY_NAMES, unify_name
 
 FORMATS = (".csv", ".tsv", ".xlsx", ".json", ".jsonl", ".parquet")  # Parquet is read by `datasets`
 DELIMITERS = "\t;|,"  # many texts have a comma: of two that fit equally well, the other one is meant
 LONGEST_FIELD = 2**31 - 1  # characters of a text in a CSV file; the csv module stops at 131,072
-LARGEST_SHEETS = 200_000_000  # bytes of a workbook when it is unpacked
 MOST_CELLS = 500_000  # in a workbook: each takes some hundred bytes of memory, even one of ten bytes in the file
 OLD_OFFICE = b"\xd0\xcf\x11\xe0"  # how files of Word and Excel before 2007 begin, and later ones with a password
 DOCUMENTS = {b"PK\x03\x04": "an Office document", OLD_OFFICE: "an Office document", b"%PDF": "a PDF", b"{\\rtf": "RTF"}
@@ -257,12 +256,9 @@ def check_unpacked(path: str) -> None:
             kind = "protected by a password" if locked else "a workbook of Excel 97 to 2003"
             raise InputError(f"{path!r} is {kind}; save it as an ordinary workbook (.xlsx) without a password")
         with ZipFile(path) as archive:
-            sizes = {part.filename: part.file_size for part in archive.infolist()}
-            if (size := sum(sizes.values())) > LARGEST_SHEETS:
-                most = format_bytes(LARGEST_SHEETS)
-                raise InputError(f"{path!r} unpacks to {format_bytes(size)}, more than {most}; give it as CSV")
-            sheets = [archive.read(name) for name in sizes if re.match(r"xl/worksheets/.*\.xml$", name)]
-            main = archive.read("xl/workbook.xml") if "xl/workbook.xml" in sizes else b""
+            names = archive.namelist()
+            sheets = [archive.read(name) for name in names if re.match(r"xl/worksheets/.*\.xml$", name)]
+            main = archive.read("xl/workbook.xml") if "xl/workbook.xml" in names else b""
     except (BadZipFile, OSError, RuntimeError, ValueError) as error:
         raise InputError(f"{path!r} is no .xlsx workbook that can be read: {error}") from error
     if (cells := sum(map(_count_cells, sheets))) > MOST_CELLS:

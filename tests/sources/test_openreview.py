@@ -18,16 +18,13 @@ from metareview.sources.reading import load_venues
 
 NEW, OLD = "Shells.org/2024/Conference", "Shells.org/2021/Conference"
 STRUCTURED = {
-    "summary": "Sorts shells by their pitch.",
-    "strengths": "The recordings are public.",
-    "weaknesses": "Only two beaches &amp; no third.",
+    "summary": "Sorts shells.",
+    "strengths": "Public recordings.",
+    "weaknesses": "Few beaches &amp; no dunes.",
     "rating": "8: accept, good paper",
     "confidence": 4,
 }
-READ = (
-    "Summary: Sorts shells by their pitch.\nStrengths: The recordings are public.\n"
-    "Weaknesses: Only two beaches & no third."
-)
+READ = "Summary: Sorts shells.\nStrengths: Public recordings.\nWeaknesses: Few beaches & no dunes."
 META = {"metareview": "All agree that sorting shells by pitch works. Accept."}
 
 
