@@ -159,9 +159,8 @@ def _list_parts(value: Any, separator: str | None) -> list[str | dict[str, Any]]
     if isinstance(value, dict):
         columns = list(value.values())
         if not all(isinstance(column, list) and len(column) == len(columns[0]) for column in columns):
-            content = value.get("content")
-            named = forms.name_fields(content if isinstance(content, dict) else value)
-            return [{name: "" if _is_missing(answer) else answer for name, answer in named.items()}]
+            fields = forms.name_fields(value)
+            return [{name: "" if _is_missing(answer) else answer for name, answer in fields.items()}]
         value = [dict(zip(value, form, strict=True)) for form in zip(*columns, strict=True)]  # a list in `datasets`
     if isinstance(value, list | tuple):
         if number := next((item for item in value if isinstance(item, int | float) and item == item), None):

@@ -83,10 +83,14 @@ def unify_name(name: str) -> str:
 
 
 def name_fields(content: Any) -> dict[str, Any]:
-    """The fields of a note under uniform names; version 2 of the API wraps each value."""
-    pairs = content.items() if isinstance(content, dict) else ()
-    values = {name: value.get("value") if isinstance(value, dict) else value for name, value in pairs}
-    return {unify_name(name): value for name, value in values.items()}
+    """The fields of a note or form under uniform names, and those of forms in it; version 2 of the API wraps values."""
+    fields: dict[str, Any] = {}
+    for name, value in content.items() if isinstance(content, dict) else ():
+        if isinstance(value, dict) and "value" not in value:
+            fields |= name_fields(value)
+        else:
+            fields[unify_name(name)] = value["value"] if isinstance(value, dict) else value
+    return fields
 
 
 def find_texts(fields: dict[str, Any], names: tuple[str, ...]) -> dict[str, str]:

@@ -63,14 +63,15 @@ def decode_text(content: bytes, name: str, encoding: str) -> str:
         raise InputError(f"{name} is {kind}, not plain text; save it as text in UTF-8 (a table as .csv or .xlsx)")
     if codecs.lookup(encoding).name == "utf-8":
         encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+    where, other = "", "gb18030" if encoding == "cp1252" else "cp1252 (Western Windows)"
     try:
         text = content.decode(encoding)
         if "\0" not in text[:1000]:
             return text
-        where, other = "", "utf-16-be" if text.startswith("\0") else "utf-16-le"
     except UnicodeError as error:
         where = f" (byte {error.start:,})" if isinstance(error, UnicodeDecodeError) else ""
-        other = "gb18030" if encoding == "cp1252" else "cp1252 (Western Windows)"
+    if b"\0" in content[:1000]:
+        other = "utf-16-be" if content.startswith(b"\0") else "utf-16-le"
     known_as = encoding.removesuffix("-sig").upper()
     raise InputError(f"{name} is not a text in {known_as}{where}; try --encoding {other}, or save it as UTF-8")
 

@@ -81,6 +81,7 @@ def read(*rows: dict[str, Any], **columns: Any) -> tuple[list[dict[str, Any]], l
         (["a", "b\n---\nstill b"], ["a", "b\n---\nstill b"]),
         (FORMS, READ),
         ({"content": FORMS[1]}, READ[1:]),
+        ([{"reviewer": "R1", "review": FORMS[0]}], READ[:1]),
         ({"review": ["a", "b"], "rating": [1, 2]}, ["a", "b"]),  # as older versions of `datasets` keep a list of forms
         ({"strengths": ["a", "b"], "summary": "c"}, ["Summary: c\nStrengths: a\nb"]),
         (["a", None, NAN, "nan", ["c"], {"review": "b"}], ["a", "c", "b"]),
@@ -134,16 +135,18 @@ def test_what_is_no_text_is_refused_and_never_written_out(cell: Any, summary: An
 
 def test_rows_are_joined_by_paper() -> None:
     rows = [
-        {"id": "p1", "review": "a", "summary": ""},
+        {"id": "p1", "review": "a", "summary": "", "Rating": "8: good", "Decision": None, "Title": "On knots"},
         {"id": "p2", "review": "b", "summary": "two"},
-        {"id": "p1", "review": "c", "summary": "one"},
+        {"id": "p1", "review": "c", "summary": "one", "Rating": "6", "Decision": "Accept", "Title": "nan"},
         {"id": "p2", "review": "b", "summary": "another"},
         {"id": None, "review": "d", "summary": "three"},
         {"id": "", "review": "e", "summary": "four"},
     ]
-    papers, notes = read(*rows, reviews=["review"], summary="summary", paper="id")
-    assert [(paper["reviews"], paper["summary"], paper["paper"]) for paper in papers] == [
+    columns = choose_columns({"train": rows[:1]}, None, None, "id", "<REVBREAK>")
+    papers, notes = read_papers({"train": rows}, columns)
+    assert [(paper["reviews"], paper["summary"], paper["paper"]) for paper in papers["train"]] == [
         (["a", "c"], "one", "p1"), (["b"], "two", "p2"), (["d"], "three", ""), (["e"], "four", "")]  # fmt: skip
+    assert [papers["train"][0][name] for name in DETAILS] == ["On knots", "8: good; 6", "Accept"]
     assert notes == [
         "train: 6 rows are of 4 papers, by id.",
         "train: 1 papers have several meta-reviews, 'p2' for one; the first is taken.",
@@ -187,12 +190,3 @@ def test_title_ratings_and_decision_come_along(row: dict[str, Any], details: tup
     assert tuple(papers["train"][0][name] for name in DETAILS) == details
     kept, _, _ = drop_rows(clean_splits(papers, "a-z"))
     assert {name: kept["train"][0].get(name, "") for name in DETAILS} == papers["train"].select_columns(DETAILS)[0]
-
-
-def test_of_a_row_for_each_review_the_ratings_are_joined() -> None:
-    rows: list[dict[str, Any]] = [
-        {"id": "1", "review": "a", "summary": "s", "Rating": 8.0, "Decision": None, "Title": "On knots"},
-        {"id": "1", "review": "b", "summary": "s", "Rating": "6: fair", "Decision": "Accept", "Title": "nan"},
-    ]
-    papers, _ = read_papers({"train": rows}, choose_columns({"train": rows}, None, None, "id", "<REVBREAK>"))
-    assert [papers["train"][name][:] for name in DETAILS] == [["On knots"], ["8; 6: fair"], ["Accept"]]
