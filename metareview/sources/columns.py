@@ -196,14 +196,15 @@ def _read_parts(parts: list[str | dict[str, Any]], names: tuple[str, ...]) -> li
 def _join_rows(rows: list[dict[str, Any]], column: str) -> tuple[list[dict[str, Any]], list[str]]:
     """One row for each paper with the reviews of all its rows and the first meta-review; what the user should know.
 
-    A row without a name belongs to the paper above, as in many tables, unless it has another meta-review.
+    A row without a name belongs to the paper above, as in many tables, unless both have a meta-review, and another one.
     """
     papers: dict[str, dict[str, Any]] = {}
     differing: dict[str, None] = {}
     paper, unnamed = None, 0
     for index, row in enumerate(rows):
         summary = row["summary"].split()
-        if paper and not row["paper"] and summary in ([], paper["summary"].split()):
+        known = paper["summary"].split() if paper else []
+        if paper and not row["paper"] and (summary in ([], known) or (paper["paper"] and not known)):
             unnamed += 1
         else:
             paper = papers.setdefault(row["paper"] or f"\0{index}", row | {"reviews": [], "ratings": ""})

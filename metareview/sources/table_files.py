@@ -188,9 +188,10 @@ def _find_rows(found: Any) -> Any:
 
 
 def _read_sheet(path: Path) -> tuple[list[Row], list[str]]:
-    """The rows of the sheet that opens first, by its header; the names of the other sheets with something in them."""
+    """The rows of the sheet that opens first, by its header; the other sheets and the columns that are not read."""
     check_unpacked(str(path))
     from openpyxl import load_workbook  # here: flags are checked before it is loaded
+    from openpyxl.utils import get_column_letter
 
     try:
         values, formulas = load_workbook(path, data_only=True), load_workbook(path)
@@ -206,7 +207,10 @@ def _read_sheet(path: Path) -> tuple[list[Row], list[str]]:
     header = {column: str(name) for column, name in sorted(cells[start].items())} if cells else {}
     names = dict(zip(header, _name_columns(list(header.values()), path), strict=True))
     say_hidden(sheet, list(rows)[start + 1 :], str(path))
-    return [{name: row.get(column) for column, name in names.items() if name} for row in cells[start + 1 :]], others
+    data = cells[start + 1 :]
+    unnamed = {column for row in data for column, text in row.items() if isinstance(text, str) and column not in names}
+    others += [f"column {get_column_letter(column)} (it has no header)" for column in sorted(unnamed)]
+    return [{name: row.get(column) for column, name in names.items() if name} for row in data], others
 
 
 def _read_cells(values: Any, formulas: Any) -> dict[int, dict[int, Any]]:

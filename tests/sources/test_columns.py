@@ -154,7 +154,9 @@ def test_rows_are_joined_by_paper() -> None:
 
 
 @given(
-    st.lists(st.integers(1, 4), min_size=1, max_size=5), st.booleans(), st.sampled_from(["repeated", "first", "none"])
+    st.lists(st.integers(1, 4), min_size=1, max_size=5),
+    st.booleans(),
+    st.sampled_from(["repeated", "first", "last", "none"]),
 )
 def test_a_name_in_the_first_row_alone_counts_for_the_rows_below(sizes: list[int], named: bool, summary: str) -> None:
     """As in merged cells, or with numbers that a program wrote in several ways; `summary` is where meta-reviews are."""
@@ -162,8 +164,14 @@ def test_a_name_in_the_first_row_alone_counts_for_the_rows_below(sizes: list[int
     for number, size in enumerate(sizes, start=1):
         for index in range(size):
             name = [number, float(number), f" {number}", f"{number}.0"][index]
-            text = f"of {number}" if summary == "repeated" or (summary == "first" and not index) else None
-            rows.append({"id": name if named or not index else NAN, "r": f"{number}, {index}", "s": text})
+            has = {"repeated": True, "first": index == 0, "last": index == size - 1, "none": False}
+            rows.append(
+                {
+                    "id": name if named or not index else NAN,
+                    "r": f"{number}, {index}",
+                    "s": f"of {number}" if has[summary] else "",
+                }
+            )
     papers, notes = read(*rows, reviews=["r"], summary="s", paper="id")
     assert [len(paper["reviews"]) for paper in papers] == sizes
     assert [paper["paper"] for paper in papers] == [str(number) for number, _ in enumerate(sizes, start=1)]

@@ -129,12 +129,13 @@ def test_json_in_all_its_shapes_tsv_and_excel(tmp_path: Path) -> None:
     for path in paths:
         assert read_table(path) == (ROWS, []), path.read_text()
     workbook = to_workbook(tmp_path / "a.xlsx", [["Of 2024"], [None, *names], *([1, *row.values()] for row in ROWS)])
+    workbook.active["D4"] = "merged cells above this one, perhaps"
     workbook.create_sheet("notes").append(["mine"])
     workbook.create_sheet("empty")
     workbook.save(tmp_path / "a.xlsx")
     rows, unread = read_table(tmp_path / "a.xlsx")
     assert [{name: text or "" for name, text in row.items()} for row in rows] == ROWS
-    assert unread == ["sheet 'notes'"]
+    assert unread == ["sheet 'notes'", "column D (it has no header)"]
 
 
 def test_rows_of_json_have_all_columns_and_one_paper_is_a_row(tmp_path: Path) -> None:
