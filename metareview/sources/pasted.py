@@ -20,10 +20,12 @@ _NUMBERED = re.compile(  # Reviewer 2, Review #1A, Report of Referee 3 (weak acc
     r"(?:reviewer|review|referee)(?: report)?(?:[ _]?(?:[#:]|n[or]\.|no|n[°º]|number) ?|[ _]|(?=\d))"
     rf"(?P<label>\d+[a-z]?|[a-z]|[ivx]+|{_ORDINALS}|(?-i:(?=\w*[A-Z\d])[A-Za-z\d]{{4}}|[a-z]{{4}}(?=:?$)))"
     rf"|(?P<ordinal>{_ORDINALS}) (?:reviewer|review|referee)"
-    rf"|(?P<kind>meta[ -]?review|area chair|author'?s?'? (?:rebuttal|response))){_REST}",
+    rf"|(?P<kind>meta[ -]?review|area chair|(?:author'?s?'? )?(?:rebuttal|response))){_REST}",
     re.IGNORECASE,
 )
 _SHORT = re.compile(rf"R(?:ev\.?)? ?#?(?P<label>\d+){_REST}")  # R3: text
+_BRACKETED = re.compile(r"^[\[(](R\d+)[\])]:?")  # [R1] text
+_EASYCHAIR = re.compile(r"^-+ ?TEXT:(.*?)(?=^-{4,}|\Z)", re.DOTALL | re.MULTILINE)  # between scores and names
 _TITLE = re.compile(r"[\s#*>_\d.-]*(?P<title>[A-Za-z][\w /,&'()-]{1,80}?)[\s*_]*(?::(?P<answer>.*))?")
 _SCORE = r"\d+(?:\.\d+)?(?:[ \t]*[:/=].*|[ \t]+\w+)?|yes|no|n/?a"
 _SCORE_BELOW = re.compile(rf":[\s*_]*\n\s*(?=(?:{_SCORE})[ \t]*$)", re.IGNORECASE | re.MULTILINE)
@@ -55,7 +57,7 @@ def _find_headings(lines: list[str]) -> list[tuple[int, dict[str, str | None]]]:
 
     A number is only one of a reviewer in the first line, or where several are different.
     """
-    marked = [re.sub(r"^[\[(](R\d+)[\])]:?", r"\1:", line.strip(" \t#*>=_-")) for line in lines]  # [R1] text
+    marked = [_BRACKETED.sub(r"\1:", line.strip(" \t#*>=_-")) for line in lines]
     first = next((index for index, line in enumerate(marked) if line), 0)
     for pattern in (_SIGNED, _NUMBERED, _SHORT):
         found: dict[str | int, tuple[int, dict[str, str | None]]] = {}
@@ -74,6 +76,8 @@ def _find_headings(lines: list[str]) -> list[tuple[int, dict[str, str | None]]]:
 
 def _read_fields(text: str, signed: bool) -> str:
     """The texts of a pasted form as of one from OpenReview; of anything else the text. A form begins with a title."""
+    if texts := _EASYCHAIR.findall(text):
+        return "\n".join(map(str.strip, texts))
     fields: dict[str, list[str]] = {}
     content: list[str] | None = None  # of the field that a line belongs to
     others, begun = 0, False

@@ -86,6 +86,7 @@ def test_headings(headings: str) -> None:
         ("R1: one\nR2: two\nR1: still two", ["one", "two\nR1: still two"]),
         ("Dear authors,\nsorry.\nReviewer 1: one\nReviewer 2 - two", ["one", "two"]),
         ("It has no heading.\n\nReviewer 2\ntwo\nReviewer 3\nthree", ["It has no heading.", "two", "three"]),
+        ("Reviewer 1: one\nRebuttal\nThanks.\nReviewer 2: two\nResponse: no", ["one", "two"]),
         ("They use R1: a robot.\nR2: another.", None),
         ("I agree.\nReviewer 2\nis right.\nReviewers agree", None),
         ("In short, good.\nSummary: it sorts.\nRating: 6", None),
@@ -97,3 +98,12 @@ def test_headings(headings: str) -> None:
 )
 def test_what_is_a_heading_or_a_form_and_what_only_looks_like_it(text: str, reviews: list[str] | None) -> None:
     assert split_pasted(text)[0] == (reviews or [text])
+
+
+def test_of_a_letter_from_easychair_the_texts_are_read() -> None:
+    review = (
+        "-- REVIEW {} --\nAUTHORS: A and B\n\n---- Overall evaluation ----\nSCORE: -1\n----- TEXT:\nThe text {}.\n\n"
+    )
+    review += "----------- Reviewer's confidence -----------\nSCORE: 4 (high)\n"
+    letter = f"Dear A,\n\n{review.format(1, 'one')}\n{review.format(2, 'two')}"
+    assert split_pasted(letter) == (["The text one.", "The text two."], {"text above the headings": 1})
