@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from zipfile import ZipFile
 
+import pandas
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -32,38 +33,29 @@ def write(path: Path, text: str, encoding: str = "utf-8") -> Path:
     return path
 
 
-def to_csv(rows: list[dict[str, str]], delimiter: str = ",", end: str = "\r\n") -> str:
+def to_csv(rows: list[dict[str, str]], delimiter: str) -> str:
     text = StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]), delimiter=delimiter, lineterminator=end)
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]), delimiter=delimiter)
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
 
 
-@pytest.mark.parametrize(
-    ("delimiter", "encoding", "flag"),
-    [
-        (",", "utf-8", "utf-8"),
-        (";", "utf-8-sig", "utf-8"),
-        ("\t", "utf-16", "utf-8"),
-        ("|", "utf-16-le", "utf-16-le"),
-        (";", "gb18030", "gb18030"),
-    ],
-)
-def test_csv_in_each_delimiter_and_encoding(delimiter: str, encoding: str, flag: str, tmp_path: Path) -> None:
-    """A mark at the beginning of the file says what it is, whatever the flag says."""
-    assert read_table(write(tmp_path / "a.csv", to_csv(ROWS, delimiter), encoding), flag) == (ROWS, [])
-
-
 TEXTS = st.text(st.characters(exclude_categories=["Cs", "Cc"]) | st.sampled_from(',;\t|"\n'), max_size=20)
+MARKED = ["utf-8-sig", "utf-16"]  # at the beginning of the file: they are read whatever the flag says
 
 
-@given(st.lists(st.tuples(TEXTS, TEXTS), min_size=1, max_size=5), st.sampled_from(",;\t|"))
-def test_any_texts_come_back_from_csv(pairs: list[tuple[str, str]], delimiter: str) -> None:
+@given(
+    st.lists(st.tuples(TEXTS, TEXTS), min_size=1, max_size=5),
+    st.sampled_from(",;\t|"),
+    st.sampled_from(["utf-8", "utf-16-le", "gb18030", *MARKED]),
+)
+def test_any_texts_come_back_from_csv(pairs: list[tuple[str, str]], delimiter: str, encoding: str) -> None:
     rows = [{"review": first, "meta_review": second} for first, second in pairs]
     with TemporaryDirectory() as folder:
-        path = write(Path(folder, "a.csv"), to_csv(rows, delimiter))
-        assert read_table(path)[0] == [row for row in rows if "".join(row.values()).replace("-", "").strip()]
+        path = write(Path(folder, "a.csv"), to_csv(rows, delimiter), encoding)
+        read, _ = read_table(path, "utf-8" if encoding in MARKED else encoding)
+    assert read == [row for row in rows if "".join(row.values()).replace("-", "").strip()]
 
 
 @pytest.mark.parametrize(
@@ -106,43 +98,31 @@ def to_workbook(path: Path, rows: list[list[Any]]) -> Workbook:
     return workbook
 
 
-def test_json_in_all_its_shapes_tsv_and_excel(tmp_path: Path) -> None:
-    names = list(ROWS[0])
-    columns = {name: [row[name] for row in ROWS] for name in names}
-    by_index = {str(index): row for index, row in enumerate(ROWS)}
-    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in ROWS)
-    shapes = [
-        ROWS,
-        columns,
-        {name: dict(zip(by_index, column, strict=True)) for name, column in columns.items()},
-        by_index,
-        {f"paper {index}": row for index, row in by_index.items()},
-        {"columns": names, "index": list(by_index), "data": [list(row.values()) for row in ROWS]},
-        {"schema": {"fields": []}, "data": ROWS},
-        {"data": ROWS},
-        {"data": by_index, "version": 1},
-        {"papers": ROWS},
-    ]
-    paths = [write(tmp_path / f"{number}.json", json.dumps(shape)) for number, shape in enumerate(shapes)]
-    paths += [write(tmp_path / f"lines.{end}", lines + "\n") for end in ("json", "jsonl")]
-    paths += [write(tmp_path / "list.jsonl", json.dumps(ROWS)), write(tmp_path / "a.tsv", to_csv(ROWS, "\t", "\n"))]
-    for path in paths:
-        assert read_table(path) == (ROWS, []), path.read_text()
-    workbook = to_workbook(tmp_path / "a.xlsx", [["Of 2024"], [None, *names], *([1, *row.values()] for row in ROWS)])
-    workbook.active["D4"] = "merged cells above this one, perhaps"
-    workbook.create_sheet("notes").append(["mine"])
-    workbook.create_sheet("empty")
-    workbook.save(tmp_path / "a.xlsx")
-    rows, unread = read_table(tmp_path / "a.xlsx")
-    assert [{name: text or "" for name, text in row.items()} for row in rows] == ROWS
-    assert unread == ["sheet 'notes'", "column D (it has no header)"]
-
-
-def test_rows_of_json_have_all_columns_and_one_paper_is_a_row(tmp_path: Path) -> None:
+def test_json_in_all_its_shapes(tmp_path: Path) -> None:
+    table, lines = pandas.DataFrame(ROWS), "".join(json.dumps(row) + "\n" for row in ROWS)
+    by_index, lists = json.loads(table.to_json(orient="index")), {name: list(table[name]) for name in table}
+    shapes = [lists, {"data": ROWS}, {"data": by_index, "version": 1}, {"papers": ROWS}]
+    texts = [table.to_json(orient=orient) for orient in ("records", "columns", "index", "split")] + [lines]
+    for text in [*texts, table.set_index("Input").to_json(orient="table"), *map(json.dumps, shapes)]:
+        assert read_table(write(tmp_path / "a.json", text)) == (ROWS, []), text
+    for text in (lines + "\n", json.dumps(ROWS)):
+        assert read_table(write(tmp_path / "a.jsonl", text)) == (ROWS, [])
     rows, _ = read_table(write(tmp_path / "a.jsonl", '{"a": 1}\n{"b": ["x"], "a": NaN}\n'))
     assert rows == [{"a": 1, "b": None}, {"a": None, "b": ["x"]}]
     paper = {"review": {"strengths": "a", "rating": 1}, "meta_review": {"metareview": "b"}}
     assert read_table(write(tmp_path / "a.json", json.dumps(paper)))[0] == [paper]
+
+
+def test_of_a_workbook_a_sheet_is_read(tmp_path: Path) -> None:
+    rows = [["Of 2024"], [None, *ROWS[0]], *([1, *row.values()] for row in ROWS)]
+    workbook = to_workbook(tmp_path / "a.xlsx", rows)
+    workbook.active["D4"] = "merged cells above this one, perhaps"
+    workbook.create_sheet("notes").append(["mine"])
+    workbook.create_sheet("empty")
+    workbook.save(tmp_path / "a.xlsx")
+    read, unread = read_table(tmp_path / "a.xlsx")
+    assert [{name: text or "" for name, text in row.items()} for row in read] == ROWS
+    assert unread == ["sheet 'notes'", "column D (it has no header)"]
 
 
 def change(path: Path, part: str, *replaced: tuple[str, str]) -> Path:
