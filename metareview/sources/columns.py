@@ -117,7 +117,8 @@ def _read_values(row: Row, columns: Columns) -> dict[str, Any]:
     if len(summary_texts) > 1:
         raise InputError(f"{columns.summary!r} holds {len(summary_texts)} texts, but a meta-review is one")
     known = {name: _read_detail(row.get(columns.details.get(name))) for name in DETAILS}
-    scores = [forms.find_score(part, forms.RATING_FIELDS) for part in reviews if isinstance(part, dict)]
+    written = [part for part in reviews if isinstance(part, dict) and forms.find_texts(part, REVIEW_FIELDS)]
+    scores = [forms.find_score(part, forms.RATING_FIELDS) for part in written]
     known["ratings"] = known["ratings"] or "; ".join(filter(None, scores))
     decisions = [forms.find_decision(part) for part in summaries if isinstance(part, dict)]
     known["decision"] = known["decision"] or next(filter(None, decisions), "")

@@ -52,11 +52,8 @@ def _find_files(folder: Path) -> tuple[dict[str, list[Path]], list[str]]:
     if not by_split:
         raise InputError(f"the folder {str(folder)!r} holds no data: no file that ends in {', '.join(FORMATS)}")
     unnamed = by_split.pop("", [])
-    if not by_split:
-        by_split["train"] = unnamed
-    else:
-        others += unnamed
-    return by_split, [str(other.relative_to(folder)) for other in sorted(others)]
+    others += unnamed if by_split else []
+    return by_split or {"train": unnamed}, [str(other.relative_to(folder)) for other in sorted(others)]
 
 
 def _read_files(paths: list[Path], encoding: str) -> tuple[Rows, list[str]]:

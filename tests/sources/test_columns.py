@@ -188,7 +188,7 @@ def test_a_name_in_the_first_row_alone_counts_for_the_rows_below(sizes: list[int
         ({"review": json.dumps(FORMS), "summary": "s", "title": "T &amp; U"}, ("T & U", "6; 3", "")),
         ({"review": FORMS, "ratings": "1, 2", "decision": {"decision": "Decline", "comment": "No."}},
          ("", "1, 2", "Decline")),
-        ({"review": [{"review": "a", "rating": "4/5"}, {"review": "b", "rating": NAN}]}, ("", "4/5", "")),
+        ({"review": [{"review": "a", "rating": "4/5"}, {"review": NAN, "rating": 1}]}, ("", "4/5", "")),
         ({"summary": {"comment": "s", "recommendation": "I like it, all do, accept it as an oral"}}, ("", "", "")),
     ],
 )  # fmt: skip
