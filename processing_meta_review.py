@@ -115,11 +115,11 @@ from typing import Any
 from metareview.common.files import lock
 from metareview.common.hub import check_token, open_repository, public_name
 from metareview.data.dataset_card import push_splits
-from metareview.data.placeholders import find_columns
 from metareview.data.rows import clean_splits, drop_rows
 from metareview.data.splits import check_output_folders, complete_splits, read_record, save_splits
 from metareview.data.tokenization import (
     TokenizationArguments,
+    check_columns,
     choose_reserve,
     load_tokenizer,
     tokenization_record,
@@ -150,6 +150,7 @@ def main(flags: ProcessingFlags) -> None:
         print(f"Not read: {', '.join(unread)}.")
 
     # 3. Tokenize, fitting the reviews into the context.
+    check_columns(processed["train"], how)
     choose_reserve(how, processed["train"], tokenizer)
     tokenized, lengths = tokenize_splits(processed, tokenizer, how)
     print(format_table(lengths))
@@ -185,7 +186,7 @@ def read_raw(flags: ProcessingFlags) -> tuple[str, dict[str, Any], list[str]]:
 def choose_source_columns(flags: ProcessingFlags, source: dict[str, Any], how: TokenizationArguments) -> Columns:
     """The columns that the constants name, or else those with names that people use."""
     names = flags.review_column, flags.summary_column, flags.group_column
-    needed = find_columns(how.prompt_template + how.completion)
+    needed = how.other_columns
     return choose_columns(source, *names, flags.review_separator, flags.columns or (), needed)
 
 

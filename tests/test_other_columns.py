@@ -64,4 +64,4 @@ def test_test_cases_may_have_them_and_the_verdict_is_what_stands_in_its_place(fo
 
 def test_a_column_that_is_not_there_is_named(folder: Path, refused) -> None:
     told = refused(PROCESS, "--dataset", folder / "rows.csv", "--model", folder / "m", "--prompt", "{venue}: {review}")
-    assert "PROMPT or COMPLETION names venue, but the data have no such column, only " in told
+    assert "PROMPT or COMPLETION names venue, but the columns are Rating, Abstract, decision" in told

@@ -17,7 +17,7 @@ from transformers.utils import find_adapter_config_file
 from metareview.common.cli import InputError
 from metareview.common.hub import reading
 from metareview.data.context import fit_prompts
-from metareview.data.placeholders import fill, find_columns
+from metareview.data.placeholders import ESSENTIAL, fill, find_columns
 from metareview.data.prompts import (
     PLAIN_COMPLETION,
     Frame,
@@ -50,6 +50,11 @@ class TokenizationArguments:
     def prompt_template(self) -> str:
         """The text that `prompt` names, or is."""
         return find_template(self.prompt)
+
+    @property
+    def other_columns(self) -> list[str]:
+        """The columns that prompt and completion name besides review and summary."""
+        return [name for name in find_columns(self.prompt_template + self.completion) if name not in ESSENTIAL]
 
     @property
     def prompt_limit(self) -> int:
@@ -140,6 +145,14 @@ def encode_completions(rows: Rows, tokenizer: Tokenizer, completion: str) -> lis
     return [[*ids, end] for ids in encode_texts(texts, tokenizer)]
 
 
+def check_columns(split: Dataset, arguments: TokenizationArguments) -> None:
+    """Raise `InputError` where no row of a split has a column that prompt or completion name."""
+    missing = [name for name in arguments.other_columns if name not in split.column_names or not any(split[name])]
+    if missing:
+        known = ", ".join(split.column_names)
+        raise InputError(f"PROMPT or COMPLETION names {', '.join(missing)}, but the cleaned data have only {known}")
+
+
 def choose_reserve(arguments: TokenizationArguments, split: Dataset, tokenizer: Tokenizer) -> None:
     """Set MAX_SUMMARY_TOKENS where it is None: as many tokens as COVERED of the completions of a split need.
 
@@ -198,11 +211,11 @@ def tokenize_splits(
 def tokenization_record(splits: DatasetDict, tokenizer: Tokenizer, arguments: TokenizationArguments) -> dict[str, Any]:
     """All that decides the token ids: a later run compares it with what it needs."""
     texts = hashlib.sha256()
-    used = ["review", "summary", *find_columns(arguments.prompt_template + arguments.completion)]
+    used = [*ESSENTIAL, *arguments.other_columns]
     for name, split in splits.items():
         texts.update(f"\0{name}\0".encode())  # a row moved to another split makes other data
         for row in split:
-            values = [row.get(column) or "" for column in dict.fromkeys(used)]
+            values = [row.get(column) or "" for column in used]
             texts.update("".join(f"{value}\0" for value in values).encode())
     vocabulary = tokenizer.backend_tokenizer.to_str() + tokenizer.eos_token
     return {

@@ -17,8 +17,9 @@ from metareview.sources.forms import META_REVIEW_FIELDS, REVIEW_FIELDS, REVIEW_N
 from metareview.sources.table_files import Formula, Row
 
 SPREADSHEET_ERRORS = ("#N/A", "#NULL!", "#DIV/0!", "#VALUE!", "#REF!", "#NAME?", "#NUM!")
-# A cell with nothing but one of these is empty: so pandas, databases and spreadsheets write a missing value.
-MISSING = {"", "nan", "<na>", "nat", "na", "n/a", "none", "null", r"\n", *map(str.lower, SPREADSHEET_ERRORS)}
+# A cell with nothing but one of these words, in any case and with any signs around and in them, is empty: pandas,
+# databases, spreadsheets and people write a missing value so.
+MISSING = {"", "nan", "nat", "na", "none", "null", "nil", "undefined"}
 TEXT = Value("string")
 PAPER_FEATURES = {"reviews": List(TEXT), "summary": TEXT, "paper": TEXT, **dict.fromkeys(DETAILS, TEXT)}
 Rows = Dataset | list[Row]
@@ -50,6 +51,12 @@ def _describe_names(names: list[str]) -> str:
     return ", ".join(names[:20] + [f"and {len(names) - 20:,} more"] * (len(names) > 20)) or "none"
 
 
+def _match_names(columns: list[str], names: tuple[str, ...]) -> list[str]:
+    """The columns that have one of these names, whatever their case, blanks and hyphens."""
+    known = set(map(forms.unify_name, names))
+    return [column for column in columns if forms.unify_name(column) in known]
+
+
 def choose_columns(
     source: dict[str, Rows],
     reviews: list[str] | None,
@@ -63,16 +70,15 @@ def choose_columns(
 
     `others` are kept too, by their names in lower case with _ for blanks, and `needed` is what the prompt names.
     """
-    by_split = {split: list_columns(rows) for split, rows in source.items()}
-    available = [name for name in next(iter(by_split.values())) if all(name in names for names in by_split.values())]
+    first, *rest = [list_columns(rows) for rows in source.values()]
+    available = [name for name in first if all(name in names for names in rest)]
     faults = [f"no column {name!r}" for name in [*(reviews or ()), summary, paper] if name and name not in available]
     chosen: list[list[str]] = []
     for flag, given, names in (
         ("review_column", reviews, REVIEW_NAMES),
         ("summary_column", [summary] if summary else None, SUMMARY_NAMES),
     ):
-        known = {forms.unify_name(name) for name in names}
-        found = given or [name for name in available if forms.unify_name(name) in known]
+        found = given or _match_names(available, names)
         setting = f"set {flag.upper()} (--{flag})"
         if not found:
             faults.append(f"no column {', '.join(map(repr, names[:-1]))} or {names[-1]!r}: {setting}")
@@ -80,32 +86,24 @@ def choose_columns(
             faults.append(f"several columns, {', '.join(map(repr, found))}: {setting}")
         chosen.append(found)
     if faults:
-        described = {split: _describe_names(names) for split, names in by_split.items()}
-        if len(set(described.values())) == 1:
-            columns = next(iter(described.values()))
-        else:
-            columns = "; ".join(f"{split}: {names}" for split, names in described.items())
-        raise InputError(f"{'; '.join(faults)}. The columns are {columns}")
+        where = "The columns that all splits have are" if rest else "The columns are"
+        raise InputError(f"{'; '.join(faults)}. {where} {_describe_names(available)}")
     free = [name for name in available if name not in (*chosen[0], *chosen[1], paper)]
-    details = _choose_details(free, others, needed)
-    return Columns(chosen[0], chosen[1][0], paper, separator, details)
+    return Columns(chosen[0], chosen[1][0], paper, separator, _choose_details(free, others, needed))
 
 
 def _choose_details(available: list[str], others: Sequence[str], needed: Sequence[str]) -> dict[str, str]:
     """The columns of DETAILS, of `others` and of `needed`, by uniform names. Raises `InputError` for one that lacks."""
-    free = {forms.unify_name(name): name for name in reversed(available)}
     details = {}
     for detail in dict.fromkeys([*DETAILS, *map(forms.unify_name, others), *needed]):
-        if detail in ("review", "summary"):
-            continue
         if detail in (*TEXTS, *KEYS):
-            raise InputError(f"the column {free.get(detail, detail)!r} has a name that these scripts use; rename it")
-        found = [free[name] for name in forms.DETAIL_NAMES.get(detail, (detail,)) if name in free]
+            raise InputError(f"a column {detail!r} cannot be kept, for the scripts use that name; rename it")
+        found = _match_names(available, forms.DETAIL_NAMES.get(detail, (detail,)))
         if found:
             details[detail] = found[0]
-        elif detail not in DETAILS or detail in needed:
+        elif detail not in DETAILS:  # which forms may have
             where = "PROMPT or COMPLETION" if detail in needed else "COLUMNS (--columns)"
-            raise InputError(f"{where} names {detail}, but the data have no such column, only {', '.join(free)}")
+            raise InputError(f"{where} names {detail}, but the columns are {_describe_names(available)}")
     return details
 
 
@@ -116,18 +114,11 @@ def read_papers(source: dict[str, Rows], columns: Columns) -> tuple[DatasetDict,
     """
     papers, notes = DatasetDict(), []
     for split, rows in source.items():
-
-        def read(row: Row, index: int, split: str = split) -> dict[str, Any]:
-            try:
-                return _read_row(row, columns)
-            except InputError as error:
-                raise InputError(f"row {index + 1:,} of {split}: {error}") from error
-
         if columns.paper is None and isinstance(rows, Dataset):  # too large for the memory, perhaps
             settings = {"remove_columns": rows.column_names, "features": columns.features, "desc": f"Read {split}"}
-            papers[split] = rows.map(read, with_indices=True, **settings)
+            papers[split] = rows.map(_read_row, True, fn_kwargs={"split": split, "columns": columns}, **settings)
             continue
-        read_rows = [read(row, index) for index, row in enumerate(rows)]
+        read_rows = [_read_row(row, index, split, columns) for index, row in enumerate(rows)]
         if columns.paper:
             read_rows, joined = _join_rows(read_rows, columns.paper)
             notes += [f"{split}: {note}" for note in joined]
@@ -135,30 +126,50 @@ def read_papers(source: dict[str, Rows], columns: Columns) -> tuple[DatasetDict,
     return papers, notes
 
 
-def _read_row(row: Row, columns: Columns) -> dict[str, Any]:
-    """The values of PAPER_FEATURES in a row; the name of its paper is empty if it is unknown."""
+def _read_row(row: Row, index: int, split: str, columns: Columns) -> dict[str, Any]:
+    """The values of PAPER_FEATURES in a row. Raises `InputError` naming the row if one cannot be read."""
+    try:
+        return _read_values(row, columns)
+    except InputError as error:
+        raise InputError(f"row {index + 1:,} of {split}: {error}") from error
+
+
+def _read_values(row: Row, columns: Columns) -> dict[str, Any]:
+    """The values of PAPER_FEATURES in a row; what is unknown is empty."""
     for name in filter(None, (*columns.reviews, columns.summary, columns.paper)):
         if isinstance(row[name], Formula) or (row[name] == 0 and name != columns.paper):  # 0: so XlsxWriter leaves them
             advice = "open the file in a spreadsheet program and save it, or paste the values"
             raise InputError(f"{name!r} holds a formula that no program has calculated ({row[name]}); {advice}")
-    summaries = _read_cell(row[columns.summary], META_REVIEW_FIELDS, None)
-    if len(summaries) > 1:
-        raise InputError(f"{columns.summary!r} holds {len(summaries)} texts, but a meta-review is one")
-    reviews = [text for name in columns.reviews for text in _read_cell(row[name], REVIEW_FIELDS, columns.separator)]
+    reviews = [part for name in columns.reviews for part in _list_parts(row[name], columns.separator)]
+    summaries = _list_parts(row[columns.summary], None)
+    summary_texts = _read_parts(summaries, META_REVIEW_FIELDS)
+    if len(summary_texts) > 1:
+        raise InputError(f"{columns.summary!r} holds {len(summary_texts)} texts, but a meta-review is one")
+    known = dict.fromkeys(DETAILS, "") | {name: _read_detail(row[place]) for name, place in columns.details.items()}
+    written = [part for part in reviews if isinstance(part, dict) and forms.find_texts(part, REVIEW_FIELDS)]
+    scores = [forms.find_score(part, forms.RATING_FIELDS) for part in written]
+    known["ratings"] = known["ratings"] or "; ".join(filter(None, scores))
+    decisions = [forms.find_decision(part) for part in summaries if isinstance(part, dict)]
+    known["decision"] = known["decision"] or next(filter(None, decisions), "")
     paper = _read_name(row[columns.paper]) if columns.paper else ""
-    details = {name: _read_detail(row[column]) for name, column in columns.details.items()}
-    return {"reviews": reviews, "summary": "".join(summaries), "paper": paper, **dict.fromkeys(DETAILS, ""), **details}
+    return {"reviews": _read_parts(reviews, REVIEW_FIELDS), "summary": "".join(summary_texts), "paper": paper, **known}
 
 
 def _is_missing(value: Any) -> bool:
-    """Whether a cell holds nothing: None, NaN, or a text in MISSING."""
-    return value is None or value != value or (isinstance(value, str) and value.strip().lower() in MISSING)
+    """Whether a cell holds nothing: None, NaN, a text in MISSING, an error of a spreadsheet, or \\N as in MySQL."""
+    if not isinstance(value, str):
+        return value is None or value != value
+    return re.sub(r"[\W_]+", "", value.lower()) in MISSING or value.strip() in (*SPREADSHEET_ERRORS, r"\N")
 
 
 def _read_detail(value: Any) -> str:
-    """A title, a decision or ratings as a text, of a list the items; empty if there is none."""
+    """A title, a decision or ratings as a text, of a list the items, of a decision's form the decision; or empty."""
+    if isinstance(value, str):
+        value = parse_list(value) or value
+    if isinstance(value, dict):
+        value = value["value"] if "value" in value else forms.find_decision(forms.name_fields(value))
     if isinstance(value, list | tuple):
-        return ", ".join(filter(None, map(_read_detail, value)))
+        return "; ".join(filter(None, map(_read_detail, value)))
     return "" if _is_missing(value) else plain_text(f"{value:g}" if isinstance(value, float) else value).strip()
 
 
@@ -168,53 +179,62 @@ def _read_name(value: Any) -> str:
     return re.sub(r"^(\d+)\.0*$", r"\1", name)
 
 
-def _read_cell(value: Any, fields: tuple[str, ...], separator: str | None) -> list[str]:
-    """The texts in a cell: a text, split at `separator` unless that is None, or a list of texts or of forms.
+def _list_parts(value: Any, separator: str | None) -> list[str | dict[str, Any]]:
+    """The texts in a cell, split at `separator` unless that is None, and the fields of the forms in it.
 
-    Raises `InputError` for a form with none of `fields`, naming those that it has, and for a number in a list.
+    Raises `InputError` for a number in a list.
     """
     if _is_missing(value):
         return []
     if isinstance(value, dict):
         columns = list(value.values())
         if not all(isinstance(column, list) and len(column) == len(columns[0]) for column in columns):
-            return [text for text in [_read_form(value, fields)] if text]
+            fields = forms.name_fields(value)
+            return [{name: "" if _is_missing(answer) else answer for name, answer in fields.items()}]
         value = [dict(zip(value, form, strict=True)) for form in zip(*columns, strict=True)]  # a list in `datasets`
     if isinstance(value, list | tuple):
         if number := next((item for item in value if isinstance(item, int | float) and item == item), None):
             raise InputError(f"a list holds {number}, which is neither a text nor a form; leave the numbers out")
-        return [text for item in value for text in _read_cell(item, fields, None)]
+        return [part for item in value for part in _list_parts(item, None)]
     text = str(value)
     if (listed := parse_list(text)) is not None:
-        return _read_cell(listed, fields, separator)
+        return _list_parts(listed, separator)
     if separator and separator in text:
         return [plain_text(part) for part in text.split(separator)]
-    return split_reviews(plain_text(text), separator) if separator else [plain_text(text)]
+    return list(split_reviews(plain_text(text), separator)) if separator else [plain_text(text)]
 
 
-def _read_form(form: dict[str, Any], fields: tuple[str, ...]) -> str:
-    """The texts of a form under the titles of their fields; of a meta-review's form the first."""
-    content = form.get("content")
-    named = forms.name_fields(content if isinstance(content, dict) else form)
-    if not set(named) & set(fields):
-        constant = "REVIEW_FIELDS" if fields is REVIEW_FIELDS else "META_REVIEW_FIELDS"
-        advice = f"add the one with the text to {constant} in metareview/sources/forms.py"
-        raise InputError(f"there is no known field, only {_describe_names(list(named))}; {advice}")
-    texts = forms.find_texts({name: text for name, text in named.items() if not _is_missing(text)}, fields)
-    return next(iter(texts.values()), "") if fields is META_REVIEW_FIELDS else forms.title_texts(texts)
+def _read_parts(parts: list[str | dict[str, Any]], names: tuple[str, ...]) -> list[str]:
+    """Texts, and those in the named fields of forms under their titles; of a meta-review's form the first.
+
+    Raises `InputError` for a form with none of these fields, naming those that it has.
+    """
+    texts = []
+    for part in parts:
+        if isinstance(part, str):
+            texts.append(part)
+            continue
+        if not set(part) & set(names):
+            constant = "REVIEW_FIELDS" if names is REVIEW_FIELDS else "META_REVIEW_FIELDS"
+            advice = f"add the one with the text to {constant} in metareview/sources/forms.py"
+            raise InputError(f"there is no known field, only {_describe_names(list(part))}; {advice}")
+        found = forms.find_texts(part, names)
+        texts.append(next(iter(found.values()), "") if names is META_REVIEW_FIELDS else forms.title_texts(found))
+    return list(filter(None, texts))
 
 
 def _join_rows(rows: list[dict[str, Any]], column: str) -> tuple[list[dict[str, Any]], list[str]]:
     """One row for each paper with the reviews of all its rows and the first meta-review; what the user should know.
 
-    A row without a name belongs to the paper above, as in many tables, unless it has another meta-review.
+    A row without a name belongs to the paper above, as in many tables, unless both have a meta-review, and another one.
     """
     papers: dict[str, dict[str, Any]] = {}
     differing: dict[str, None] = {}
     paper, unnamed = None, 0
     for index, row in enumerate(rows):
         summary = row["summary"].split()
-        if paper and not row["paper"] and summary in ([], paper["summary"].split()):
+        known = paper["summary"].split() if paper else []
+        if paper and not row["paper"] and (summary in ([], known) or (paper["paper"] and not known)):
             unnamed += 1
         else:
             paper = papers.setdefault(row["paper"] or f"\0{index}", row | {"reviews": [], "ratings": ""})

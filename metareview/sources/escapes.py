@@ -20,7 +20,9 @@ _INDEX_TAG = re.compile(rf"</?su[bp]{_ATTRIBUTES}", re.IGNORECASE)
 _INLINE_TAGS = re.compile(rf"</?(?:{_INLINE}){_ATTRIBUTES}(?:</?(?:{_INLINE}){_ATTRIBUTES})*", re.IGNORECASE)
 _CODE = re.compile(r"_x([\dA-Fa-f]{4})_|\\\\{0,3}u([\dA-Fa-f]{4})")  # as Office Open XML (ECMA-376, 22.9.2.19) and JSON
 # A line break as a backslash and n; commands of LaTeX that begin so are none.
-_LATEX = "abla|u|e|eq|eqq|eg|ot|otin|ewline|ewcommand|ewpage|oindent|onumber|olimits|ormalsize|orm|um|icefrac|atural"
+_LATEX = (
+    "abla|u|e|exists|eq|eqq|eg|ot|otin|ewline|ewcommand|ewpage|oindent|onumber|olimits|ormalsize|orm|um|icefrac|atural"
+)
 _LATEX += "|sim|leq|geq|gtr|prec|succ|cong|rightarrow|leftarrow|earrow|warrow|subseteq"
 _BREAK = re.compile(rf"\\\\{{0,3}}(?:r\\{{1,4}}n|r(?![a-z{{])|n(?!(?:{_LATEX})(?![a-z])))|\r\n?")
 _STRING = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\""""
@@ -52,6 +54,8 @@ def _keep_apart(tags: re.Match[str]) -> str:
 def parse_list(text: str) -> list[Any] | dict[str, Any] | None:
     """What JSON, Python, NumPy or PostgreSQL write so; None for a text. Raises `InputError` for half a list."""
     text = text.strip()
+    if text.startswith(('"[', '"{')) and isinstance(inner := _evaluate(text), str):  # JSON, written as JSON once more
+        text = inner.strip()
     if text.startswith(("[", "{", "(", "array(")) and text.endswith(("]", "}", ")")):
         found = _evaluate(text)
         if isinstance(found, dict) and all(isinstance(name, str) for name in found):

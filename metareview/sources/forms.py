@@ -39,6 +39,7 @@ RATING_FIELDS = (
     "final_rating", "score",
 )
 # fmt: on
+DECISION_FIELDS = ("decision", "final_decision", "recommendation")
 CONFIDENCE_FIELDS = ("confidence", "reviewer_confidence")
 VERDICT_WORDS = 10  # a `recommendation` of fewer words is a verdict ("Accept (poster)"), not a meta-review
 KINDS = {  # of a reply, by the end of its invitation: Submission12/-/Official_Review, once -/Paper12/Official_Review
@@ -60,6 +61,7 @@ class Paper:
     year: int | None = None
     ratings: list[float | None] = field(default_factory=list)
     confidences: list[float | None] = field(default_factory=list)
+    decision: str = ""  # in words, as the venue has it
     left_out: Counter[str] = field(default_factory=Counter)  # replies that might have been a review: why not, how many
     skipped: str = ""  # why the paper is of no use
 
@@ -87,10 +89,14 @@ def unify_name(name: str) -> str:
 
 
 def name_fields(content: Any) -> dict[str, Any]:
-    """The fields of a note under uniform names; version 2 of the API wraps each value."""
-    pairs = content.items() if isinstance(content, dict) else ()
-    values = {name: value.get("value") if isinstance(value, dict) else value for name, value in pairs}
-    return {unify_name(name): value for name, value in values.items()}
+    """The fields of a note or form under uniform names, and those of forms in it; version 2 of the API wraps values."""
+    fields: dict[str, Any] = {}
+    for name, value in content.items() if isinstance(content, dict) else ():
+        if isinstance(value, dict) and "value" not in value:
+            fields |= name_fields(value)
+        else:
+            fields[unify_name(name)] = value["value"] if isinstance(value, dict) else value
+    return fields
 
 
 def find_texts(fields: dict[str, Any], names: tuple[str, ...]) -> dict[str, str]:
@@ -108,11 +114,23 @@ def find_texts(fields: dict[str, Any], names: tuple[str, ...]) -> dict[str, str]
     return texts
 
 
+def find_score(fields: dict[str, Any], names: tuple[str, ...]) -> str:
+    """What the first of the named fields begins with: "8" for 8 and for "8: accept, good paper", "4/5"; or nothing."""
+    given = next((fields[name] for name in names if fields.get(name) not in (None, "")), "")
+    found = re.match(r"\s*(-?\d+(?:\.\d+)?(?: ?/ ?\d+)?)", str(given))
+    return found[1].removesuffix(".0") if found else ""
+
+
 def find_number(fields: dict[str, Any], names: tuple[str, ...]) -> float | None:
-    """The number that the first of the named fields begins with: 8.0 for 8 and for "8: accept, good paper"."""
-    given = next((fields[name] for name in names if fields.get(name) is not None), "")
-    number = re.match(r"\s*(-?\d+(?:\.\d+)?)", str(given))
-    return float(number[1]) if number else None
+    """The score in the first of the named fields as a number, without its scale."""
+    score = find_score(fields, names).partition("/")[0]
+    return float(score) if score else None
+
+
+def find_decision(fields: dict[str, Any]) -> str:
+    """The decision in a form, such as "Accept (poster)"; not a recommendation that is a text."""
+    answers = [" ".join(plain_text(fields.get(name) or "").split()) for name in DECISION_FIELDS]
+    return next((answer for answer in answers if 0 < len(answer.split()) < VERDICT_WORDS), "")
 
 
 def name_kind(name: str) -> str | None:
@@ -149,6 +167,7 @@ def read_paper(note: Any) -> Paper:
     paper = Paper([], forum=note.id, title=str(fields.get("title") or ""), venue=invitations[0].partition("/-/")[0])
     paper.year = find_year(paper.venue, note.cdate or note.tcdate)
     meta_reviews: dict[str, str] = {}  # by kind: a decision counts only where there is no meta-review
+    decisions: dict[str, str] = {}  # by kind
     replies = (note.details or {}).get("replies") or []
     for reply in sorted(replies, key=lambda reply: reply.get("tcdate") or 0):
         kind, answers = _find_kind(reply), name_fields(reply.get("content"))
@@ -161,19 +180,30 @@ def read_paper(note: Any) -> Paper:
             paper.reviews.append(title_texts(texts))
             paper.ratings.append(find_number(answers, RATING_FIELDS))
             paper.confidences.append(find_number(answers, CONFIDENCE_FIELDS))
-        elif texts:
-            meta_reviews.setdefault(kind, next(iter(texts.values())))
-        elif kind != "decision":  # which need not give reasons
+        elif texts or kind == "decision":  # which need not give reasons
+            meta_reviews.setdefault(kind, next(iter(texts.values()), ""))
+            decisions.setdefault(kind, find_decision(answers))
+        else:
             paper.left_out[f"{kind}s without a text in a known field"] += 1
     paper.meta_review = meta_reviews.get("meta-review") or meta_reviews.get("decision", "")
-    marks = " ".join([*invitations, str(fields.get("venueid"))])
+    venueid = str(fields.get("venueid"))
+    known = (decisions.get("decision"), _read_venue(f"{fields.get('venue')} {venueid}"), decisions.get("meta-review"))
+    paper.decision = next(filter(None, known), "")
     if note.ddate:
         paper.skipped = "deleted"
-    elif fields.get("withdrawal") or re.search(r"withdrawn|desk_?reject", marks, re.IGNORECASE):
+    elif fields.get("withdrawal") or re.search(r"withdrawn|desk_?reject", f"{invitations} {venueid}", re.IGNORECASE):
         paper.skipped = "withdrawn or desk-rejected"
     elif not paper.reviews:
         paper.skipped = "without a review"
     return paper
+
+
+def _read_venue(venue: str) -> str:
+    """The decision in a paper's venue and its id: "poster" for "ICLR 2024 poster", "Reject" for "Submitted to ..."."""
+    if re.search(r"submitted to|rejected", venue, re.IGNORECASE):
+        return "Reject"
+    found = re.search(r"oral|poster|spotlight|notable[- ]top[- ]\d+%|accepted", venue, re.IGNORECASE)
+    return found[0] if found else ""
 
 
 def describe_counts(counts: Counter[str]) -> str:

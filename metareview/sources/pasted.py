@@ -8,17 +8,24 @@ from metareview.sources import forms
 _SIGNED = re.compile(  # Official Review of Submission12 by Reviewer abcd; on some pages with the date
     r"(?P<kind>(?:(?:official|public|blind|meta|author|ethics|acceptance)[ -]?)*"
     r"(?:review|comment|rebuttal|response|decision)|paper decision)"
-    r"(?: of \w+ ?\d+)?(?: ?by (?P<who>[^.:;,]{2,60}?)(?: ?\d{1,2} \w{3,9} \d{4}.*)?|(?<=paper decision))",
+    r"(?: of \w+ ?\d+)?(?: ?by (?P<who>[^.:;,]{2,60}?)(?: ?\d{1,2} \w{3,9} \d{4}.*)?"
+    r"|(?<=paper decision)|(?<=official review))",
     re.IGNORECASE,
 )
-_REST = r"(?:'s)?(?: (?:comments?|report|review))?(?: ?[(\[][^()\[\]]*[)\]])?(?P<rest>$| ?[:.)\u2013\u2014-].*)"
+_REST = r"(?:'s)?(?: (?:comments?|report|review))?(?: of \d+)?(?: ?[(\[][^()\[\]]*[)\]])?"
+_REST += r"(?P<rest>$| ?[:.)|\u2013\u2014-].*)"
+_ORDINALS = "first|second|third|fourth|fifth|one|two|three|four|five"
 _NUMBERED = re.compile(  # Reviewer 2, Review #1A, Report of Referee 3 (weak accept): text; and what else a letter has
     r"(?:(?:(?:comments|report|review) (?:from|of|by) )?(?:(?:official|blind|anonymous) )*(?:anon)?"
-    r"(?:reviewer|review|referee)(?: ?[#:] ?| |(?=\d))(?P<label>\d+[a-z]?|[a-z]|(?-i:(?=\w*[A-Z\d])[A-Za-z\d]{4}))"
-    rf"|(?P<kind>meta[ -]?review|area chair|author'?s?'? (?:rebuttal|response))){_REST}",
+    r"(?:reviewer|review|referee)(?: report)?(?:[ _]?(?:[#:]|n[or]\.|no|n[°º]|number) ?|[ _]|(?=\d))"
+    rf"(?P<label>\d+[a-z]?|[a-z]|[ivx]+|{_ORDINALS}|(?-i:(?=\w*[A-Z\d])[A-Za-z\d]{{4}}|[a-z]{{4}}(?=:?$)))"
+    rf"|(?P<ordinal>{_ORDINALS}) (?:reviewer|review|referee)"
+    rf"|(?P<kind>meta[ -]?review|area chair|(?:author'?s?'? )?(?:rebuttal|response))){_REST}",
     re.IGNORECASE,
 )
 _SHORT = re.compile(rf"R(?:ev\.?)? ?#?(?P<label>\d+){_REST}")  # R3: text
+_BRACKETED = re.compile(r"^[\[(](R\d+)[\])]:?")  # [R1] text
+_EASYCHAIR = re.compile(r"^-+ ?TEXT:(.*?)(?=^-{4,}|\Z)", re.DOTALL | re.MULTILINE)  # between scores and names
 _TITLE = re.compile(r"[\s#*>_\d.-]*(?P<title>[A-Za-z][\w /,&'()-]{1,80}?)[\s*_]*(?::(?P<answer>.*))?")
 _SCORE = r"\d+(?:\.\d+)?(?:[ \t]*[:/=].*|[ \t]+\w+)?|yes|no|n/?a"
 _SCORE_BELOW = re.compile(rf":[\s*_]*\n\s*(?=(?:{_SCORE})[ \t]*$)", re.IGNORECASE | re.MULTILINE)
@@ -50,13 +57,15 @@ def _find_headings(lines: list[str]) -> list[tuple[int, dict[str, str | None]]]:
 
     A number is only one of a reviewer in the first line, or where several are different.
     """
-    marked = [line.strip(" \t#*>=_-") for line in lines]
+    marked = [_BRACKETED.sub(r"\1:", line.strip(" \t#*>=_-")) for line in lines]
     first = next((index for index, line in enumerate(marked) if line), 0)
     for pattern in (_SIGNED, _NUMBERED, _SHORT):
         found: dict[str | int, tuple[int, dict[str, str | None]]] = {}
         for index, match in enumerate(map(pattern.fullmatch, marked)):
             if match:
-                found.setdefault(match.groupdict().get("label") or index, (index, match.groupdict()))
+                parts = match.groupdict()
+                label = parts.get("label") or parts.get("ordinal")
+                found.setdefault(label or index, (index, parts))
         headings = list(found.values())
         labels = sum(isinstance(label, str) for label in found)
         enough = 0 if pattern is _SIGNED else 1 if headings and headings[0][0] == first else 2
@@ -67,6 +76,8 @@ def _find_headings(lines: list[str]) -> list[tuple[int, dict[str, str | None]]]:
 
 def _read_fields(text: str, signed: bool) -> str:
     """The texts of a pasted form as of one from OpenReview; of anything else the text. A form begins with a title."""
+    if texts := _EASYCHAIR.findall(text):
+        return "\n".join(map(str.strip, texts))
     fields: dict[str, list[str]] = {}
     content: list[str] | None = None  # of the field that a line belongs to
     others, begun = 0, False

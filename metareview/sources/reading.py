@@ -18,15 +18,13 @@ def read_source(name: str, encoding: str = "utf-8") -> tuple[dict[str, Rows], li
     """The splits of a file, a folder or a data set on the Hub, under the names in SPLITS; what was not read."""
     datasets.disable_caching()  # else every map leaves a file beside the data that were read
     path = Path(name)
-    if path.is_file():
-        source, unread = _read_files({"train": [path]}, encoding)
-    elif path.is_dir() and not any((path / marker).is_file() for marker in ("dataset_dict.json", "state.json")):
-        files, others = _find_files(path)
-        if not files:
-            raise InputError(f"the folder {name!r} holds no data: no file that ends in {', '.join(FORMATS)}")
-        source, unread = _read_files(files, encoding)
-        unread += [str(other.relative_to(path)) for other in others]
-    elif path.suffix.lower() in FORMATS and not path.exists():
+    saved = any((path / marker).is_file() for marker in ("dataset_dict.json", "state.json"))  # by `datasets`
+    if path.is_file() or (path.is_dir() and not saved):
+        files, others = ({"train": [path]}, []) if path.is_file() else _find_files(path)
+        parts = {split: _read_files(paths, encoding) for split, paths in files.items()}
+        source = {split: rows for split, (rows, _) in parts.items()}
+        unread = [part for _, unread in parts.values() for part in unread] + others
+    elif path.suffix.lower() in FORMATS:
         raise InputError(f"there is no file {name!r}")
     else:
         source, unread = dict(load_source(name)), []
@@ -34,53 +32,48 @@ def read_source(name: str, encoding: str = "utf-8") -> tuple[dict[str, Rows], li
     return splits, unread + extra
 
 
-def _find_files(folder: Path) -> tuple[dict[str, list[Path]], list[Path]]:
-    """The data files in a folder by the split that their names or folders say, or all as train; all other files."""
-    by_split: dict[str | None, list[Path]] = {}
+def _find_files(folder: Path) -> tuple[dict[str, list[Path]], list[str]]:
+    """The data files in a folder by the split that their names or folders say, or all as train; all other files.
+
+    Raises `InputError` if there is no data file.
+    """
+    by_split: dict[str, list[Path]] = {}
     others = []
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         parts = path.relative_to(folder).with_suffix("").parts
         if any(part[0] in ".~" for part in parts):
             continue
-        if path.suffix.lower() not in FORMATS or path.name == "processing_record.json":
+        if path.suffix.lower() in FORMATS and path.name != "processing_record.json":
+            words = re.findall(r"[a-z]+", " ".join(parts).lower())
+            split = next((word for word in words if word in (*SPLITS, *SPLIT_ALIASES)), "")
+            by_split.setdefault(split, []).append(path)
+        else:
             others.append(path)
-            continue
-        words = re.findall(r"[a-z]+", " ".join(parts).lower())
-        split = next((word for word in words if word in (*SPLITS, *SPLIT_ALIASES)), None)
-        by_split.setdefault(split, []).append(path)
-    unnamed = by_split.pop(None, [])
-    if unnamed and not by_split:
-        return {"train": unnamed}, others
-    return by_split, sorted(others + unnamed)
+    if not by_split:
+        raise InputError(f"the folder {str(folder)!r} holds no data: no file that ends in {', '.join(FORMATS)}")
+    unnamed = by_split.pop("", [])
+    others += unnamed if by_split else []
+    return by_split or {"train": unnamed}, [str(other.relative_to(folder)) for other in sorted(others)]
 
 
-def _read_files(files: dict[str, list[Path]], encoding: str) -> tuple[dict[str, Rows], list[str]]:
-    """The rows of the files of each split, and what in them was not read. Raises `InputError` for one without rows."""
-    source: dict[str, Rows] = {}
-    unread: list[str] = []
-    for split, paths in files.items():
-        parts = []
-        for path in paths:
-            if path.suffix.lower() == ".parquet":
-                with explain_hub(f"cannot read {str(path)!r}"):
-                    rows: Rows = datasets.load_dataset("parquet", data_files=str(path), split="train")
-            else:
-                rows, others = read_table(path, encoding)
-                unread += [f"{other} of {path.name}" for other in others]
-            if not len(rows):
-                raise InputError(f"{str(path)!r} has no rows")
-            parts.append(rows)
-        source[split] = _join_parts(parts)
-    return source, unread
-
-
-def _join_parts(parts: list[Rows]) -> Rows:
-    """The rows of several files in one; those columns that all of them have."""
+def _read_files(paths: list[Path], encoding: str) -> tuple[Rows, list[str]]:
+    """The rows of the files of a split, with the columns that all have; what was not read. `InputError` for no rows."""
+    parts, unread = [], []
+    for path in paths:
+        if path.suffix.lower() == ".parquet":
+            with explain_hub(f"cannot read {str(path)!r}"):
+                rows: Rows = datasets.load_dataset("parquet", data_files=str(path), split="train")
+        else:
+            rows, others = read_table(path, encoding)
+            unread += [f"{other} of {path.name}" for other in others]
+        if not len(rows):
+            raise InputError(f"{str(path)!r} has no rows")
+        parts.append(rows)
     if all(isinstance(part, datasets.Dataset) for part in parts):
         with explain_hub("the files of a split differ in their columns"):
-            return datasets.concatenate_datasets(parts)
+            return datasets.concatenate_datasets(parts), unread
     shared = set.intersection(*(set(list_columns(part)) for part in parts))
-    return [{name: value for name, value in row.items() if name in shared} for part in parts for row in part]
+    return [{name: value for name, value in row.items() if name in shared} for part in parts for row in part], unread
 
 
 def name_splits(source: dict[str, Rows]) -> tuple[dict[str, Rows], list[str]]:
@@ -116,7 +109,7 @@ def load_venues(venues: list[str], folder: Path, test_year: int | None) -> dict[
         rows, _ = read_table(fetch_venue(venue, folder))
         years |= {row["year"] for row in rows if row["year"]}
         for row in rows:
-            splits[choose_split(row["forum"], row["year"], test_year)].append(row)
+            splits[choose_split(row["forum"], row["year"], test_year)].append({"decision": ""} | row)
     if test_year and not splits["test"]:
         raise InputError(f"no paper is of --test_year {test_year}, only of {', '.join(map(str, sorted(years)))}")
     return {split: rows for split, rows in splits.items() if rows}

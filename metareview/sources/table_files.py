@@ -14,13 +14,12 @@ from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile, ZipFile
 
-from metareview.common.cli import InputError, format_bytes
+from metareview.common.cli import InputError
 from metareview.sources.forms import REVIEW_NAMES, SUMMARY_NAMES, unify_name
 
 FORMATS = (".csv", ".tsv", ".xlsx", ".json", ".jsonl", ".parquet")  # Parquet is read by `datasets`
 DELIMITERS = "\t;|,"  # many texts have a comma: of two that fit equally well, the other one is meant
 LONGEST_FIELD = 2**31 - 1  # characters of a text in a CSV file; the csv module stops at 131,072
-LARGEST_SHEETS = 200_000_000  # bytes of a workbook when it is unpacked
 MOST_CELLS = 500_000  # in a workbook: each takes some hundred bytes of memory, even one of ten bytes in the file
 OLD_OFFICE = b"\xd0\xcf\x11\xe0"  # how files of Word and Excel before 2007 begin, and later ones with a password
 DOCUMENTS = {b"PK\x03\x04": "an Office document", OLD_OFFICE: "an Office document", b"%PDF": "a PDF", b"{\\rtf": "RTF"}
@@ -64,14 +63,15 @@ def decode_text(content: bytes, name: str, encoding: str) -> str:
         raise InputError(f"{name} is {kind}, not plain text; save it as text in UTF-8 (a table as .csv or .xlsx)")
     if codecs.lookup(encoding).name == "utf-8":
         encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+    where, other = "", "gb18030" if encoding == "cp1252" else "cp1252 (Western Windows)"
     try:
         text = content.decode(encoding)
         if "\0" not in text[:1000]:
             return text
-        where, other = "", "utf-16-be" if text.startswith("\0") else "utf-16-le"
     except UnicodeError as error:
         where = f" (byte {error.start:,})" if isinstance(error, UnicodeDecodeError) else ""
-        other = "gb18030" if encoding == "cp1252" else "cp1252 (Western Windows)"
+    if b"\0" in content[:1000]:
+        other = "utf-16-be" if content.startswith(b"\0") else "utf-16-le"
     known_as = encoding.removesuffix("-sig").upper()
     raise InputError(f"{name} is not a text in {known_as}{where}; try --encoding {other}, or save it as UTF-8")
 
@@ -145,111 +145,111 @@ def _read_csv(text: str, path: Path, delimiter: str) -> list[Row]:
 def _read_json(text: str, path: Path) -> list[Row]:
     """The rows of JSON in the shapes that `_find_rows` knows, or of JSON Lines. NaN is None."""
     decoder = json.JSONDecoder(parse_constant=lambda _: None)
-    rows = []
     try:
         if path.suffix.lower() == ".json" or text.lstrip().startswith("["):
-            return _find_rows(decoder.decode(text), path)
+            rows, wanted = _find_rows(decoder.decode(text)), "a list of objects with the columns as keys"
+            if isinstance(rows, list) and all(isinstance(row, dict) for row in rows):
+                return rows
+            raise InputError(f'{str(path)!r} must be {wanted}: DataFrame.to_json(..., orient="records", lines=True)')
     except (ValueError, RecursionError) as error:
         if "Extra data" not in str(error):  # a second object: JSON Lines under another name
             raise InputError(f"{str(path)!r} is not valid JSON: {error}") from error
+    rows = []
     for number, line in enumerate(text.split("\n"), start=1):
         try:
-            row = decoder.decode(line) if line.strip() else {}
+            rows += [decoder.decode(line)] if line.strip() else []
         except (ValueError, RecursionError) as error:
             raise InputError(f"line {number:,} of {str(path)!r} is not valid JSON: {error}") from error
-        if not isinstance(row, dict):
+        if not isinstance(rows[-1], dict):
             raise InputError(f"line {number:,} of {str(path)!r} is not an object with the columns as keys")
-        rows += [row] if row else []
     return rows
 
 
-def _find_rows(found: Any, path: Path) -> list[Row]:
-    """The rows in JSON: a list of objects, perhaps as {"data": [...]}, or DataFrame.to_json in any `orient`."""
-    if isinstance(found, dict) and isinstance(found.get("data"), dict):
-        found = found["data"]
-    if isinstance(found, dict) and found:
-        values = list(found.values())
-        data = found.get("data", values[0] if len(values) == 1 else None)
-        named = {unify_name(name) for name in found} & _KNOWN_NAMES[0]
-        if isinstance(data, list) and isinstance(found.get("columns"), list):  # split
-            found = [dict(zip(found["columns"], row, strict=True)) for row in data]
-        elif isinstance(data, list) and not named:  # table
-            found = data
-        elif all(isinstance(column, list) and len(column) == len(values[0]) for column in values):
-            found = [dict(zip(found, row, strict=True)) for row in zip(*values, strict=True)]
-        elif not all(isinstance(part, dict) and part for part in values):
-            found = [found]
-        elif all(part.keys() == values[0].keys() for part in values) and (named or next(iter(values[0])).isdigit()):
-            found = [{name: column[index] for name, column in found.items()} for index in values[0]]  # columns
-        else:
-            found = [found] if named else values  # index
-    if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
-        wanted = "a list of objects with the columns as keys, or an object on each line"
-        raise InputError(f'{str(path)!r} must be {wanted}: DataFrame.to_json(..., orient="records", lines=True)')
-    return found
+def _find_rows(found: Any) -> Any:
+    """The rows in JSON: a list of objects, perhaps inside of an object, or DataFrame.to_json in any `orient`."""
+    if not isinstance(found, dict):
+        return found
+    parts = list(found.values())
+    named = bool({unify_name(name) for name in found} & _KNOWN_NAMES[0])
+    if isinstance(found.get("columns"), list) and isinstance(found.get("data"), list):  # split
+        return [dict(zip(found["columns"], row, strict=True)) for row in found["data"]]
+    nested = [found["data"]] if "data" in found else [part for part in parts if isinstance(part, list | dict)]
+    if len(nested) == 1 and not named:  # table, {"data": [...]}, {"papers": [...], "version": 1}
+        return _find_rows(nested[0])
+    if all(isinstance(part, list) and len(part) == len(parts[0]) for part in parts):
+        return [dict(zip(found, row, strict=True)) for row in zip(*parts, strict=True)]
+    if all(isinstance(part, dict) and part for part in parts):
+        alike = all(part.keys() == parts[0].keys() for part in parts)
+        if alike and (named or next(iter(parts[0])).isdigit()):  # columns
+            return [{name: column[index] for name, column in found.items()} for index in parts[0]]
+        if not named:  # index
+            return parts
+    return [found]
 
 
 def _read_sheet(path: Path) -> tuple[list[Row], list[str]]:
-    """The rows of the sheet that opens first, by its header; the names of the other sheets with something in them."""
+    """The rows of the sheet that opens first, by its header; the other sheets and the columns that are not read."""
     check_unpacked(str(path))
     from openpyxl import load_workbook  # here: flags are checked before it is loaded
+    from openpyxl.utils import get_column_letter
 
     try:
-        workbook = load_workbook(path, read_only=True, data_only=True)
-        sheets = {sheet.title: sheet for sheet in workbook.worksheets}
-        opens_first = getattr(workbook.active, "title", None)
-        sheet = sheets.pop(opens_first if opens_first in sheets else next(iter(sheets)))
-        cells = _read_cells(sheet, load_workbook(path, read_only=True)[sheet.title])
-        others = [f"sheet {title!r}" for title, other in sheets.items() if next(other.iter_rows(), None)]
-        workbook.close()
+        values, formulas = load_workbook(path, data_only=True), load_workbook(path)
     except Exception as error:  # openpyxl raises whatever zip, XML and its own parts raise
         raise InputError(f"{str(path)!r} is no .xlsx workbook that can be read: {error}") from error
+    sheets = {sheet.title: sheet for sheet in formulas.worksheets}
+    opens_first = getattr(formulas.active, "title", None)
+    sheet = sheets.pop(opens_first if opens_first in sheets else next(iter(sheets)))
+    others = [f"sheet {title!r}" for title, other in sheets.items() if filled_rows(other)]
+    rows = _read_cells(values[sheet.title], sheet)
+    cells = list(rows.values())
     start = _find_header([[str(row.get(column, "")) for column in range(1, max(row) + 1)] for row in cells[:20]])
     header = {column: str(name) for column, name in sorted(cells[start].items())} if cells else {}
     names = dict(zip(header, _name_columns(list(header.values()), path), strict=True))
-    return [{name: row.get(column) for column, name in names.items() if name} for row in cells[start + 1 :]], others
+    say_hidden(sheet, list(rows)[start + 1 :], str(path))
+    data = cells[start + 1 :]
+    unnamed = {column for row in data for column, text in row.items() if isinstance(text, str) and column not in names}
+    others += [f"column {get_column_letter(column)} (it has no header)" for column in sorted(unnamed)]
+    return [{name: row.get(column) for column, name in names.items() if name} for row in data], others
 
 
-def _read_cells(shown: Any, written: Any) -> list[dict[int, Any]]:
-    """The rows of a sheet with something in them, values by column, counted from 1; `written` is it with its formulas.
+def _read_cells(values: Any, formulas: Any) -> dict[int, dict[int, Any]]:
+    """The filled rows of a sheet, read with values and with formulas, by number: values by column, counted from 1.
 
     What is merged counts in each of its rows.
     """
-    cells: dict[int, dict[int, Any]] = {}
-    with shown._get_source() as file:  # what is merged: the public way loads all formats
-        source = file.read()
-    shown.reset_dimensions()
-    written.reset_dimensions()
-    rows = ((row, row) for row in shown.iter_rows())
-    if re.search(rb"<(\w+:)?f[ />]", source):
-        rows = zip(shown.iter_rows(), written.iter_rows(), strict=True)
-    for number, (row, formulas) in enumerate(rows, start=1):
-        for column, (cell, formula) in enumerate(zip(row, formulas, strict=True), start=1):
-            value = cell.value
-            if formula.data_type == "f" and value is None and cell.data_type != "str":  # that is an empty text
-                value = Formula(getattr(formula.value, "text", formula.value))
-            if value is not None:
-                cells.setdefault(number, {})[column] = value if isinstance(value, str | int | float) else str(value)
-    for left, top, _, bottom in _find_merged(source):
-        for row in range(top + 1, bottom + 1):
-            if row in cells and left in cells.get(top, ()):
-                cells[row][left] = cells[top][left]
-    return list(cells.values())
-
-
-def _find_merged(sheet: bytes) -> list[tuple[int, int, int, int]]:
-    """The merged areas in the XML of a sheet: first column and row, last column and row."""
-    from openpyxl.utils import range_boundaries
-
-    return [range_boundaries(area.decode()) for area in re.findall(rb'mergeCell ref="([^"]+)"', sheet)]
+    rows: dict[int, dict[int, Any]] = {row: {} for row in filled_rows(formulas)}
+    for (row, column), cell in formulas._cells.items():
+        value, kind = values.cell(row, column).value, values.cell(row, column).data_type
+        if cell.data_type == "f" and value is None and kind != "str":  # that is an empty text
+            value = Formula(getattr(cell.value, "text", cell.value))
+        if row in rows and value is not None:
+            rows[row][column] = value if isinstance(value, str | int | float) else str(value)
+    for area in formulas.merged_cells.ranges:
+        for row in range(area.min_row + 1, area.max_row + 1):
+            if row in rows and area.min_col in rows.get(area.min_row, ()):
+                rows[row][area.min_col] = rows[area.min_row][area.min_col]
+    return {number: row for number, row in rows.items() if row}
 
 
 def filled_rows(sheet: Any) -> list[int]:
-    """The numbers of the rows with something in them, of a sheet that is not read-only.
+    """The numbers of the rows with something in them, but not those with the totals of a table.
 
     Not range(1, sheet.max_row + 1): a color in Excel's last row makes that a million, and each look at one makes cells.
     """
-    return sorted({row for (row, _), cell in sheet._cells.items() if cell.value is not None})
+    from openpyxl.utils import range_boundaries
+
+    totals: set[int] = set()
+    for table in sheet.tables.values():
+        last = range_boundaries(table.ref)[3]
+        totals.update(range(last - (table.totalsRowCount or 0) + 1, last + 1))
+    return sorted({row for (row, _), cell in sheet._cells.items() if cell.value is not None} - totals)
+
+
+def say_hidden(sheet: Any, rows: list[int], path: str) -> None:
+    """Print how many of these rows of a sheet are hidden: they are read, too."""
+    if hidden := [row for row in rows if row in sheet.row_dimensions and sheet.row_dimensions[row].hidden]:
+        print(f"{path}: {len(hidden):,} hidden or filtered rows of {sheet.title!r} are read like the others.")
 
 
 def check_unpacked(path: str) -> None:
@@ -261,20 +261,23 @@ def check_unpacked(path: str) -> None:
             kind = "protected by a password" if locked else "a workbook of Excel 97 to 2003"
             raise InputError(f"{path!r} is {kind}; save it as an ordinary workbook (.xlsx) without a password")
         with ZipFile(path) as archive:
-            sizes = {part.filename: part.file_size for part in archive.infolist()}
-            if (size := sum(sizes.values())) > LARGEST_SHEETS:
-                most = format_bytes(LARGEST_SHEETS)
-                raise InputError(f"{path!r} unpacks to {format_bytes(size)}, more than {most}; give it as CSV")
-            cells = 0
-            for sheet in (archive.read(name) for name in sizes if re.match(r"xl/worksheets/.*\.xml$", name)):
-                cells += len(re.findall(rb"<(?:\w+:)?c[ />]", sheet))
-                cells += sum((right - left + 1) * (end - top + 1) for left, top, right, end in _find_merged(sheet))
-            main = archive.read("xl/workbook.xml") if "xl/workbook.xml" in sizes else b""
+            names = archive.namelist()
+            sheets = [archive.read(name) for name in names if re.match(r"xl/worksheets/.*\.xml$", name)]
+            main = archive.read("xl/workbook.xml") if "xl/workbook.xml" in names else b""
     except (BadZipFile, OSError, RuntimeError, ValueError) as error:
         raise InputError(f"{path!r} is no .xlsx workbook that can be read: {error}") from error
-    if cells > MOST_CELLS:
+    if (cells := sum(map(_count_cells, sheets))) > MOST_CELLS:
         raise InputError(f"{path!r} has {cells:,} cells, more than {MOST_CELLS:,}; give it as CSV")
-    signs = {"Strict Open XML": b"purl.oclc.org/ooxml" in main, "OpenDocument": "content.xml" in sizes}
-    for kind, applies in (signs | {"a binary format (.xlsb)": "xl/workbook.bin" in sizes}).items():
-        if applies:
-            raise InputError(f"{path!r} is a workbook in {kind}; save it as an ordinary Excel workbook (.xlsx)")
+    if b"purl.oclc.org/ooxml" in main:
+        raise InputError(f"{path!r} is a workbook in Strict Open XML; save it as an ordinary Excel workbook (.xlsx)")
+
+
+def _count_cells(sheet: bytes) -> int:
+    """How many cells openpyxl makes of the XML of a sheet, among them all those of its merged areas."""
+    from openpyxl.utils import range_boundaries
+
+    cells = len(re.findall(rb"<(?:\w+:)?c[ />]", sheet))
+    for area in re.findall(rb'mergeCell ref="([^"]+)"', sheet):
+        left, top, right, bottom = range_boundaries(area.decode())
+        cells += (right - left + 1) * (bottom - top + 1)
+    return cells

@@ -13,6 +13,7 @@ from metareview.data.splits import load_source, read_record, save_splits
 from metareview.data.tokenization import (
     DEFAULT_SUMMARY_TOKENS,
     TokenizationArguments,
+    check_columns,
     choose_reserve,
     follow_record,
     tokenization_record,
@@ -76,6 +77,7 @@ def load_examples(
     name, saved = flags.processed_dir, read_record(flags.tokenized_dir)
     texts = load_texts(name)
     if texts:
+        check_columns(texts["train"], how)
         choose_reserve(how, texts["train"], tokenizer)
     how.max_summary_tokens = how.max_summary_tokens or saved.get("max_summary_tokens", DEFAULT_SUMMARY_TOKENS)
     record = tokenization_record(texts, tokenizer, how)

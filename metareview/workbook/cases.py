@@ -16,7 +16,7 @@ from metareview.data.splits import load_source, read_record
 from metareview.sources.columns import SPREADSHEET_ERRORS
 from metareview.sources.escapes import plain_text
 from metareview.sources.forms import unify_name
-from metareview.sources.table_files import read_table
+from metareview.sources.table_files import filled_rows, read_table, say_hidden
 from metareview.workbook.cells import fit_text, new_workbook, read_header
 from metareview.workbook.judgments import fingerprint
 from metareview.workbook.saving import FIRST_CELLS, open_workbook
@@ -66,7 +66,7 @@ def find_case_sheet(workbook: Workbook, path: str) -> Worksheet:
 def read_cases(
     sheet: Worksheet, path: str, source: Source, keeps: Sequence[str] = (), others: Sequence[str] = ()
 ) -> list[Case]:
-    """The rows with a review; skipped are those of which one of `keeps`, what the models know, leaves nothing.
+    """The rows with a review but the totals of a table; skipped are those of which one of `keeps` leaves nothing.
 
     `others` are the columns that prompts read besides READ.
 
@@ -75,7 +75,7 @@ def read_cases(
     columns = {unify_name(title): column for title, column in read_header(sheet).items()}
     cases = []
     unknown: dict[int, str] = {}  # rows of which cleaning leaves nothing
-    for row in range(2, sheet.max_row + 1):
+    for row in [row for row in filled_rows(sheet) if row > 1]:
         names = dict.fromkeys([*READ, *others])
         texts = {name: _read_text(sheet, row, columns[name], path) if name in columns else "" for name in names}
         if not any(map(str.strip, split_reviews(texts["review"]))):
@@ -90,6 +90,7 @@ def read_cases(
             cases.append(case)
     if unknown:
         print(f"Skipped rows {', '.join(map(str, unknown))}: KEEP {next(iter(unknown.values()))!r} leaves nothing.")
+    say_hidden(sheet, [case.row for case in cases], path)
     if not cases:
         raise InputError(f"the sheet {sheet.title!r} of {path!r} has no row with a review")
     return cases

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -22,13 +22,13 @@ YEAR_2024 = 1_700_000_000_000  # milliseconds
 
 @dataclass
 class Fault:
-    """Spoils as many of the next requests as `times` (-1: all) whose paths contain something."""
+    """What is answered to one of the next requests, or to all, whose paths contain something."""
 
     path_contains: str = ""
     status: int = 500
-    times: int = 1
-    headers: dict[str, str] = field(default_factory=dict)  # of the answer
-    cut_after: int | None = None  # bytes of the right answer, after which the connection is closed
+    always: bool = False
+    body: bytes = b'{"name": "Error", "message": "asked for by the test"}'
+    cut_after: int | None = None  # bytes of it, after which the connection is closed
 
 
 def make_reply(version: int, invitation: str, content: dict[str, Any], by: str = "Reviewer_1", **more: Any) -> dict:
@@ -41,8 +41,6 @@ def make_reply(version: int, invitation: str, content: dict[str, Any], by: str =
 
 
 class OpenReview(ThreadingHTTPServer):
-    request_queue_size = 64
-
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Connection)
         self.venues: dict[str, int] = {}  # name -> version
@@ -52,8 +50,6 @@ class OpenReview(ThreadingHTTPServer):
         self.faults: list[Fault] = []
         self.bodies: list[bytes] = []  # what the next answers are instead
         self.requests: list[tuple[str, int]] = []  # path and status
-        self.waits: list[float | None] = []  # what a test writes down of the pauses of the client
-        self.lock = threading.RLock()
 
     def __enter__(self) -> OpenReview:
         threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
@@ -121,21 +117,19 @@ class Connection(BaseHTTPRequestHandler):
         _, version, path = address.path.split("/", 2)
         query = {name: values[-1] for name, values in parse_qs(address.query).items()}
         token = self.headers.get("authorization", "").removeprefix("Bearer ")
-        with self.server.lock:
-            fault = next((one for one in self.server.faults if one.times and one.path_contains in self.path), None)
+        fault = next((fault for fault in self.server.faults if fault.path_contains in self.path), None)
+        if fault is None:
             status, answer = self.server.answer(int(version), path, query, token, sent)
-            if fault:
-                fault.times -= 1
-            if fault and fault.cut_after is None:
-                status, answer = fault.status, {"name": "Error", "message": "asked for by the test"}
-            body = self.server.bodies.pop(0) if self.server.bodies and not fault else json.dumps(answer).encode()
-            self.server.requests.append((self.path, status))
-        self.send_response(status)
-        more = fault.headers if fault else {}
-        for name, value in {"Content-Type": "application/json", "Content-Length": str(len(body)), **more}.items():
-            self.send_header(name, value)
+            body = self.server.bodies.pop(0) if self.server.bodies else json.dumps(answer).encode()
+            fault = Fault(status=status, body=body)
+        elif not fault.always:
+            self.server.faults.remove(fault)
+        self.server.requests.append((self.path, fault.status))
+        self.send_response(fault.status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(fault.body)))
         self.end_headers()
-        self.wfile.write(body[: fault.cut_after] if fault else body)
-        self.close_connection = bool(fault and fault.cut_after)
+        self.wfile.write(fault.body[: fault.cut_after])
+        self.close_connection = fault.cut_after is not None
 
     do_GET = do_POST = serve

@@ -60,6 +60,7 @@ def test_a_list_comes_back_from_json_python_and_numpy(texts: list[str]) -> None:
         ('{"review": "a", "rating": NaN, "ok": true}', {"review": "a", "rating": None, "ok": True}),
         ("['a\nb', None, nan]", ["a\nb", None, None]),
         ('{"a","b c"}', ["a", "b c"]),
+        (json.dumps(json.dumps(["a", 'b "c"'])), ["a", 'b "c"']),
         ("[]", []),
         ("[1, 2]", None),
         ("[Edit: better now]", None),

@@ -1,11 +1,14 @@
 """Forms: ids, the notes of OpenReview, and a paper in words."""
 
 from collections import Counter
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from servers.openreview import make_reply
 
 from metareview.common.cli import InputError
-from metareview.sources.forms import Paper, describe_paper, find_number, find_year, read_id
+from metareview.sources.forms import Paper, describe_paper, find_number, find_year, read_id, read_paper
 
 
 @pytest.mark.parametrize(
@@ -13,7 +16,6 @@ from metareview.sources.forms import Paper, describe_paper, find_number, find_ye
     [
         ("https://openreview.net/forum?id=a-B_9&noteId=other", "a-B_9"),
         ("https://openreview.net/group?id=ICLR.cc/2024/Conference#tab-accept-oral", "ICLR.cc/2024/Conference"),
-        ("ICLR.cc/2024/Conference", "ICLR.cc/2024/Conference"),
         (" abc ", "abc"),
     ],
 )
@@ -33,6 +35,66 @@ def test_years_and_numbers() -> None:
     assert find_year("TMLR", None) is None
     assert find_number({"rating": "8: accept"}, ("score", "rating")) == 8.0
     assert find_number({"rating": "Accept"}, ("rating",)) is None
+
+
+def read(*replies: tuple[str, dict[str, Any]], **content: str) -> Paper:
+    """The paper of a note in version 1 of the API with these replies, by the ends of their invitations."""
+    dates = {"cdate": None, "tcdate": None, "ddate": None}
+    details = {"replies": [make_reply(1, *reply) for reply in replies]}
+    return read_paper(SimpleNamespace(id="abc", content=content, invitation="Shells.org/-/X", details=details, **dates))
+
+
+def test_names_of_kinds_fields_and_numbers() -> None:
+    paper = read(
+        ("Official_Review", {"main_review": "x1", "recommendation": "5: borderline"}),
+        ("Paper7/Official_Review", {"summary_of_the_paper": "x2", "strength_and_weaknesses": "y2"}),
+        ("paper7/official/review", {"review": "x3", "confidence": "3: fairly"}),
+        ("Review", {"Summary": "x4", "Overall_Assessment": "3.5 = Good"}),
+        ("Official_Blind_Review", {"review": "x5"}),
+        ("Ethics_Review", {"review": "no"}),
+        ("Paper7/Public_Review", {"review": "no"}),
+        ("Ethics_Meta_Review", {"metareview": "no"}),
+    )
+    assert paper.reviews == ["x1", "Summary of the paper: x2\nStrength and weaknesses: y2", "x3", "x4", "x5"]
+    assert paper.ratings == [5.0, None, None, 3.5, None] and paper.confidences == [None, None, 3.0, None, None]
+    assert paper.meta_review == "" == paper.decision
+
+
+OF_OLD = ("Acceptance_Decision", {"decision": "Accept", "comment": "Of old."})
+
+
+@pytest.mark.parametrize(
+    ("content", "meta_review"),
+    [
+        ({"recommendation": "Accept (Poster)", "metareview:_summary,_strengths_and_weaknesses": "Fine."}, "Fine."),
+        (
+            {"recommendation": "The reviewers like it and so do I, take it."},
+            "The reviewers like it and so do I, take it.",
+        ),
+        ({"recommendation": "Accept (Poster)"}, "Of old."),  # that is a verdict only; the reasons in a decision count
+    ],
+)
+def test_the_text_of_a_meta_review(content: dict[str, str], meta_review: str) -> None:
+    assert read(OF_OLD, ("Paper12/Meta_Review", content)).meta_review == meta_review
+
+
+@pytest.mark.parametrize(
+    ("replies", "venue", "decision"),
+    [
+        ([OF_OLD, ("Meta_Review", {"metareview": "No.", "recommendation": "Reject"})], "X 2024 poster", "Accept"),
+        ([("Decision", {"decision": "Reject"})], "", "Reject"),
+        ([("Meta_Review", {"metareview": "No.", "recommendation": "Reject"})], "", "Reject"),
+        ([], "ICLR 2024 poster", "poster"),
+        ([], "ICLR 2024 Workshop Tiny Papers Oral", "Oral"),
+        ([], "ICLR 2023 notable top 25%", "notable top 25%"),
+        ([], "Accepted by TMLR", "Accepted"),
+        ([], "Submitted to ICLR 2024", "Reject"),
+        ([], "Rejected", "Reject"),
+        ([], "ICLR 2024 Conference Submission", ""),
+    ],
+)
+def test_the_decision_of_a_paper(replies: list[tuple[str, dict[str, Any]]], venue: str, decision: str) -> None:
+    assert read(*replies, venue=venue).decision == decision
 
 
 def test_a_paper_in_words() -> None:

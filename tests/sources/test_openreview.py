@@ -10,21 +10,21 @@ from servers.openreview import PASSWORD, TOKEN, USER, Fault, OpenReview, make_re
 from urllib3.util import Retry
 
 from metareview.common.cli import InputError
+from metareview.data.rows import DETAILS
 from metareview.sources import openreview
+from metareview.sources.columns import choose_columns, read_papers
 from metareview.sources.openreview import fetch_forum, fetch_venue
+from metareview.sources.reading import load_venues
 
 NEW, OLD = "Shells.org/2024/Conference", "Shells.org/2021/Conference"
 STRUCTURED = {
-    "summary": "Sorts shells by their pitch.",
-    "strengths": "The recordings are public.",
-    "weaknesses": "Only two beaches &amp; no third.",
+    "summary": "Sorts shells.",
+    "strengths": "Public recordings.",
+    "weaknesses": "Few beaches &amp; no dunes.",
     "rating": "8: accept, good paper",
     "confidence": 4,
 }
-READ = (
-    "Summary: Sorts shells by their pitch.\nStrengths: The recordings are public.\n"
-    "Weaknesses: Only two beaches & no third."
-)
+READ = "Summary: Sorts shells.\nStrengths: Public recordings.\nWeaknesses: Few beaches & no dunes."
 META = {"metareview": "All agree that sorting shells by pitch works. Accept."}
 
 
@@ -34,10 +34,8 @@ def make_replies(version: int) -> list[dict]:
         make_reply(version, "Official_Review", {"review": "One field for all of it.", "rating": 6}, tcdate=3),
         make_reply(version, "Official_Review", STRUCTURED, tcdate=2),
         make_reply(version, "Official_Review", {"review": "I took this back."}, ddate=5),
-        make_reply(version, "Official_Review", {"review": "  "}),
-        make_reply(version, "Official_Review", {"verdict_in_verse": "A form that nobody knows."}),
+        make_reply(version, "Official_Review", {"review": "  ", "verdict_in_verse": "A form that nobody knows."}),
         make_reply(version, "Official_Review", {"review": "Written by the authors."}, by="Authors"),
-        make_reply(version, "Official_Comment", {"comment": "We thank the reviewers."}, by="Authors"),
         make_reply(version, "Public_Comment", {"comment": "I hear the sea."}, by="~Passer_By1"),
         make_reply(version, "Meta_Review", META, by="Area_Chair_1"),
         make_reply(version, "Decision", {"decision": "Accept (poster)", "comment": ""}, by="Program_Chairs"),
@@ -51,9 +49,13 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenReview]:
         for name, value in server.environment().items():
             monkeypatch.setenv(name, value)
         monkeypatch.setattr(openreview, "PAUSE", 0.0)
-        waits = server.waits
-        monkeypatch.setattr(Retry, "sleep", lambda self, said=None: waits.append(said and self.get_retry_after(said)))
+        monkeypatch.setattr(Retry, "sleep", lambda *_: None)
         yield server
+
+
+@pytest.fixture
+def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openreview, "PAGE", 2)
 
 
 def log_in(monkeypatch: pytest.MonkeyPatch, password: str = PASSWORD) -> None:
@@ -64,40 +66,12 @@ def log_in(monkeypatch: pytest.MonkeyPatch, password: str = PASSWORD) -> None:
 @pytest.mark.parametrize(("version", "venue", "year"), [(2, NEW, 2024), (1, OLD, 2021)])
 def test_a_forum_in_both_versions(server: OpenReview, version: int, venue: str, year: int) -> None:
     server.add_paper(version, venue, "abc-_1", make_replies(version), title="Pitch of shells")
-    paper = fetch_forum("abc-_1")
-    assert (paper.title, paper.venue, paper.year) == ("Pitch of shells", venue, year)
-    assert paper.reviews == [READ, "One field for all of it."]
-    assert paper.ratings == [8.0, 6.0] and paper.confidences == [4.0, None]
-    assert paper.meta_review == META["metareview"]
-    assert paper.left_out == {"reviews deleted": 1, "reviews without a text in a known field": 2}
-    assert not paper.skipped
-
-
-def test_names_of_kinds_fields_and_numbers(server: OpenReview) -> None:
-    replies = [
-        ("Official_Review", {"main_review": "x1", "recommendation": "5: borderline"}),
-        ("Paper7/Official_Review", {"summary_of_the_paper": "x2", "strength_and_weaknesses": "y2"}),
-        ("paper7/official/review", {"review": "x3", "confidence": "3: fairly"}),
-        ("Review", {"Summary": "x4", "Overall_Assessment": "3.5 = Good"}),
-        ("Official_Blind_Review", {"review": "x5"}),
-        ("Ethics_Review", {"review": "no"}),
-        ("Paper7/Public_Review", {"review": "no"}),
-        ("Ethics_Meta_Review", {"metareview": "no"}),
-        ("Acceptance_Decision", {"decision": "Accept", "comment": "Of old."}),
-    ]
-    server.add_paper(1, OLD, "old", [make_reply(1, *reply) for reply in replies])
-    paper = fetch_forum("old")
-    assert paper.reviews == ["x1", "Summary of the paper: x2\nStrength and weaknesses: y2", "x3", "x4", "x5"]
-    assert paper.ratings == [5.0, None, None, 3.5, None] and paper.confidences == [None, None, 3.0, None, None]
-    assert paper.meta_review == "Of old."  # the reasons in a decision, if there is no meta-review
-    for content, words in (
-        ({"recommendation": "Accept (Poster)", "metareview:_summary,_strengths_and_weaknesses": "Fine."}, "Fine."),
-        ({"recommendation": "The reviewers like it and so do I, take it for the oral."}, "The reviewers like it"),
-        ({"recommendation": "Accept (Poster)"}, "Of old."),  # that is a verdict only
-    ):
-        meta_review = ("Paper12/Meta_Review", content, "Area_Chair1")
-        server.add_paper(1, OLD, "old", [make_reply(1, *reply) for reply in [*replies, meta_review]])
-        assert fetch_forum("old").meta_review.startswith(words)
+    left_out = {"reviews deleted": 1, "reviews without a text in a known field": 1}
+    assert vars(fetch_forum("abc-_1")) == {
+        "reviews": [READ, "One field for all of it."], "meta_review": META["metareview"], "forum": "abc-_1",
+        "title": "Pitch of shells", "venue": venue, "year": year, "ratings": [8.0, 6.0], "confidences": [4.0, None],
+        "decision": "Accept (poster)", "left_out": left_out, "skipped": "",
+    }  # fmt: skip
 
 
 def test_a_login_opens_what_is_private_and_is_never_shown(
@@ -134,109 +108,90 @@ def test_an_unknown_forum_a_reply_and_one_without_reviews(server: OpenReview) ->
         fetch_forum("early")
 
 
-@pytest.mark.parametrize("body", [b"{ not JSON", b"[]", b'{"notes": 3}', b'{"noted": []}', b"<html>Down</html>"])
-def test_an_answer_that_makes_no_sense(server: OpenReview, body: bytes) -> None:
-    server.add_paper(2, NEW, "abc", [])
-    server.bodies.append(body)
-    with pytest.raises(OSError, match="cannot read the forum abc: OpenReview fails, or answers nonsense; try again"):
-        fetch_forum("abc")
-
-
-def test_too_many_requests_then_an_answer(server: OpenReview, capfd: pytest.CaptureFixture[str]) -> None:
-    server.add_paper(2, NEW, "abc", make_replies(2))
-    server.faults += [Fault(status=429, headers={"Retry-After": "2"}), Fault(status=503)]
-    assert len(fetch_forum("abc").reviews) == 2
-    assert [status for _, status in server.requests] == [429, 503, 200] and server.waits == [2, None]
-    said = capfd.readouterr()
-    assert said.err.count("Retrying") == 2 and not said.out
-
-
 def test_failures_of_the_server_and_of_the_network(server: OpenReview, monkeypatch: pytest.MonkeyPatch) -> None:
-    server.faults.append(Fault(status=500, times=-1))
-    with pytest.raises(OSError, match="cannot read the forum abc: OpenReview fails"):
-        fetch_forum("abc")
-    server.faults[:] = [Fault(cut_after=5, times=-1)]
+    server.add_paper(2, NEW, "abc", [])
+    for body in (b"{ not JSON", b"[]", b'{"notes": 3}'):
+        server.bodies.append(body)
+        with pytest.raises(OSError, match="the forum abc: OpenReview fails, or answers nonsense; try again"):
+            fetch_forum("abc")
+    server.faults.append(Fault(cut_after=5, always=True))
     with pytest.raises(OSError, match="cannot read the forum abc: cannot reach OpenReview"):
         fetch_forum("abc")
-    server.faults.clear()
     log_in(monkeypatch)
     monkeypatch.setenv("OPENREVIEW_API_BASEURL_V2", os.environ["OPENREVIEW_API_BASEURL_V2"] + "/elsewhere")
+    server.faults.clear()
     with pytest.raises(OSError, match=r"there is no OpenReview at .*elsewhere"):
         fetch_forum("abc")
-    monkeypatch.setenv("OPENREVIEW_API_BASEURL_V2", "http://127.0.0.1:9")
-    with pytest.raises(OSError, match="cannot reach OpenReview"):
-        fetch_forum("abc")
+
+
+def test_the_client_tries_again_and_says_so_below_the_output(
+    server: OpenReview, capfd: pytest.CaptureFixture[str]
+) -> None:
+    server.add_paper(2, NEW, "abc", make_replies(2))
+    server.faults += [Fault(status=429), Fault(status=503)]
+    assert len(fetch_forum("abc").reviews) == 2
+    said = capfd.readouterr()
+    assert said.err.count("Retrying") == 2 and not said.out
 
 
 def read_rows(path: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-@pytest.mark.parametrize(("version", "venue"), [(2, NEW), (1, OLD)])
+@pytest.mark.parametrize(("version", "venue", "year"), [(2, NEW, 2024), (1, OLD, 2021)])
+@pytest.mark.usefixtures("small_pages")
 def test_a_venue_comes_in_pages_and_is_not_fetched_again(
-    server: OpenReview, tmp_path: Path, version: int, venue: str, capsys: pytest.CaptureFixture[str]
+    server: OpenReview, tmp_path: Path, version: int, venue: str, year: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     replies = make_replies(version)
-    for number in range(1_200):
-        server.add_paper(version, venue, f"p{number:04}", replies if number % 5 else [], title=f"P {number}")
-    server.papers[version]["p0001"]["ddate"] = 7
+    for number in range(5):
+        server.add_paper(version, venue, f"p{number}", replies if number else [], title=f"P {number}")
+    server.papers[version]["p1"]["ddate"] = 7
     withdrawn = {"venueid": {"value": f"{venue}/Withdrawn_Submission"}} if version == 2 else {"withdrawal": "Confirmed"}
-    server.papers[version]["p0002"]["content"] = withdrawn
+    server.papers[version]["p2"]["content"] = withdrawn
     path = fetch_venue(venue, tmp_path)
     rows = read_rows(path)
-    assert [row["title"] for row in rows] == [f"P {number}" for number in range(3, 1_200) if number % 5]
+    assert [row["title"] for row in rows] == ["P 3", "P 4"]
     assert rows[0] == {
-        "Input": f"{READ} <REVBREAK> One field for all of it.", "Output": META["metareview"], "forum": "p0003",
-        "title": "P 3", "venue": venue, "year": int(venue.split("/")[1]), "ratings": [8.0, 6.0],
-        "confidences": [4.0, None],
+        "Input": f"{READ} <REVBREAK> One field for all of it.", "Output": META["metareview"], "forum": "p3",
+        "title": "P 3", "venue": venue, "year": year, "ratings": [8.0, 6.0], "confidences": [4.0, None],
+        "decision": "Accept (poster)",
     }  # fmt: skip
     assert path.name == f"{venue.replace('/', '_')}.jsonl" and list(tmp_path.iterdir()) == [path]
     assert sum("details=replies" in path for path, _ in server.requests) == 4  # the last page is empty
     said, asked = capsys.readouterr().out, len(server.requests)
-    assert f"{path}: 958 papers, 958 meta-reviews of {venue}; left out: " in said
-    assert "240 papers without a review" in said and "1 papers deleted" in said and "1 papers withdrawn" in said
-    assert fetch_venue(venue, tmp_path) == path
-    assert read_rows(path) == rows and len(server.requests) == asked
+    assert f"{path}: 2 papers, 2 meta-reviews of {venue}; left out: " in said
+    assert all(words in said for words in ("1 papers without a review", "1 papers deleted", "1 papers withdrawn"))
+    assert fetch_venue(venue, tmp_path) == path and read_rows(path) == rows and len(server.requests) == asked
+    source = load_venues([venue], tmp_path, year)
+    papers, _ = read_papers(source, choose_columns(source, None, None, None, "<REVBREAK>"))
+    assert [papers["test"][0][name] for name in DETAILS] == ["P 3", "8; 6", "Accept (poster)"]
 
 
-def test_an_interrupted_venue_resumes_without_asking_twice(
-    server: OpenReview, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(openreview, "PAGE", 10)
-    for number in range(45):
-        server.add_paper(2, NEW, f"p{number:02}", make_replies(2))
-    server.faults.append(Fault(path_contains="after=p29", times=-1))
-    with pytest.raises(OSError, match="OpenReview fails"):
+@pytest.mark.usefixtures("small_pages")
+def test_an_interrupted_venue_resumes_without_asking_twice(server: OpenReview, tmp_path: Path) -> None:
+    for number in range(5):
+        server.add_paper(2, NEW, f"p{number}", make_replies(2))
+    server.faults.append(Fault(path_contains="after=p3", status=404))
+    with pytest.raises(OSError, match="does not go on after p3"):
         fetch_venue(NEW, tmp_path)
     [part] = tmp_path.iterdir()
-    assert part.name.endswith(".jsonl.part") and len(read_rows(part)) == 30
+    assert part.name.endswith(".jsonl.part") and len(read_rows(part)) == 4
     with part.open("a") as file:
-        file.write('{"forum": "p30", "Inp')  # as an interruption leaves it
-    server.faults.clear()
+        file.write('{"forum": "p4", "Inp')  # as an interruption leaves it
     asked = len(server.requests)
-    rows = read_rows(fetch_venue(NEW, tmp_path))
-    assert [row["forum"] for row in rows] == [f"p{number:02}" for number in range(45)]
-    answered = [path.partition("after=")[2][:3] for path, _ in server.requests[asked:] if "replies" in path]
-    assert answered == ["p29", "p39", "p44"]
+    assert [row["forum"] for row in read_rows(fetch_venue(NEW, tmp_path))] == [f"p{number}" for number in range(5)]
+    answered = [path.partition("after=")[2][:2] for path, _ in server.requests[asked:] if "replies" in path]
+    assert answered == ["p3", "p4"]
 
 
-def test_a_damaged_file_and_a_venue_that_breaks_off(server: OpenReview, tmp_path: Path) -> None:
-    server.add_paper(2, NEW, "p1", make_replies(2))
-    part = tmp_path / f"{NEW.replace('/', '_')}.jsonl.part"
-    part.write_bytes(b'{"forum": "p0"}\n\x00\x00\n')
-    with pytest.raises(InputError, match=r"line 2 of .*\.part is damaged; delete it"):
-        fetch_venue(NEW, tmp_path)
-    part.unlink()
-    server.faults.append(Fault(path_contains="after=p1", status=404))
-    with pytest.raises(OSError, match="does not go on after p1"):
-        fetch_venue(NEW, tmp_path)
-    assert list(tmp_path.iterdir()) == [part]  # not taken for the complete venue
-
-
-def test_an_unknown_venue_and_one_without_reviews(server: OpenReview, tmp_path: Path) -> None:
+def test_a_damaged_file_an_unknown_venue_and_one_without_reviews(server: OpenReview, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no venue 'Shells\.org/1999'"):
         fetch_venue("Shells.org/1999", tmp_path)
     server.add_paper(2, NEW, "early", [])
     with pytest.raises(InputError, match=r"no paper with a review .*1 papers without a review"):
         fetch_venue(NEW, tmp_path)
     assert not list(tmp_path.iterdir())
+    (tmp_path / f"{NEW.replace('/', '_')}.jsonl.part").write_bytes(b'{"forum": "p0"}\n\x00\x00\n')
+    with pytest.raises(InputError, match=r"line 2 of .*\.part is damaged; delete it"):
+        fetch_venue(NEW, tmp_path)

@@ -6,16 +6,19 @@ from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
-from zipfile import ZIP_DEFLATED, ZipFile
+from zipfile import ZipFile
 
+import pandas
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from openpyxl import Workbook, load_workbook
 from openpyxl.styles import PatternFill
+from openpyxl.worksheet.table import Table
 
 from metareview.common.cli import InputError
 from metareview.sources.table_files import Formula, filled_rows, read_table
+from metareview.workbook.cases import Source, read_cases
 from metareview.workbook.saving import open_workbook
 
 ROWS = [
@@ -30,31 +33,29 @@ def write(path: Path, text: str, encoding: str = "utf-8") -> Path:
     return path
 
 
-def to_csv(rows: list[dict[str, str]], delimiter: str = ",", end: str = "\r\n") -> str:
+def to_csv(rows: list[dict[str, str]], delimiter: str) -> str:
     text = StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]), delimiter=delimiter, lineterminator=end)
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]), delimiter=delimiter)
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
 
 
-@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "gb18030"])
-def test_csv_with_each_delimiter_and_encoding(delimiter: str, encoding: str, tmp_path: Path) -> None:
-    path = write(tmp_path / "a.csv", to_csv(ROWS, delimiter), encoding)
-    marked = encoding in ("utf-8-sig", "utf-16")  # at the beginning of the file: there the default reads it, too
-    assert read_table(path, "utf-8" if marked else encoding) == (ROWS, [])
-
-
 TEXTS = st.text(st.characters(exclude_categories=["Cs", "Cc"]) | st.sampled_from(',;\t|"\n'), max_size=20)
+MARKED = ["utf-8-sig", "utf-16"]  # at the beginning of the file: they are read whatever the flag says
 
 
-@given(st.lists(st.tuples(TEXTS, TEXTS), min_size=1, max_size=5), st.sampled_from(",;\t|"))
-def test_any_texts_come_back_from_csv(pairs: list[tuple[str, str]], delimiter: str) -> None:
+@given(
+    st.lists(st.tuples(TEXTS, TEXTS), min_size=1, max_size=5),
+    st.sampled_from(",;\t|"),
+    st.sampled_from(["utf-8", "utf-16-le", "gb18030", *MARKED]),
+)
+def test_any_texts_come_back_from_csv(pairs: list[tuple[str, str]], delimiter: str, encoding: str) -> None:
     rows = [{"review": first, "meta_review": second} for first, second in pairs]
     with TemporaryDirectory() as folder:
-        path = write(Path(folder, "a.csv"), to_csv(rows, delimiter))
-        assert read_table(path)[0] == [row for row in rows if "".join(row.values()).replace("-", "").strip()]
+        path = write(Path(folder, "a.csv"), to_csv(rows, delimiter), encoding)
+        read, _ = read_table(path, "utf-8" if encoding in MARKED else encoding)
+    assert read == [row for row in rows if "".join(row.values()).replace("-", "").strip()]
 
 
 @pytest.mark.parametrize(
@@ -97,52 +98,43 @@ def to_workbook(path: Path, rows: list[list[Any]]) -> Workbook:
     return workbook
 
 
-def test_json_in_all_its_shapes_tsv_and_excel(tmp_path: Path) -> None:
-    names = list(ROWS[0])
-    columns = {name: [row[name] for row in ROWS] for name in names}
-    by_index = {str(index): row for index, row in enumerate(ROWS)}
-    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in ROWS)
-    shapes = [
-        ROWS,
-        columns,
-        {name: dict(zip(by_index, column, strict=True)) for name, column in columns.items()},
-        by_index,
-        {f"paper {index}": row for index, row in by_index.items()},
-        {"columns": names, "index": list(by_index), "data": [list(row.values()) for row in ROWS]},
-        {"schema": {"fields": []}, "data": ROWS},
-        {"data": ROWS},
-        {"data": by_index, "version": 1},
-        {"papers": ROWS},
-    ]
-    paths = [write(tmp_path / f"{number}.json", json.dumps(shape)) for number, shape in enumerate(shapes)]
-    paths += [write(tmp_path / f"lines.{end}", lines + "\n") for end in ("json", "jsonl")]
-    paths += [write(tmp_path / "list.jsonl", json.dumps(ROWS)), write(tmp_path / "a.tsv", to_csv(ROWS, "\t", "\n"))]
-    for path in paths:
-        assert read_table(path) == (ROWS, []), path.read_text()
-    workbook = to_workbook(tmp_path / "a.xlsx", [["Of 2024"], [None, *names], *([1, *row.values()] for row in ROWS)])
-    workbook.create_sheet("notes").append(["mine"])
-    workbook.create_sheet("empty")
-    workbook.save(tmp_path / "a.xlsx")
-    rows, unread = read_table(tmp_path / "a.xlsx")
-    assert [{name: text or "" for name, text in row.items()} for row in rows] == ROWS
-    assert unread == ["sheet 'notes'"]
-
-
-def test_rows_of_json_have_all_columns_and_one_paper_is_a_row(tmp_path: Path) -> None:
+def test_json_in_all_its_shapes(tmp_path: Path) -> None:
+    table, lines = pandas.DataFrame(ROWS), "".join(json.dumps(row) + "\n" for row in ROWS)
+    by_index, lists = json.loads(table.to_json(orient="index")), {name: list(table[name]) for name in table}
+    shapes = [lists, {"data": ROWS}, {"data": by_index, "version": 1}, {"papers": ROWS}]
+    texts = [table.to_json(orient=orient) for orient in ("records", "columns", "index", "split")] + [lines]
+    for text in [*texts, table.set_index("Input").to_json(orient="table"), *map(json.dumps, shapes)]:
+        assert read_table(write(tmp_path / "a.json", text)) == (ROWS, []), text
+    for text in (lines + "\n", json.dumps(ROWS)):
+        assert read_table(write(tmp_path / "a.jsonl", text)) == (ROWS, [])
     rows, _ = read_table(write(tmp_path / "a.jsonl", '{"a": 1}\n{"b": ["x"], "a": NaN}\n'))
     assert rows == [{"a": 1, "b": None}, {"a": None, "b": ["x"]}]
     paper = {"review": {"strengths": "a", "rating": 1}, "meta_review": {"metareview": "b"}}
     assert read_table(write(tmp_path / "a.json", json.dumps(paper)))[0] == [paper]
 
 
-def change(path: Path, part: str, old: str, new: str) -> Path:
+def test_of_a_workbook_a_sheet_is_read(tmp_path: Path) -> None:
+    rows = [["Of 2024"], [None, *ROWS[0]], *([1, *row.values()] for row in ROWS)]
+    workbook = to_workbook(tmp_path / "a.xlsx", rows)
+    workbook.active["D4"] = "merged cells above this one, perhaps"
+    workbook.create_sheet("notes").append(["mine"])
+    workbook.create_sheet("empty")
+    workbook.save(tmp_path / "a.xlsx")
+    read, unread = read_table(tmp_path / "a.xlsx")
+    assert [{name: text or "" for name, text in row.items()} for row in read] == ROWS
+    assert unread == ["sheet 'notes'", "column D (it has no header)"]
+
+
+def change(path: Path, part: str, *replaced: tuple[str, str]) -> Path:
     """Replace something in a part of a workbook."""
     with ZipFile(path) as archive:
         parts = {name: archive.read(name) for name in archive.namelist()}
-    assert old.encode() in parts[part]
-    with ZipFile(path, "w", ZIP_DEFLATED) as archive:
+    for old, new in replaced:
+        assert old.encode() in parts[part]
+        parts[part] = parts[part].replace(old.encode(), new.encode())
+    with ZipFile(path, "w") as archive:
         for name, content in parts.items():
-            archive.writestr(name, content.replace(old.encode(), new.encode()) if name == part else content)
+            archive.writestr(name, content)
     return path
 
 
@@ -152,8 +144,8 @@ def test_merged_cells_and_formulas_of_a_workbook(tmp_path: Path) -> None:
     workbook.active.merge_cells("A2:A4")
     workbook.active.cell(1_048_576, 2).fill = PatternFill("solid", "FFFF00")  # Ctrl+Down, fill
     workbook.save(tmp_path / "a.xlsx")
-    change(tmp_path / "a.xlsx", "xl/worksheets/sheet1.xml", "<f>A9</f><v />", "<f>A9</f><v>7</v>")
-    path = change(tmp_path / "a.xlsx", "xl/worksheets/sheet1.xml", '<c r="D3">', '<c r="D3" t="str">')
+    calculated = ("<f>A9</f><v />", "<f>A9</f><v>7</v>"), ('<c r="D3">', '<c r="D3" t="str">')
+    path = change(tmp_path / "a.xlsx", "xl/worksheets/sheet1.xml", *calculated)
     found, _ = read_table(path)
     assert [list(row.values())[:2] for row in found] == [["p", "a"], ["p", "b"], ["p", "c"], ["q", "d"]]
     assert [row["f"] for row in found] == ['="x"&1', None, None, None] and isinstance(found[0]["f"], Formula)
@@ -166,7 +158,7 @@ def test_merged_cells_and_formulas_of_a_workbook(tmp_path: Path) -> None:
     [
         ("a.csv", "Input,Output\nnaïve,b\n".encode("latin-1"), ["UTF-8", "byte 15", "--encoding cp1252"]),
         ("a.jsonl", '{"a": "naïve"}'.encode("latin-1"), ["UTF-8", "--encoding cp1252"]),
-        ("a.csv", "Input,Output\na,b\n".encode("utf-16-le"), ["UTF-8", "--encoding utf-16-le"]),
+        ("a.csv", "Input,Output\né,b\n".encode("utf-16-le"), ["UTF-8", "--encoding utf-16-le"]),
         ("a.csv", b"PK\x03\x04", ["an Office document", "save it as"]),
         ("a.csv", b"Input,Output\na,b,c\n", ["line 2", "3 columns, and the header has 2", "quotes"]),
         ("a.csv", b"id,Input,Output\n1,a\nstill a\n", ["line 3", "1 columns, and the header has 3", "quotes"]),
@@ -190,34 +182,30 @@ def test_what_cannot_be_read_is_named(name: str, content: bytes, words: list[str
     assert "\n" not in str(caught.value)
 
 
-def test_strict_open_xml_is_named(tmp_path: Path) -> None:
+def test_totals_are_no_row_and_hidden_rows_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    workbook = to_workbook(tmp_path / "a.xlsx", [["review", "summary"], ["a", "s"], ["b", "t"], ["Total", 2]])
+    workbook.active.add_table(Table(displayName="T", ref="A1:B4", totalsRowCount=1))
+    workbook.active.row_dimensions[3].hidden = True  # as by a filter
+    workbook.save(tmp_path / "a.xlsx")
+    assert [row["review"] for row in read_table(tmp_path / "a.xlsx")[0]] == ["a", "b"]
+    said = "1 hidden or filtered rows of 'Sheet' are read like the others."
+    assert said in capsys.readouterr().out
+    sheet = open_workbook(str(tmp_path / "a.xlsx")).active
+    assert [case.review for case in read_cases(sheet, "a.xlsx", Source(workbook, "a", "a"))] == ["a", "b"]
+    assert f"a.xlsx: {said}" in capsys.readouterr().out
+
+
+def test_what_openpyxl_cannot_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     to_workbook(tmp_path / "a.xlsx", [["review", "summary"], ["a", "b"]])
-    namespaces = (
-        "http://schemas.openxmlformats.org/spreadsheetml/2006/main",
-        "http://purl.oclc.org/ooxml/spreadsheetml/main",
-    )
-    path = change(tmp_path / "a.xlsx", "xl/workbook.xml", *namespaces)
-    with pytest.raises(InputError, match=r"Strict Open XML; save it as an ordinary Excel workbook"):
-        read_table(path)
-
-
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        (b"\0" * 3_000_000, "unpacks to 3 MB, more than 2 MB"),
-        (b'<c r="A1"/>' * 9, "9 cells, more"),
-        (b'<x:c r="A1"/>' * 9, "9 cells, more"),
-        (b'<mergeCell ref="A1:XFD1048576"/>', "17,179,869,184 cells, more"),
-    ],
-)
-def test_a_workbook_that_unpacks_to_gigabytes_is_refused(
-    content: bytes, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With lower limits here, so that the test itself does not take the memory."""
-    monkeypatch.setattr("metareview.sources.table_files.MOST_CELLS", 8)
-    monkeypatch.setattr("metareview.sources.table_files.LARGEST_SHEETS", 2_000_000)
-    with ZipFile(tmp_path / "a.xlsx", "w", ZIP_DEFLATED) as archive:
-        archive.writestr("xl/worksheets/sheet1.xml", content)
-    for read in (read_table, lambda path: open_workbook(str(path))):
+    names = "http://schemas.openxmlformats.org/spreadsheetml/2006/main", "http://purl.oclc.org/ooxml/spreadsheetml/main"
+    with pytest.raises(InputError, match="Strict Open XML; save it as an ordinary Excel workbook"):
+        read_table(change(tmp_path / "a.xlsx", "xl/workbook.xml", names))
+    monkeypatch.setattr("metareview.sources.table_files.MOST_CELLS", 8)  # so that the test does not take the memory
+    for content, words in (
+        ('<c r="A1"/>' * 5 + '<x:c r="A1"/>' * 4, "9 cells, more"),
+        ('<mergeCell ref="A1:XFD1048576"/>', "17,179,869,184 cells, more"),
+    ):
+        with ZipFile(tmp_path / "a.xlsx", "w") as archive:
+            archive.writestr("xl/worksheets/sheet1.xml", content)
         with pytest.raises(InputError, match=f"{words}.*give it as CSV"):
-            read(tmp_path / "a.xlsx")
+            read_table(tmp_path / "a.xlsx")
