@@ -145,7 +145,7 @@ def _read_values(row: Row, columns: Columns) -> dict[str, Any]:
     summary_texts = _read_parts(summaries, META_REVIEW_FIELDS)
     if len(summary_texts) > 1:
         raise InputError(f"{columns.summary!r} holds {len(summary_texts)} texts, but a meta-review is one")
-    known = dict.fromkeys(DETAILS, "") | {name: _read_detail(row[place]) for name, place in columns.details.items()}
+    known = dict.fromkeys(DETAILS, "") | {name: _read_detail(row.get(place)) for name, place in columns.details.items()}
     written = [part for part in reviews if isinstance(part, dict) and forms.find_texts(part, REVIEW_FIELDS)]
     scores = [forms.find_score(part, forms.RATING_FIELDS) for part in written]
     known["ratings"] = known["ratings"] or "; ".join(filter(None, scores))

@@ -10,7 +10,7 @@ from servers.openreview import PASSWORD, TOKEN, USER, Fault, OpenReview, make_re
 from urllib3.util import Retry
 
 from metareview.common.cli import InputError
-from metareview.data.rows import DETAILS
+from metareview.data.details import DETAILS
 from metareview.sources import openreview
 from metareview.sources.columns import choose_columns, read_papers
 from metareview.sources.openreview import fetch_forum, fetch_venue

@@ -102,5 +102,5 @@ def test_one_review_in_each_row_is_noticed_and_no_meta_review_leaks(base: Path, 
     summaries = [set(part["summary"]) for part in splits.values()]
     assert [len(part) for part in summaries] == [20, 5, 5] and len(set.union(*summaries)) == 30
     assert result.stdout.splitlines()[2].split("|")[6].strip() == "1"  # of train, in a later split
-    assert "28 meta-reviews stand in several rows ('Fine 26' in 2)." in result.stdout
+    assert "28 meta-reviews are in several rows ('Fine 26' in 2)." in result.stdout
     assert "--group_column (GROUP_COLUMN) joins them." in result.stdout and "Not read: more.csv." in result.stdout
