@@ -11,6 +11,7 @@ from typing import Any
 
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import RemoteEntryNotFoundError
+from transformers.utils import find_adapter_config_file
 
 from metareview.common.cli import InputError
 from metareview.common.files import read_json
@@ -58,11 +59,15 @@ def choose_models(names: list[str] | str | None) -> list[str]:
         models = _expand_pattern(f"{MODELS_DIR}/*")
         finished = {model: read_record(model, TRAINING_RECORD).get("finished") or "" for model in models}
         return [max(models, key=lambda model: (finished[model], Path(model).stat().st_mtime))]
-    places: dict[Path | str, str] = {}
-    for name in [names] if isinstance(names, str) else names:
-        for model in _expand_pattern(name):
-            places.setdefault(Path(model).resolve() if Path(model).exists() else model, model)
-    return list(places.values())
+    models = [model for name in ([names] if isinstance(names, str) else names) for model in _expand_pattern(name)]
+    spellings = _unify_spellings(models)
+    return list(dict.fromkeys(spellings[model] for model in models))
+
+
+def _unify_spellings(names: list[str]) -> dict[str, str]:
+    """For each name of a model the first one of the same folder or Hub id: models/a, ./models/a."""
+    first: dict[Path, str] = {}
+    return {name: first.setdefault(Path(name).resolve(), name) for name in names}
 
 
 def _expand_pattern(name: str) -> list[str]:
@@ -86,18 +91,13 @@ def _read_training_record(name: str) -> dict[str, Any]:
 
     A checkpoint has that of its run, with what is true of the checkpoint's own weights.
     """
-    step = re.fullmatch(r"checkpoint-(\d+)", Path(name).name)
-    if Path(name).is_dir() and step and not Path(name, TRAINING_RECORD).exists():
-        record = read_record(str(Path(name).parent), TRAINING_RECORD)
-        if not record:
-            return {}
-        results, settings = record["results"], record["settings"] | {"checkpoint": int(step[1])}
-        epoch = round(results["epochs"] * int(step[1]) / results["steps"], 4)
-        own = {"saved_step": int(step[1]), "saved_epoch": epoch, "eval_loss": None, "train_loss": None}
-        group = record.get("group") and f"{record['group']}/{step[0]}"  # an older record has none
-        return record | {"results": results | own, "settings": settings, "group": group}
-    if Path(name).is_dir():
+    folder = Path(name)
+    step = re.fullmatch(r"checkpoint-(\d+)", folder.name)
+    if folder.is_dir() and (not step or (folder / TRAINING_RECORD).exists()):
         return read_record(name, TRAINING_RECORD)
+    if folder.is_dir():
+        record = read_record(str(folder.parent), TRAINING_RECORD)
+        return _describe_checkpoint(record, int(step[1])) if record else {}
     with reading("model", name):
         try:
             return read_json(Path(hf_hub_download(name, TRAINING_RECORD)))
@@ -105,10 +105,18 @@ def _read_training_record(name: str) -> dict[str, Any]:
             return {}
 
 
+def _describe_checkpoint(record: dict[str, Any], step: int) -> dict[str, Any]:
+    """The record of a run, for the weights of this step."""
+    epoch = round(record["results"]["epochs"] * step / record["results"]["steps"], 4)
+    results = {"saved_step": step, "saved_epoch": epoch, "eval_loss": None, "train_loss": None}
+    changed = {"results": record["results"] | results, "settings": record["settings"] | {"checkpoint": step}}
+    if record.get("group"):
+        changed["group"] = f"{record['group']}/checkpoint-{step}"
+    return record | changed
+
+
 def find_base(name: str, record: dict[str, Any]) -> str | None:
     """The base that a model was made from, by its record or, of an adapter, by its configuration."""
-    from transformers.utils import find_adapter_config_file  # takes seconds, which a wrong name need not wait for
-
     if base := record.get("base_model"):
         return base
     with reading("model", name):
@@ -116,18 +124,25 @@ def find_base(name: str, record: dict[str, Any]) -> str | None:
     return json.loads(Path(adapter).read_text())["base_model_name_or_path"] if adapter else None
 
 
-def name_models(models: list[str]) -> list[str]:
-    """The last part of each folder or Hub id, and as many of the parts before it as tell equal ones apart."""
-    paths = [Path(model).resolve().parts if Path(model).exists() else Path(model).parts for model in models]
-    names = []
-    for path in paths:
+def name_models(records: dict[str, dict[str, Any]]) -> dict[str, str]:
+    """A name for each folder or Hub id, from the records of their trainings: short, and different from all others.
+
+    It is the last part, and as many before it as tell equal ones apart; weights that are not those of the last step of
+    their training have their step in it, as in `lr1e-3_epochs2 (step 6 of 48)`.
+    """
+    paths = {model: (Path(model).resolve() if Path(model).exists() else Path(model)).parts for model in records}
+    names = {}
+    for model, path in paths.items():
         length = 2 if path[-1].startswith("checkpoint-") else 1  # its own name says little
         while length < len(path) and (
-            any(rival[-length:] == path[-length:] for rival in paths if rival != path)
+            any(rival[-length:] == path[-length:] for rival in paths.values() if rival != path)
             or "/".join(path[-length:]).lower() in RESERVED
         ):
             length += 1
-        names.append("/".join(path[-length:]).lstrip("/"))
+        results = records[model].get("results") or {}
+        step, steps = results.get("saved_step"), results.get("steps")
+        weights = f" (step {step} of {steps})" if step != steps else ""
+        names[model] = "/".join(path[-length:]).lstrip("/") + weights
     return names
 
 
@@ -183,14 +198,18 @@ def find_variants(
     """
     models = choose_models(names)
     records = {model: _read_training_record(model) for model in models}
-    base_of = {model: base_model or find_base(model, records[model]) for model in models}
+    recorded = {model: base_model or find_base(model, records[model]) for model in models}
+    spellings = _unify_spellings([*models, *filter(None, recorded.values())])
+    base_of = {model: spellings.get(base) for model, base in recorded.items()}
     fine_tuned = [model for model in models if base_of[model] or model not in base_of.values()]
-    bases = [base for base in dict.fromkeys(map(base_of.get, fine_tuned)) if base and base not in fine_tuned]
-    short = dict(zip([*bases, *fine_tuned], name_models([*bases, *fine_tuned]), strict=True))
+    first_of: dict[str, str] = {}  # of each base, the first model that was made from it
+    for model in fine_tuned:
+        if base_of[model] and base_of[model] not in fine_tuned:
+            first_of.setdefault(base_of[model], model)
+    short = name_models({base: {} for base in first_of} | {model: records[model] for model in fine_tuned})
     variants = []
-    for base in bases:
-        first = next(model for model in fine_tuned if base_of[model] == base)
-        variant = _build_variant(short[base], base, None, records[first], prompt, max_new_tokens)
+    for base, model in first_of.items():
+        variant = _build_variant(short[base], base, None, records[model], prompt, max_new_tokens)
         variants.append(replace(variant, record={}, fine_tuned=False))
     for model in fine_tuned:
         base = base_of[model] if base_of[model] != model else None

@@ -32,8 +32,8 @@ class Text:
     text: str
     review: str  # of one paper, REVIEW_JOINER between two
     reference: str = ""  # empty if there is none
-    ended: bool | None = None  # whether the model reached its end token; None if no model wrote it
     decision: str | None = None  # the right verdict; None if it is unknown
+    ended: bool | None = None  # whether the model reached its end token; None if no model wrote it
 
     @property
     def words(self) -> list[str]:
@@ -101,7 +101,7 @@ def is_readable(reference: str) -> bool:
 
 
 def lead(review: str, words: int) -> str:
-    """The baseline: the opening words of each of the cleaned reviews in equal parts, `words` words in all."""
+    """The opening words of each of the cleaned reviews in equal parts, `words` words in all."""
     reviews = [text.split() for text in review.split(REVIEW_JOINER)]
     shares = share_budget([len(text) for text in reviews], words)
     return "\n".join(" ".join(text[:share]) for text, share in zip(reviews, shares, strict=True) if share)
@@ -116,8 +116,7 @@ def repetition(words: list[str]) -> float:
 def copied(words: list[str], reviews: list[list[str]]) -> float:
     """Share of the words that are in fragments of 4 or more words from one of the reviews.
 
-    The coverage by extractive fragments of Grusky et al. 2018 without the shorter ones, which any two texts share.
-    Every fragment counts, where their greedy search would step over one that begins inside a shorter match.
+    The coverage of Grusky et al. 2018 without shorter fragments, which any two texts share.
     """
     there = {tuple(review[i : i + NGRAM]) for review in reviews for i in range(len(review) - NGRAM + 1)}
     starts = [i for i in range(len(words) - NGRAM + 1) if tuple(words[i : i + NGRAM]) in there]
@@ -148,11 +147,11 @@ def score_systems(
     decisions: Sequence[str],
     ratings: Sequence[str] = (),
 ) -> Results:
-    """For each model and each of OTHERS: text and scores of each case. Without any reference, ratings alone are left.
+    """For each model and, as far as there are references or ratings, each of OTHERS: text and scores of each case.
 
     `reviews` are cleaned; references and what the models wrote are cleaned in the same way, for the scores only.
     `decisions` are what became of the papers, in words, empty if that is unknown; if none is known, the verdict of the
-    reference is held to be the right one. `ratings` are the reviewers', in numbers, and a system if there are some.
+    reference is held to be the right one.
     """
     references = [clean_text(reference, keep) for reference in references]
     if any(decisions):
@@ -163,32 +162,28 @@ def score_systems(
     results: Results = {}
     for name, written in outputs.items():
         results[name] = [
-            score(Text(clean_text(output.text, keep), *case[:2], output.stopped, case[2])) | {"text": output.text}
+            score(Text(clean_text(output.text, keep), *case, output.stopped)) | {"text": output.text}
             for output, case in zip(written, cases, strict=True)
         ]
-    others = draw_other_papers(references)
-    floors = {LEAD: [lead(review, len(reference.split())) for review, reference, _ in cases]}
-    if others:
-        floors[OTHER_PAPER] = [others.get(reference, "") for reference in references]
     if any(references):
-        for name, texts in floors.items():
-            results[name] = [
-                score(Text(text, *case[:2], decision=case[2])) if case[1] else no_score()
-                for text, case in zip(texts, cases, strict=True)
-            ]
-        results[REFERENCE] = [  # without decisions it would be compared with its own verdict
-            score(Text(reference, review, decision=verdict if any(decisions) else None)) if reference else no_score()
-            for review, reference, verdict in cases
-        ]
+        results[LEAD] = _score_texts([lead(case[0], len(case[1].split())) for case in cases], cases)
+        if others := draw_other_papers(references):
+            results[OTHER_PAPER] = _score_texts([others.get(reference, "") for reference in references], cases)
+        rights = verdicts if any(decisions) else [None] * len(verdicts)  # else compared with its own verdict
+        alone = [(review, "", right) for review, right in zip(reviews, rights, strict=True)]
+        results[REFERENCE] = _score_texts(references, alone)
     rated = [judge_ratings(text) for text in ratings]
     if any(rated):
         results[RATINGS] = [
-            no_score() | {"named": found is not None, "right": found == verdict if found and verdict else None}
+            _NO_SCORE | {"named": found is not None, "right": found == verdict if found and verdict else None}
             for found, verdict in zip(rated, verdicts, strict=True)
         ]
     return results
 
 
-def no_score() -> dict[str, Any]:
-    """What `score` returns, for a case of which there is no text."""
-    return {"text": "", **dict.fromkeys(METRICS), "verdict": None, "terms": ""}
+def _score_texts(texts: list[str], cases: list[tuple[str, str, str | None]]) -> list[dict[str, Any]]:
+    """The scores of a text for each case (review, reference, right verdict); None where the text is empty."""
+    return [score(Text(text, *case)) if text else {**_NO_SCORE} for text, case in zip(texts, cases, strict=True)]
+
+
+_NO_SCORE = {"text": "", **dict.fromkeys(METRICS), "verdict": None, "terms": ""}  # what `score` returns without a text
