@@ -5,6 +5,7 @@ import hashlib
 import json
 import re
 import string
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -87,32 +88,26 @@ def _expand_pattern(name: str) -> list[str]:
 
 
 def _read_training_record(name: str) -> dict[str, Any]:
-    """The record that fine_tune.py saved with a model, in a folder or on the Hub; empty for one of another origin.
-
-    A checkpoint has that of its run, with what is true of the checkpoint's own weights.
-    """
+    """The record that fine_tune.py saved with a model, in a folder or on the Hub; empty for one of another origin."""
     folder = Path(name)
-    step = re.fullmatch(r"checkpoint-(\d+)", folder.name)
-    if folder.is_dir() and (not step or (folder / TRAINING_RECORD).exists()):
-        return read_record(name, TRAINING_RECORD)
-    if folder.is_dir():
-        record = read_record(str(folder.parent), TRAINING_RECORD)
-        return _describe_checkpoint(record, int(step[1])) if record else {}
-    with reading("model", name):
-        try:
+    if not folder.is_dir():
+        with reading("model", name), suppress(RemoteEntryNotFoundError):
             return read_json(Path(hf_hub_download(name, TRAINING_RECORD)))
-        except RemoteEntryNotFoundError:
-            return {}
+        return {}
+    record, step = read_record(name, TRAINING_RECORD), re.fullmatch(r"checkpoint-(\d+)", folder.name)
+    record_of_run = read_record(str(folder.parent), TRAINING_RECORD)
+    return _describe_checkpoint(record_of_run, int(step[1])) if step and record_of_run and not record else record
 
 
 def _describe_checkpoint(record: dict[str, Any], step: int) -> dict[str, Any]:
-    """The record of a run, for the weights of this step."""
+    """The record of a run, with what is true of the weights of this step."""
     epoch = round(record["results"]["epochs"] * step / record["results"]["steps"], 4)
     results = {"saved_step": step, "saved_epoch": epoch, "eval_loss": None, "train_loss": None}
-    changed = {"results": record["results"] | results, "settings": record["settings"] | {"checkpoint": step}}
-    if record.get("group"):
-        changed["group"] = f"{record['group']}/checkpoint-{step}"
-    return record | changed
+    return record | {
+        "results": record["results"] | results,
+        "settings": record["settings"] | {"checkpoint": step},
+        "group": f"{record.get('group', 'model')}/checkpoint-{step}",
+    }
 
 
 def find_base(name: str, record: dict[str, Any]) -> str | None:
@@ -133,38 +128,30 @@ def name_models(records: dict[str, dict[str, Any]]) -> dict[str, str]:
     paths = {model: (Path(model).resolve() if Path(model).exists() else Path(model)).parts for model in records}
     names = {}
     for model, path in paths.items():
-        length = 2 if path[-1].startswith("checkpoint-") else 1  # its own name says little
-        while length < len(path) and (
-            any(rival[-length:] == path[-length:] for rival in paths.values() if rival != path)
-            or "/".join(path[-length:]).lower() in RESERVED
-        ):
-            length += 1
+        shortest = 2 if path[-1].startswith("checkpoint-") else 1  # its own name says little
+        for length in range(shortest, len(path) + 1):
+            name = "/".join(path[-length:]).lstrip("/")
+            equal = [rival for rival in paths.values() if rival[-length:] == path[-length:]]
+            if len(equal) == 1 and name.lower() not in RESERVED:
+                break
         results = records[model].get("results") or {}
         step, steps = results.get("saved_step"), results.get("steps")
-        weights = f" (step {step} of {steps})" if step != steps else ""
-        names[model] = "/".join(path[-length:]).lstrip("/") + weights
+        names[model] = name if step == steps else f"{name} (step {step} of {steps})"
     return names
-
-
-def choose_max_new_tokens(max_new_tokens: int | None, record: dict[str, Any]) -> int:
-    """How many tokens a model may write: `max_new_tokens`, or else what the record of its training says.
-
-    Raises `InputError` if the model's context has no room for so many.
-    """
-    reserve = record.get("max_summary_tokens", DEFAULT_SUMMARY_TOKENS)
-    if max_new_tokens is None:
-        return min(record.get("max_new_tokens", DEFAULT_NEW_TOKENS), reserve)
-    if max_new_tokens > reserve:
-        raise InputError(f"MAX_NEW_TOKENS is {max_new_tokens}, but the model's context has room for {reserve}")
-    return max_new_tokens
 
 
 def _build_variant(
     name: str, model: str, base: str | None, record: dict[str, Any], prompt: str | None, max_new_tokens: int | None
 ) -> Variant:
-    """A model with the settings in the `record` of a training; `prompt` and `max_new_tokens` replace those."""
+    """A model with the settings in the `record` of a training; `prompt` and `max_new_tokens` replace those.
+
+    Raises `InputError` if the model's context has no room for so many tokens.
+    """
     template = record.get("prompt_template", PROMPTS["plain"])
     frame = Frame(*record["frame"]) if "frame" in record else None
+    reserve = record.get("max_summary_tokens", DEFAULT_SUMMARY_TOKENS)
+    if max_new_tokens and max_new_tokens > reserve:
+        raise InputError(f"MAX_NEW_TOKENS is {max_new_tokens}, but the model's context has room for {reserve}")
     return Variant(
         name=name,
         model=model,
@@ -175,11 +162,11 @@ def _build_variant(
             model_name_or_path=model,
             prompt=prompt or template,
             max_length=record.get("max_length"),
-            max_summary_tokens=record.get("max_summary_tokens", DEFAULT_SUMMARY_TOKENS),
+            max_summary_tokens=reserve,
             frame=frame and change_prompt(frame, template, find_template(prompt or template)),
         ),
         keep=record.get("keep", DEFAULT_KEEP),
-        max_new_tokens=choose_max_new_tokens(max_new_tokens, record),
+        max_new_tokens=max_new_tokens or min(record.get("max_new_tokens", DEFAULT_NEW_TOKENS), reserve),
         load_in_4bit=bool((record.get("settings") or {}).get("load_in_4bit")),
     )
 
@@ -200,22 +187,22 @@ def find_variants(
     records = {model: _read_training_record(model) for model in models}
     recorded = {model: base_model or find_base(model, records[model]) for model in models}
     spellings = _unify_spellings([*models, *filter(None, recorded.values())])
-    base_of = {model: spellings.get(base) for model, base in recorded.items()}
-    fine_tuned = [model for model in models if base_of[model] or model not in base_of.values()]
+    base_of = {model: spellings[base] for model, base in recorded.items() if base and spellings[base] != model}
+    fine_tuned = [model for model in models if model in base_of or model not in base_of.values()]
     first_of: dict[str, str] = {}  # of each base, the first model that was made from it
-    for model in fine_tuned:
-        if base_of[model] and base_of[model] not in fine_tuned:
-            first_of.setdefault(base_of[model], model)
+    for model, base in base_of.items():
+        if base not in fine_tuned:
+            first_of.setdefault(base, model)
     short = name_models({base: {} for base in first_of} | {model: records[model] for model in fine_tuned})
     variants = []
     for base, model in first_of.items():
         variant = _build_variant(short[base], base, None, records[model], prompt, max_new_tokens)
         variants.append(replace(variant, record={}, fine_tuned=False))
     for model in fine_tuned:
-        base = base_of[model] if base_of[model] != model else None
+        base = short.get(base_of.get(model))
         if base is None:
             print(f"{short[model]} does not record its base; BASE_MODEL names one to compare it with.")
-        variants.append(_build_variant(short[model], model, short.get(base), records[model], prompt, max_new_tokens))
+        variants.append(_build_variant(short[model], model, base, records[model], prompt, max_new_tokens))
     _report_bases(variants)
     return [replace(variant, decoding=decoding) for variant in variants]
 

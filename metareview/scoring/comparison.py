@@ -79,16 +79,14 @@ def _find_known(results: Results, system: str) -> list[float]:
 
 def _explain_few(number: int) -> str:
     """Why so few cases tell nothing; empty if they are enough."""
-    if number >= FEWEST_CASES:
-        return ""
-    are = "case with a ROUGE score is" if number == 1 else "cases with a ROUGE score are"
-    return f"cannot be told: {number} {are} too few ({FEWEST_CASES} or more are needed)."
+    few = f"cannot be told: {FEWEST_CASES} cases with a ROUGE score are needed, there are {number or 'none'}."
+    return few if number < FEWEST_CASES else ""
 
 
 def _format_interval(mean: float, width: float) -> str:
-    if np.isinf(width):
-        return f"(ROUGE-L {mean:+.3f}, from fewer than {FEWEST_CASES} cases that differ)"
-    return f"(ROUGE-L {mean:+.3f}, {mean - width:+.3f} to {mean + width:+.3f})"
+    few = f"from fewer than {FEWEST_CASES} cases that differ"
+    interval = few if np.isinf(width) else f"{mean - width:+.3f} to {mean + width:+.3f}"
+    return f"(ROUGE-L {mean:+.3f}, {interval})"
 
 
 def _join(parts: list[str], word: str) -> str:

@@ -11,7 +11,6 @@ from metareview.common.cli import InputError
 from metareview.data.prompts import PROMPTS
 from metareview.generation.variants import (
     check_cleaning,
-    choose_max_new_tokens,
     choose_models,
     find_variants,
     name_groups,
@@ -110,14 +109,20 @@ def test_each_reads_and_writes_as_in_its_training(capsys: pytest.CaptureFixture)
     assert all(variant.settings.prompt == "plain" for variant in find_variants(["a", "b"], None, "plain", None))
 
 
-def test_texts_may_be_as_long_as_the_model_was_saved_with() -> None:
-    record = {"max_summary_tokens": 300, "max_new_tokens": 40}
-    assert choose_max_new_tokens(None, record) == 40
-    assert choose_max_new_tokens(300, record) == 300
-    assert choose_max_new_tokens(None, {}) == 256
-    assert choose_max_new_tokens(None, {"max_summary_tokens": 100}) == 100  # no more than there is room for
-    with pytest.raises(InputError, match="MAX_NEW_TOKENS is 301, but the model's context has room for 300"):
-        choose_max_new_tokens(301, record)
+@pytest.mark.parametrize(
+    ("asked", "record", "tokens"),
+    [
+        (None, {"max_summary_tokens": 300, "max_new_tokens": 40}, 40),
+        (300, {"max_summary_tokens": 300, "max_new_tokens": 40}, 300),
+        (None, {}, 256),
+        (None, {"max_summary_tokens": 100}, 100),  # no more than there is room for
+    ],
+)
+def test_texts_may_be_as_long_as_the_model_was_saved_with(asked: int | None, record: dict, tokens: int) -> None:
+    make_folder("a", base_model="hub/one", **record)
+    assert [variant.max_new_tokens for variant in find_variants(["a"], None, None, asked)] == [tokens] * 2
+    with pytest.raises(InputError, match=r"MAX_NEW_TOKENS is 513, but the model's context has room for \d+"):
+        find_variants(["a"], None, None, 513)
 
 
 def test_what_is_compared_is_cleaned_alike() -> None:
