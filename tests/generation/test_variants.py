@@ -15,7 +15,6 @@ from metareview.generation.variants import (
     find_variants,
     name_groups,
     name_models,
-    share,
 )
 
 
@@ -123,11 +122,6 @@ def test_texts_may_be_as_long_as_the_model_was_saved_with(asked: int | None, rec
     assert [variant.max_new_tokens for variant in find_variants(["a"], None, None, asked)] == [tokens] * 2
     with pytest.raises(InputError, match=r"MAX_NEW_TOKENS is 513, but the model's context has room for \d+"):
         find_variants(["a"], None, None, 513)
-
-
-def test_what_is_compared_is_cleaned_alike() -> None:
-    assert share(["a-z", "a-z"], "a-zA-Z0-9") == "a-z"
-    assert share(["a-z", "a-zA-Z"], "a-zA-Z0-9") == "a-zA-Z0-9"
 
 
 def test_a_group_is_every_setting_but_the_seed() -> None:
