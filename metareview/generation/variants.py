@@ -218,12 +218,21 @@ def _report_bases(variants: list[Variant]) -> None:
             print(f"{like}; those of {', '.join(others)} differ.")
 
 
-def name_groups(models: list[Variant]) -> dict[str, str]:
-    """The group of each model, by its name; groups whose models were named alike are distinguished by a hash."""
-    names = {model.group_key: str(model.record.get("group") or model.name) for model in models}
-    twice = {name for name in names.values() if list(names.values()).count(name) > 1}
-    shown = {key: f"{name} [{key}]" if name in twice else name for key, name in names.items()}
-    return {model.name: shown[model.group_key] for model in models}
+def group_seeds(models: list[Variant]) -> dict[str, list[str]]:
+    """The models that differ in their seed alone, by the name of their group; a model alone keeps its name.
+
+    Groups that would be named alike are distinguished by a hash.
+    """
+    members: dict[str, list[Variant]] = {}
+    for model in models:
+        members.setdefault(model.group_key, []).append(model)
+    names = {}
+    for key, each in members.items():
+        group = each[0].record.get("group") or each[0].name
+        names[key] = f"{group} ({len(each)} seeds)" if len(each) > 1 else each[0].name
+    alike = {name for name in names.values() if list(names.values()).count(name) > 1}
+    shown = {key: f"{name} [{key}]" if name in alike else name for key, name in names.items()}
+    return {shown[key]: [model.name for model in each] for key, each in members.items()}
 
 
 def check_cleaning(models: list[Variant], data: str, keep: str) -> None:

@@ -51,10 +51,14 @@ def estimate(columns: Sequence[Sequence[float]]) -> list[Estimate]:
 def compare_columns(differences: np.ndarray, jointly: bool = False) -> np.ndarray:
     """The half-width of the 95% interval of the mean of each column; `differences` is (cases, columns).
 
-    `jointly`: the intervals hold for all columns together. In 95% of the bootstrap samples, the mean of the column (or
-    of no column) is further from that of all cases than the half-width, in standard errors of the sample: the symmetric
-    bootstrap-t (Hall 1988, Journal of the Royal Statistical Society B 50), and of many columns its maximum (Romano and
-    Wolf 2005, Econometrica 73, one step of it), which needs narrower intervals than Bonferroni if columns are related.
+    By the symmetric bootstrap-t (Hall 1988, Journal of the Royal Statistical Society B 50): in 95% of the bootstrap
+    samples, the mean is no further from that of all cases than the half-width, in standard errors of the sample.
+    `jointly`: in 95%, no column's mean is (the max-t of Romano and Wolf 2005, Econometrica 73, one step of it), so the
+    intervals hold for all columns together. Where columns are related they are narrower than Bonferroni's.
+
+    Of equal systems it finds a difference in 4 to 5% of comparisons (10, 20, 100 cases; normal, or as skewed as beta
+    distributions are; 4,000 simulations), in 6 to 7% if they differ by exponential noise; the percentile bootstrap in 10
+    to 13% for ten cases. Jointly, in 2 to 6% of the comparisons of five models.
 
     The half-width is infinite if fewer than FEWEST_CASES cases differ from the rest, and 0 if none does.
     """
@@ -114,28 +118,16 @@ def compare_with_base(results: Results, model: str, base: str | None) -> str:
     return f"{model}: {'; '.join(unclear)}."
 
 
-def group_models(groups: dict[str, str]) -> dict[str, list[str]]:
-    """The models of each group, by the name that is shown, from the group of each model.
-
-    Models of a group differ in their seed alone; a model alone keeps its name.
-    """
-    members: dict[str, list[str]] = {}
-    for model, group in groups.items():
-        members.setdefault(group, []).append(model)
-    return {f"{group} ({len(each)} seeds)" if len(each) > 1 else each[0]: each for group, each in members.items()}
-
-
-def compare_models(results: Results, groups: dict[str, str]) -> list[str]:
-    """In sentences, which fine-tuned models differ in ROUGE-L; `groups` has the group of each of them.
+def compare_models(results: Results, groups: dict[str, list[str]]) -> list[str]:
+    """In sentences, which fine-tuned models differ in ROUGE-L; `groups` has the models of each group, by its name.
 
     The largest MOST_NAMED differences are named, the others counted; the intervals hold for all pairs together. Models
-    that differ in their seed alone count as one: of each case, the mean over them.
+    of a group differ in their seed alone and count as one: of each case, the mean over them.
     """
-    members = group_models(groups)
-    if len(members) < 2:
+    if len(groups) < 2:
         return []
-    names = list(members)
-    scores = np.array([np.mean([_find_known(results, model) for model in each], axis=0) for each in members.values()])
+    names = list(groups)
+    scores = np.array([np.mean([_find_known(results, model) for model in each], axis=0) for each in groups.values()])
     if few := _explain_few(scores.shape[1]):
         return [f"Which of the {len(names)} models is better {few}"]
     first, second = np.triu_indices(len(names), 1)
@@ -170,10 +162,10 @@ def average_scores(results: Results) -> Averages:
     return averages
 
 
-def average_seeds(averages: Averages, groups: dict[str, str]) -> Averages:
+def average_seeds(averages: Averages, groups: dict[str, list[str]]) -> Averages:
     """For each group of several models: mean of their means, and from the lowest to the highest of them."""
     spread: Averages = {}
-    for group, models in group_models(groups).items():
+    for group, models in groups.items():
         if len(models) > 1:
             shared = [name for name in METRICS if all(name in averages[model] for model in models)]
             means = {name: [averages[model][name][0] for model in models] for name in shared}

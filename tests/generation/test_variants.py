@@ -13,7 +13,7 @@ from metareview.generation.variants import (
     check_cleaning,
     choose_models,
     find_variants,
-    name_groups,
+    group_seeds,
     name_models,
 )
 
@@ -132,9 +132,9 @@ def test_a_group_is_every_setting_but_the_seed() -> None:
             make_folder(f"{folder}/m{seed}", base_model="hub/one", group="m", settings=settings)
     make_folder("three/other", base_model="hub/one", group="other", settings={"learning_rate": 1e-4})
     variants = [one for one in find_variants(["one/*", "two/*", "three/*"], None, None, None) if one.fine_tuned]
-    groups = name_groups(variants)
-    assert groups["one/m1"] == groups["one/m2"] != groups["two/m1"] == groups["two/m2"]
-    assert re.fullmatch(r"m \[[0-9a-f]{6}\]", groups["one/m1"]) and groups["other"] == "other"
+    first, second, other = group_seeds(variants)
+    assert group_seeds(variants)[first] == ["one/m1", "one/m2"] and other == "other"
+    assert first != second and all(re.fullmatch(r"m \(2 seeds\) \[[0-9a-f]{6}\]", name) for name in (first, second))
 
 
 def test_weights_of_an_earlier_step_have_it_in_their_name() -> None:
@@ -150,7 +150,7 @@ def test_weights_of_an_earlier_step_have_it_in_their_name() -> None:
     assert (models[1].base, models[1].keep) == ("one", "a-z")
     own = models[1].record["results"]
     assert (own["saved_step"], own["saved_epoch"], own["eval_loss"]) == (6, 0.25, None)
-    assert len(set(name_groups(models).values())) == 3
+    assert len(group_seeds(models)) == 3
 
 
 def test_data_cleaned_to_less_than_a_model_was_trained_on_are_refused() -> None:

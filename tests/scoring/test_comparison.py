@@ -78,7 +78,7 @@ def test_columns_with_few_different_values_leave_the_others_alone() -> None:
     assert widths[:3] == pytest.approx(compare_columns(gaps, jointly=True))
     assert widths[3] == 0 and widths[4] == math.inf  # three cases tell nothing
     results = {"a": [{"rougeL": value} for value in few[:, 0]], "b": [{"rougeL": 0.0}] * 40}
-    assert compare_models(results, {"a": "a", "b": "b"}) == [
+    assert compare_models(results, {"a": ["a"], "b": ["b"]}) == [
         "No difference between a and b was found (ROUGE-L +0.075, from fewer than 10 cases that differ)."
     ]
 
@@ -110,28 +110,30 @@ def test_few_cases_give_no_verdict() -> None:
         cases.append({"rougeL": None})  # a case without a reference
     question = "Whether a is better than its base base, lead or another paper's meta-review cannot be told: 10 cases"
     assert compare_with_base(results, "a", "base").startswith(question)
-    assert compare_models(results, {"a": "a", "b": "b"})[0].startswith("Which of the 2 models is better cannot be told")
+    assert compare_models(results, {"a": ["a"], "b": ["b"]})[0].startswith(
+        "Which of the 2 models is better cannot be told"
+    )
     none = {"a": [{"rougeL": None}] * 20}  # without references there is no lead
     assert compare_with_base(none, "a", None).endswith("there are none.")
 
 
 def test_models_are_compared_in_pairs() -> None:
     results = draw_cases({"low": 0.0, "high": 0.3, "higher": 0.302})
-    first, *found = compare_models(results, {name: name for name in results})
+    first, *found = compare_models(results, {name: [name] for name in results})
     assert first == (
         "A difference in ROUGE-L was found in 2 of the 3 pairs of fine-tuned models (the intervals hold at 95% for all "
         "pairs together)."
     )
     assert sorted(line.partition(" (")[0] for line in found) == ["high is better than low", "higher is better than low"]
     del results["low"]
-    [line] = compare_models(results, {name: name for name in results})
+    [line] = compare_models(results, {name: [name] for name in results})
     assert line.startswith("No difference between high and higher was found (ROUGE-L ")
-    assert compare_models(results, {"high": "high"}) == []
+    assert compare_models(results, {"high": ["high"]}) == []
 
 
 def test_of_many_pairs_the_largest_differences_are_named() -> None:
     results = draw_cases({f"m{number}": number for number in range(9)})
-    first, *found = compare_models(results, {name: name for name in results})
+    first, *found = compare_models(results, {name: [name] for name in results})
     assert "in 36 of the 36 pairs" in first and first.endswith(f"; the {MOST_NAMED} largest:")
     gaps = [float(line.partition("+")[2].partition(",")[0]) for line in found]
     assert len(found) == MOST_NAMED and gaps == sorted(gaps, reverse=True)
@@ -139,7 +141,7 @@ def test_of_many_pairs_the_largest_differences_are_named() -> None:
 
 
 def test_models_that_differ_in_their_seed_alone_count_as_one() -> None:
-    groups = {"a": "a", "a_seed7": "a", "b": "b"}
+    groups = {"a (2 seeds)": ["a", "a_seed7"], "b": ["b"]}
     [line] = compare_models(draw_cases({"a": 0.2, "a_seed7": 0.3, "b": 0.0}), groups)
     assert line.startswith("a (2 seeds) is better than b (ROUGE-L +0.2")
     averages = {"a": {"words": (3.0, 1, 4)}, "a_seed7": {"words": (5.0, 4, 6), "right": (1.0, 1, 1)}, "b": {}}
