@@ -57,8 +57,8 @@ def compare_columns(differences: np.ndarray, jointly: bool = False) -> np.ndarra
     intervals hold for all columns together. Where columns are related they are narrower than Bonferroni's.
 
     Of equal systems it finds a difference in 4 to 5% of comparisons (10, 20, 100 cases; normal, or as skewed as beta
-    distributions are; 4,000 simulations), in 6 to 7% if they differ by exponential noise; the percentile bootstrap in 10
-    to 13% for ten cases. Jointly, in 2 to 6% of the comparisons of five models.
+    distributions are; 4,000 simulations), in 6 to 7% if they differ by exponential noise, in 7 to 11% by lognormal; the
+    percentile bootstrap in 10, 11, 13 and 20% for ten cases. Jointly, in 2 to 6% of the comparisons of five models.
 
     The half-width is infinite if fewer than FEWEST_CASES cases differ from the rest, and 0 if none does.
     """
