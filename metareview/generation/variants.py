@@ -193,7 +193,8 @@ def find_variants(
     for model, base in base_of.items():
         if base not in fine_tuned:
             first_of.setdefault(base, model)
-    short = name_models({base: {} for base in first_of} | {model: records[model] for model in fine_tuned})
+    of_bases = {base: _read_training_record(base) if Path(base).is_dir() else {} for base in first_of}
+    short = name_models(of_bases | {model: records[model] for model in fine_tuned})
     variants = []
     for base, model in first_of.items():
         variant = _build_variant(short[base], base, None, records[model], prompt, max_new_tokens)

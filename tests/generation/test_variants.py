@@ -151,6 +151,8 @@ def test_weights_of_an_earlier_step_have_it_in_their_name() -> None:
     own = models[1].record["results"]
     assert (own["saved_step"], own["saved_epoch"], own["eval_loss"]) == (6, 0.25, None)
     assert len(group_seeds(models)) == 3
+    make_folder("models/next", base_model="models/best", results=results)
+    assert [model.name for model in find_variants(["models/next"], None, None, None)] == ["best (step 6 of 48)", "next"]
 
 
 def test_data_cleaned_to_less_than_a_model_was_trained_on_are_refused() -> None:
