@@ -60,7 +60,7 @@ def compare_columns(differences: np.ndarray, jointly: bool = False) -> np.ndarra
     distributions are; 4,000 simulations), in 6 to 7% if they differ by exponential noise, in 7 to 11% by lognormal; the
     percentile bootstrap in 10, 11, 13 and 20% for ten cases. Jointly, in 2 to 6% of the comparisons of five models.
 
-    The half-width is infinite if fewer than FEWEST_CASES cases differ from the rest, and 0 if none does.
+    The half-width is infinite if fewer than FEWEST_CASES cases differ from the rest, and _ROUNDING if none does.
     """
     differing = (np.abs(differences - np.median(differences, axis=0)) > _ROUNDING).sum(axis=0)
     centered = differences - differences.mean(axis=0)
@@ -73,7 +73,7 @@ def compare_columns(differences: np.ndarray, jointly: bool = False) -> np.ndarra
         distances.append(squared.max(axis=1, keepdims=True) if jointly else squared)
     bound = np.sqrt(np.quantile(np.concatenate(distances), LEVEL, axis=0))
     widths = np.where(differing >= FEWEST_CASES, bound * differences.std(axis=0), np.inf)
-    return np.where(differing > 0, widths, 0)
+    return np.where(differing > 0, widths, _ROUNDING)
 
 
 def _find_known(results: Results, system: str) -> list[float]:
