@@ -89,8 +89,8 @@ def _explain_few(number: int) -> str:
 
 def _format_interval(mean: float, width: float) -> str:
     few = f"from fewer than {FEWEST_CASES} cases that differ"
-    interval = few if np.isinf(width) else f"{mean - width:+.3f} to {mean + width:+.3f}"
-    return f"(ROUGE-L {mean:+.3f}, {interval})"
+    interval = few if np.isinf(width) else f"{mean - width:+z.3f} to {mean + width:+z.3f}"
+    return f"(ROUGE-L {mean:+z.3f}, {interval})"
 
 
 def _join(parts: list[str], word: str) -> str:
