@@ -100,7 +100,7 @@ from metareview.data.details import clean_details
 from metareview.data.placeholders import find_columns
 from metareview.data.splits import read_record
 from metareview.generation.decoding import Decoding
-from metareview.generation.variants import Variant, check_cleaning, find_variants, name_groups, share
+from metareview.generation.variants import Variant, check_cleaning, find_variants, group_seeds, share
 from metareview.generation.writing import write_summaries
 from metareview.scoring.comparison import (
     average_scores,
@@ -206,11 +206,11 @@ def write_and_score(variants: list[Variant], cases: list[Case], batch_size: int,
 
 def compare(results: Results, models: list[Variant], cases: list[Case]) -> Comparison:
     """Which fine-tuned model is better than its base, than lead, than the others; where the best is weakest."""
-    averages, groups = average_scores(results), name_groups(models)
+    averages, groups = average_scores(results), group_seeds(models)
     verdicts = {model.name: compare_with_base(results, model.name, model.base) for model in models}
     rows = [case.row for case in cases]
     unread = find_unread(results, [case.reference for case in cases], rows)
-    weakest = find_weakest(results, averages, list(groups), rows)
+    weakest = find_weakest(results, averages, list(verdicts), rows)
     sentences = [*verdicts.values(), *compare_models(results, groups), *unread, *([weakest] if weakest else [])]
     return Comparison(averages, average_seeds(averages, groups), verdicts, sentences)
 

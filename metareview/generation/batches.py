@@ -8,7 +8,6 @@ import torch
 from transformers import DynamicCache, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase, StoppingCriteria
 from transformers.cache_utils import DynamicLayer
 
-from metareview.common.cli import InputError
 from metareview.common.device import free_memory
 from metareview.generation.cache import read_prompts
 from metareview.generation.decoding import Decoding
@@ -35,10 +34,8 @@ def generate(
     """
     ends = list(ends) or [tokenizer.eos_token_id]
     padding = ends[0] if tokenizer.pad_token_id is None else tokenizer.pad_token_id
-    # Replaces the model's own, so that base and fine-tuned model decode alike.
-    model.generation_config = GenerationConfig(
-        do_sample=False, num_beams=decoding.num_beams, eos_token_id=ends, pad_token_id=padding
-    )
+    settings = {"num_beams": decoding.num_beams, "eos_token_id": ends, "pad_token_id": padding}
+    model.generation_config = GenerationConfig(**settings)  # not the model's own: base and fine-tuned decode alike
     waiting = sorted(range(len(prompts)), key=lambda index: -len(prompts[index]))
     batching = _Batching()
     if min(len(prompts), batch_size // decoding.num_beams) > 1:
@@ -107,6 +104,7 @@ class _HalfEnded(StoppingCriteria):
         return torch.full_like(ended, bool(ended.float().mean() >= 0.5))
 
 
+@torch.inference_mode()
 def _continue_batch(
     model: PreTrainedModel, prompts: list[list[int]], max_new_tokens: int, decoding: Decoding, batching: _Batching
 ) -> Iterator[tuple[int, list[int]]]:
@@ -115,31 +113,23 @@ def _continue_batch(
     Rows that have ended still cost time. So whenever half of them have, generation resumes from the cache of the
     others. With beams, and with a cache that cannot shrink, all rows stay to the end.
     """
-    length, config = len(prompts[0]), model.generation_config
-    ids, mask = _pad(prompts, config.pad_token_id, model.device)
-    ends = torch.tensor(config.eos_token_id, device=model.device)
+    length = len(prompts[0])
+    ids, mask = _pad(prompts, model.generation_config.pad_token_id, model.device)
+    ends = torch.tensor(model.generation_config.eos_token_id, device=model.device)
     greedy = decoding.num_beams == 1
     shrinks = batching.shrinks and greedy
-    with torch.inference_mode():
-        cache = read_prompts(model, prompts, length + max_new_tokens) if batching.reads_alone and greedy else None
+    cache = read_prompts(model, prompts, length + max_new_tokens) if batching.reads_alone and greedy else None
     rows = list(range(len(prompts)))
     while rows:
-        options = {"past_key_values": cache} if cache else {}
-        try:
-            with torch.inference_mode():
-                output = model.generate(
-                    ids,
-                    attention_mask=mask,
-                    max_length=length + max_new_tokens,
-                    logits_processor=decoding.make_processors(length, [prompts[row] for row in rows]),
-                    stopping_criteria=[_HalfEnded(ends, length)] if shrinks else [],
-                    return_dict_in_generate=True,
-                    **options,
-                )
-        except ValueError as error:  # RWKV's state cannot follow beams
-            if greedy:
-                raise
-            raise InputError(f"NUM_BEAMS is {decoding.num_beams}: {error}; set NUM_BEAMS = 1") from error
+        output = model.generate(
+            ids,
+            attention_mask=mask,
+            max_length=length + max_new_tokens,
+            logits_processor=decoding.make_processors(length, [prompts[row] for row in rows]),
+            stopping_criteria=[_HalfEnded(ends, length)] if shrinks else [],
+            return_dict_in_generate=True,
+            **({"past_key_values": cache} if cache else {}),
+        )
         ids, cache = output.sequences, output.past_key_values
         ended = torch.isin(ids[:, length:], ends).any(1)
         if ids.shape[1] == length + max_new_tokens or not shrinks:
@@ -149,9 +139,9 @@ def _continue_batch(
                 yield row, tokens
         rest = (~ended).nonzero().flatten()
         rows = [rows[index] for index in rest.tolist()]
+        ids = ids[rest]
         if rows:
             cache.reorder_cache(rest)
-        ids = ids[rest]
         mask = torch.nn.functional.pad(mask[rest], (0, ids.shape[1] - mask.shape[1]), value=1)
 
 

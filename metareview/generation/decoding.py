@@ -1,20 +1,26 @@
-"""Decoding: how the next token is chosen."""
+"""Decoding: how the next token is chosen, looking at the generated text alone."""
 
-import math
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from transformers import LogitsProcessorList
+import torch
+from transformers import (
+    LogitsProcessor,
+    LogitsProcessorList,
+    NoRepeatNGramLogitsProcessor,
+    RepetitionPenaltyLogitsProcessor,
+)
 
 
 @dataclass(frozen=True)
 class Decoding:
     """How texts are decoded, the same for all models that are compared; by default, plain greedy decoding.
 
-    All of it looks at the generated text only. The library's settings of the same names, `no_repeat_ngram_size` and
-    `repetition_penalty`, also look at the prompt: with them, a name of several tokens cannot be taken from the reviews.
+    The library's settings of the same names, `no_repeat_ngram_size` and `repetition_penalty`, also look at the prompt:
+    with them, a name of several tokens cannot be taken from the reviews.
     """
 
     no_repeat_ngram: int = 0  # tokens; 0: no n-gram is blocked
@@ -23,13 +29,6 @@ class Decoding:
     temperature: float = 0.0  # 0: no sampling
     seed: int = 42  # of the sampling
 
-    def __post_init__(self) -> None:
-        for name, least in {"no_repeat_ngram": 0, "repetition_penalty": 1, "num_beams": 1, "temperature": 0}.items():
-            if not least <= getattr(self, name) < math.inf:
-                raise ValueError(f"--{name} must be at least {least} and finite, got {getattr(self, name)}")
-        if self.temperature and self.num_beams > 1:
-            raise ValueError("--temperature samples, --num_beams looks for the likeliest text: choose one of them")
-
     def identify(self) -> dict[str, Any]:
         """The settings that change a text: temperature and seed only with sampling."""
         settings = asdict(self)
@@ -37,22 +36,18 @@ class Decoding:
             del settings["temperature"], settings["seed"]
         return settings
 
-    def make_processors(self, prompt_length: int, prompts: Sequence[list[int]] = ()) -> "LogitsProcessorList":
+    def make_processors(self, prompt_length: int, prompts: Sequence[list[int]] = ()) -> LogitsProcessorList:
         """The logits processors for prompts that are padded on the left to this many tokens.
 
         The `prompts` themselves (token ids) are only needed for sampling.
         """
-        from transformers import LogitsProcessorList, RepetitionPenaltyLogitsProcessor  # flags are checked without
-
-        from metareview.generation.processors import NoRepeatedNgram, SeededSampling
-
         processors = LogitsProcessorList()
         if self.repetition_penalty != 1:
             processors.append(RepetitionPenaltyLogitsProcessor(self.repetition_penalty, prompt_length))
         if self.no_repeat_ngram:
-            processors.append(NoRepeatedNgram(self.no_repeat_ngram, prompt_length))
+            processors.append(_NoRepeatedNgram(self.no_repeat_ngram, prompt_length))
         if self.temperature:
-            processors.append(SeededSampling(self.temperature, self.seed, prompts, prompt_length))
+            processors.append(_SeededSampling(self.temperature, self.seed, prompts, prompt_length))
         return processors
 
     def describe(self) -> list[str]:
@@ -65,3 +60,38 @@ class Decoding:
         if self.repetition_penalty != 1:
             words.append(f"repetition penalty {self.repetition_penalty:g}")
         return words
+
+
+class _NoRepeatedNgram(NoRepeatNGramLogitsProcessor):
+    """Blocks every token that would complete an n-gram for the second time (Paulus et al. 2018, section 2.5)."""
+
+    def __init__(self, size: int, prompt_length: int) -> None:
+        super().__init__(size)
+        self.prompt_length = prompt_length
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        return super().__call__(input_ids[:, self.prompt_length :].cpu(), scores)  # it reads them one by one
+
+
+class _SeededSampling(LogitsProcessor):
+    """Makes greedy decoding sample from the softmax of the scores, by adding Gumbel noise (Maddison et al. 2014).
+
+    The noise follows from the seed, the prompt (token ids) and the number of the token, so that a text does not depend
+    on the others in its batch.
+    """
+
+    def __init__(self, temperature: float, seed: int, prompts: Sequence[list[int]], prompt_length: int) -> None:
+        self.temperature, self.prompt_length = temperature, prompt_length
+        self.names = [hashlib.sha256(json.dumps([seed, prompt]).encode()).hexdigest() for prompt in prompts]
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        number = input_ids.shape[1] - self.prompt_length
+        noise = torch.stack([_sample_gumbel(f"{name} {number}", scores.shape[1]) for name in self.names])
+        return scores / self.temperature + noise.to(scores.device)
+
+
+def _sample_gumbel(name: str, size: int) -> torch.Tensor:
+    """`size` numbers of the standard Gumbel distribution, always the same for a name."""
+    digest = hashlib.sha256(name.encode()).digest()
+    generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big", signed=True))
+    return -torch.empty(size).exponential_(generator=generator).log()

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 from typing import Any, TextIO
@@ -40,11 +40,9 @@ def read_outputs(log: Path) -> dict[str, Output]:
     """The outputs that earlier runs put into the log, by their keys; a damaged line is skipped."""
     outputs = {}
     for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else ():
-        with suppress(ValueError, KeyError, TypeError, RecursionError):
+        with suppress(ValueError, KeyError, TypeError):
             row = json.loads(line)
-            output = Output(row["text"], row["stopped"], row["tokens"], row.get("precision", ""))
-            if [type(value) for value in asdict(output).values()] == [str, bool, int, str]:
-                outputs[row["key"]] = output
+            outputs[row["key"]] = Output(row["text"], row["stopped"], row["tokens"], row.get("precision", ""))
     return outputs
 
 

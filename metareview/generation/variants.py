@@ -5,12 +5,14 @@ import hashlib
 import json
 import re
 import string
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import RemoteEntryNotFoundError
+from transformers.utils import find_adapter_config_file
 
 from metareview.common.cli import InputError
 from metareview.common.files import read_json
@@ -58,11 +60,15 @@ def choose_models(names: list[str] | str | None) -> list[str]:
         models = _expand_pattern(f"{MODELS_DIR}/*")
         finished = {model: read_record(model, TRAINING_RECORD).get("finished") or "" for model in models}
         return [max(models, key=lambda model: (finished[model], Path(model).stat().st_mtime))]
-    places: dict[Path | str, str] = {}
-    for name in [names] if isinstance(names, str) else names:
-        for model in _expand_pattern(name):
-            places.setdefault(Path(model).resolve() if Path(model).exists() else model, model)
-    return list(places.values())
+    models = [model for name in ([names] if isinstance(names, str) else names) for model in _expand_pattern(name)]
+    spellings = _unify_spellings(models)
+    return list(dict.fromkeys(spellings[model] for model in models))
+
+
+def _unify_spellings(names: list[str]) -> dict[str, str]:
+    """For each name of a model the first one of the same folder or Hub id: models/a, ./models/a."""
+    first: dict[Path, str] = {}
+    return {name: first.setdefault(Path(name).resolve(), name) for name in names}
 
 
 def _expand_pattern(name: str) -> list[str]:
@@ -82,33 +88,30 @@ def _expand_pattern(name: str) -> list[str]:
 
 
 def _read_training_record(name: str) -> dict[str, Any]:
-    """The record that fine_tune.py saved with a model, in a folder or on the Hub; empty for one of another origin.
-
-    A checkpoint has that of its run, with what is true of the checkpoint's own weights.
-    """
-    step = re.fullmatch(r"checkpoint-(\d+)", Path(name).name)
-    if Path(name).is_dir() and step and not Path(name, TRAINING_RECORD).exists():
-        record = read_record(str(Path(name).parent), TRAINING_RECORD)
-        if not record:
-            return {}
-        results, settings = record["results"], record["settings"] | {"checkpoint": int(step[1])}
-        epoch = round(results["epochs"] * int(step[1]) / results["steps"], 4)
-        own = {"saved_step": int(step[1]), "saved_epoch": epoch, "eval_loss": None, "train_loss": None}
-        group = record.get("group") and f"{record['group']}/{step[0]}"  # an older record has none
-        return record | {"results": results | own, "settings": settings, "group": group}
-    if Path(name).is_dir():
-        return read_record(name, TRAINING_RECORD)
-    with reading("model", name):
-        try:
+    """The record that fine_tune.py saved with a model, in a folder or on the Hub; empty for one of another origin."""
+    folder = Path(name)
+    if not folder.is_dir():
+        with reading("model", name), suppress(RemoteEntryNotFoundError):
             return read_json(Path(hf_hub_download(name, TRAINING_RECORD)))
-        except RemoteEntryNotFoundError:
-            return {}
+        return {}
+    record, step = read_record(name, TRAINING_RECORD), re.fullmatch(r"checkpoint-(\d+)", folder.name)
+    record_of_run = read_record(str(folder.parent), TRAINING_RECORD)
+    return _describe_checkpoint(record_of_run, int(step[1])) if step and record_of_run and not record else record
+
+
+def _describe_checkpoint(record: dict[str, Any], step: int) -> dict[str, Any]:
+    """The record of a run, with what is true of the weights of this step."""
+    epoch = round(record["results"]["epochs"] * step / record["results"]["steps"], 4)
+    results = {"saved_step": step, "saved_epoch": epoch, "eval_loss": None, "train_loss": None}
+    return record | {
+        "results": record["results"] | results,
+        "settings": record["settings"] | {"checkpoint": step},
+        "group": f"{record.get('group', 'model')}/checkpoint-{step}",
+    }
 
 
 def find_base(name: str, record: dict[str, Any]) -> str | None:
     """The base that a model was made from, by its record or, of an adapter, by its configuration."""
-    from transformers.utils import find_adapter_config_file  # takes seconds, which a wrong name need not wait for
-
     if base := record.get("base_model"):
         return base
     with reading("model", name):
@@ -116,40 +119,39 @@ def find_base(name: str, record: dict[str, Any]) -> str | None:
     return json.loads(Path(adapter).read_text())["base_model_name_or_path"] if adapter else None
 
 
-def name_models(models: list[str]) -> list[str]:
-    """The last part of each folder or Hub id, and as many of the parts before it as tell equal ones apart."""
-    paths = [Path(model).resolve().parts if Path(model).exists() else Path(model).parts for model in models]
-    names = []
-    for path in paths:
-        length = 2 if path[-1].startswith("checkpoint-") else 1  # its own name says little
-        while length < len(path) and (
-            any(rival[-length:] == path[-length:] for rival in paths if rival != path)
-            or "/".join(path[-length:]).lower() in RESERVED
-        ):
-            length += 1
-        names.append("/".join(path[-length:]).lstrip("/"))
-    return names
+def name_models(records: dict[str, dict[str, Any]]) -> dict[str, str]:
+    """A name for each folder or Hub id, from the records of their trainings: short, and different from all others.
 
-
-def choose_max_new_tokens(max_new_tokens: int | None, record: dict[str, Any]) -> int:
-    """How many tokens a model may write: `max_new_tokens`, or else what the record of its training says.
-
-    Raises `InputError` if the model's context has no room for so many.
+    It is the last part, and as many before it as tell equal ones apart; weights that are not those of the last step of
+    their training have their step in it, as in `lr1e-3_epochs2 (step 6 of 48)`.
     """
-    reserve = record.get("max_summary_tokens", DEFAULT_SUMMARY_TOKENS)
-    if max_new_tokens is None:
-        return min(record.get("max_new_tokens", DEFAULT_NEW_TOKENS), reserve)
-    if max_new_tokens > reserve:
-        raise InputError(f"MAX_NEW_TOKENS is {max_new_tokens}, but the model's context has room for {reserve}")
-    return max_new_tokens
+    paths = {model: (Path(model).resolve() if Path(model).exists() else Path(model)).parts for model in records}
+    names = {}
+    for model, path in paths.items():
+        shortest = 2 if path[-1].startswith("checkpoint-") else 1  # its own name says little
+        for length in range(shortest, len(path) + 1):
+            name = "/".join(path[-length:]).lstrip("/")
+            equal = [rival for rival in paths.values() if rival[-length:] == path[-length:]]
+            if len(equal) == 1 and name.lower() not in RESERVED:
+                break
+        results = records[model].get("results") or {}
+        step, steps = results.get("saved_step"), results.get("steps")
+        names[model] = name if step == steps else f"{name} (step {step} of {steps})"
+    return names
 
 
 def _build_variant(
     name: str, model: str, base: str | None, record: dict[str, Any], prompt: str | None, max_new_tokens: int | None
 ) -> Variant:
-    """A model with the settings in the `record` of a training; `prompt` and `max_new_tokens` replace those."""
+    """A model with the settings in the `record` of a training; `prompt` and `max_new_tokens` replace those.
+
+    Raises `InputError` if the model's context has no room for so many tokens.
+    """
     template = record.get("prompt_template", PROMPTS["plain"])
     frame = Frame(*record["frame"]) if "frame" in record else None
+    reserve = record.get("max_summary_tokens", DEFAULT_SUMMARY_TOKENS)
+    if max_new_tokens and max_new_tokens > reserve:
+        raise InputError(f"MAX_NEW_TOKENS is {max_new_tokens}, but the model's context has room for {reserve}")
     return Variant(
         name=name,
         model=model,
@@ -160,12 +162,12 @@ def _build_variant(
             model_name_or_path=model,
             prompt=prompt or template,
             max_length=record.get("max_length"),
-            max_summary_tokens=record.get("max_summary_tokens", DEFAULT_SUMMARY_TOKENS),
+            max_summary_tokens=reserve,
             completion=record.get("completion", PLAIN_COMPLETION),
             frame=frame and change_prompt(frame, template, find_template(prompt or template)),
         ),
         keep=record.get("keep", DEFAULT_KEEP),
-        max_new_tokens=choose_max_new_tokens(max_new_tokens, record),
+        max_new_tokens=max_new_tokens or min(record.get("max_new_tokens", DEFAULT_NEW_TOKENS), reserve),
         load_in_4bit=bool((record.get("settings") or {}).get("load_in_4bit")),
     )
 
@@ -184,20 +186,25 @@ def find_variants(
     """
     models = choose_models(names)
     records = {model: _read_training_record(model) for model in models}
-    base_of = {model: base_model or find_base(model, records[model]) for model in models}
-    fine_tuned = [model for model in models if base_of[model] or model not in base_of.values()]
-    bases = [base for base in dict.fromkeys(map(base_of.get, fine_tuned)) if base and base not in fine_tuned]
-    short = dict(zip([*bases, *fine_tuned], name_models([*bases, *fine_tuned]), strict=True))
+    recorded = {model: base_model or find_base(model, records[model]) for model in models}
+    spellings = _unify_spellings([*models, *filter(None, recorded.values())])
+    base_of = {model: spellings[base] for model, base in recorded.items() if base and spellings[base] != model}
+    fine_tuned = [model for model in models if model in base_of or model not in base_of.values()]
+    first_of: dict[str, str] = {}  # of each base, the first model that was made from it
+    for model, base in base_of.items():
+        if base not in fine_tuned:
+            first_of.setdefault(base, model)
+    of_bases = {base: _read_training_record(base) if Path(base).is_dir() else {} for base in first_of}
+    short = name_models(of_bases | {model: records[model] for model in fine_tuned})
     variants = []
-    for base in bases:
-        first = next(model for model in fine_tuned if base_of[model] == base)
-        variant = _build_variant(short[base], base, None, records[first], prompt, max_new_tokens)
+    for base, model in first_of.items():
+        variant = _build_variant(short[base], base, None, records[model], prompt, max_new_tokens)
         variants.append(replace(variant, record={}, fine_tuned=False))
     for model in fine_tuned:
-        base = base_of[model] if base_of[model] != model else None
+        base = short.get(base_of.get(model))
         if base is None:
             print(f"{short[model]} does not record its base; BASE_MODEL names one to compare it with.")
-        variants.append(_build_variant(short[model], model, short.get(base), records[model], prompt, max_new_tokens))
+        variants.append(_build_variant(short[model], model, base, records[model], prompt, max_new_tokens))
     _report_bases(variants)
     return [replace(variant, decoding=decoding) for variant in variants]
 
@@ -213,12 +220,21 @@ def _report_bases(variants: list[Variant]) -> None:
             print(f"{like}; those of {', '.join(others)} differ.")
 
 
-def name_groups(models: list[Variant]) -> dict[str, str]:
-    """The group of each model, by its name; groups whose models were named alike are distinguished by a hash."""
-    names = {model.group_key: str(model.record.get("group") or model.name) for model in models}
-    twice = {name for name in names.values() if list(names.values()).count(name) > 1}
-    shown = {key: f"{name} [{key}]" if name in twice else name for key, name in names.items()}
-    return {model.name: shown[model.group_key] for model in models}
+def group_seeds(models: list[Variant]) -> dict[str, list[str]]:
+    """The models that differ in their seed alone, by the name of their group; a model alone keeps its name.
+
+    Groups that would be named alike are distinguished by a hash.
+    """
+    members: dict[str, list[Variant]] = {}
+    for model in models:
+        members.setdefault(model.group_key, []).append(model)
+    names = {}
+    for key, each in members.items():
+        group = each[0].record.get("group") or each[0].name
+        names[key] = f"{group} ({len(each)} seeds)" if len(each) > 1 else each[0].name
+    alike = {name for name in names.values() if list(names.values()).count(name) > 1}
+    shown = {key: f"{name} [{key}]" if name in alike else name for key, name in names.items()}
+    return {shown[key]: [model.name for model in each] for key, each in members.items()}
 
 
 def check_cleaning(models: list[Variant], data: str, keep: str) -> None:

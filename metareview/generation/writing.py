@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import time
-from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -32,9 +30,9 @@ def write_summaries(variant: Variant, rows: list[dict[str, str]], batch_size: in
     if cut_cases := sum(map(bool, cut)):
         print(f"{variant.name}: the reviews of {cut_cases} of {len(rows)} cases are cut to fit {limit:,} tokens.")
     device, dtype = choose_device()
+    ends = find_ends(variant.model, tokenizer)
     settings = [identify(variant.model), variant.max_new_tokens, str(dtype), variant.decoding.identify()]
     settings += ["4 bits"] if variant.load_in_4bit else []
-    ends = find_ends(variant.model, tokenizer)
     settings += [sorted(ends)] if len(ends) > 1 else []
     keys = [hashlib.sha256(json.dumps([settings, prompt]).encode()).hexdigest() for prompt in prompts]
     logged = read_outputs(log) if log else {}
@@ -44,23 +42,17 @@ def write_summaries(variant: Variant, rows: list[dict[str, str]], batch_size: in
     missing = [index for index in range(len(keys)) if index not in outputs]
     if missing:
         model = _load_writer(variant, device, dtype, prompts[missing[0]])
+        precision = str(model.dtype).removeprefix("torch.")
         arguments = variant.max_new_tokens, batch_size, variant.decoding, ends
         written = generate(model, tokenizer, [prompts[index] for index in missing], *arguments)
         with open_log(log) as file:
-            for position, output in _show_progress(written, len(missing), variant.name):
+            for position, output in tqdm(written, desc=variant.name, total=len(missing), unit=" cases"):
                 index = missing[position]
-                outputs[index] = replace(output, precision=_name_precision(model.dtype))
+                outputs[index] = replace(output, precision=precision)
                 row = {"case": index, "model": variant.model, **asdict(outputs[index]), "key": keys[index]}
                 print(json.dumps(row), file=file, flush=True)
-    # Outputs that earlier versions logged do not say it: they were computed in the precision that suits the machine.
-    precisions = {output.precision or _name_precision(dtype) for output in outputs.values()}
-    variant.precision = " and ".join(sorted(precisions))
+    variant.precision = " and ".join(sorted({output.precision for output in outputs.values()}))
     return [outputs[index] for index in range(len(keys))]
-
-
-def _name_precision(dtype: torch.dtype) -> str:
-    """float16, bfloat16 or float32."""
-    return str(dtype).removeprefix("torch.")
 
 
 def _load_writer(variant: Variant, device: str, dtype: torch.dtype, prompt: list[int]) -> PreTrainedModel:
@@ -71,14 +63,3 @@ def _load_writer(variant: Variant, device: str, dtype: torch.dtype, prompt: list
         print(f"{variant.name} overflows in fp16. It writes in fp32, which is slower.")
         model = load_model(variant.model, torch.float32, variant.load_in_4bit).to(device).eval()
     return model
-
-
-def _show_progress(written: Iterator[tuple[int, Output]], number: int, label: str) -> Iterator[tuple[int, Output]]:
-    """The same outputs, `number` of them, with a progress bar that shows tokens per second."""
-    start, tokens = time.perf_counter(), 0
-    with tqdm(total=number, desc=label, unit=" cases") as progress:
-        for index, output in written:
-            yield index, output
-            tokens += output.tokens
-            progress.set_postfix_str(f"{tokens / (time.perf_counter() - start):.0f} tokens/s", refresh=False)
-            progress.update()

@@ -34,8 +34,8 @@ class Text:
     text: str
     review: str  # of one paper, REVIEW_JOINER between two
     reference: str = ""  # empty if there is none
-    ended: bool | None = None  # whether the model reached its end token; None if no model wrote it
     decision: str | None = None  # the right verdict; None if it is unknown
+    ended: bool | None = None  # whether the model reached its end token; None if no model wrote it
     stated: str = ""  # the decision that a model has written in the place for it
 
     @property
@@ -104,7 +104,7 @@ def is_readable(reference: str) -> bool:
 
 
 def lead(review: str, words: int) -> str:
-    """The baseline: the opening words of each of the cleaned reviews in equal parts, `words` words in all."""
+    """The opening words of each of the cleaned reviews in equal parts, `words` words in all."""
     reviews = [text.split() for text in review.split(REVIEW_JOINER)]
     shares = share_budget([len(text) for text in reviews], words)
     return "\n".join(" ".join(text[:share]) for text, share in zip(reviews, shares, strict=True) if share)
@@ -119,8 +119,7 @@ def repetition(words: list[str]) -> float:
 def copied(words: list[str], reviews: list[list[str]]) -> float:
     """Share of the words that are in fragments of 4 or more words from one of the reviews.
 
-    The coverage by extractive fragments of Grusky et al. 2018 without the shorter ones, which any two texts share.
-    Every fragment counts, where their greedy search would step over one that begins inside a shorter match.
+    The coverage of Grusky et al. 2018 without shorter fragments, which any two texts share.
     """
     there = {tuple(review[i : i + NGRAM]) for review in reviews for i in range(len(review) - NGRAM + 1)}
     starts = [i for i in range(len(words) - NGRAM + 1) if tuple(words[i : i + NGRAM]) in there]
@@ -133,14 +132,13 @@ def score(text: Text) -> dict[str, Any]:
     return {"text": text.text, **scores, "verdict": text.verdict, "terms": ", ".join(text.terms)}
 
 
-def score_output(
-    output: Output, completion: str, keep: str, review: str, reference: str, verdict: str | None
+def _score_output(
+    output: Output, completion: str, keep: str, review: str, reference: str, right: str | None
 ) -> dict[str, Any]:
     """The scores of what a model wrote, cleaned, with the text as it is."""
     parts = read_back(completion, output.text)
-    text = Text(
-        clean_text(parts["summary"], keep), review, reference, output.stopped, verdict, parts.get("decision", "")
-    )
+    summary = clean_text(parts["summary"], keep)
+    text = Text(summary, review, reference, right, output.stopped, parts.get("decision", ""))
     return score(text) | {"text": output.text}
 
 
@@ -163,13 +161,12 @@ def score_systems(
     ratings: Sequence[str] = (),
     completions: Mapping[str, str] | None = None,
 ) -> Results:
-    """For each model and each of OTHERS: text and scores of each case. Without any reference, ratings alone are left.
+    """For each model and, as far as there are references or ratings, each of OTHERS: text and scores of each case.
 
     `reviews` are cleaned; references and what the models wrote are cleaned in the same way, for the scores only.
     `decisions` are what became of the papers, in words, empty if that is unknown; if none is known, the verdict of the
-    reference is held to be the right one. `ratings` are the reviewers', in numbers, and a system if there are some. A
-    model that learned one of `completions` has written a decision in its place: that is its verdict, and only the
-    summary is compared with the reference.
+    reference is held to be the right one. A model that learned one of `completions` has written a decision in its
+    place: that is its verdict, and only the summary is compared with the reference.
     """
     references = [clean_text(reference, keep) for reference in references]
     if any(decisions):
@@ -181,31 +178,27 @@ def score_systems(
     for name, written in outputs.items():
         completion = (completions or {}).get(name, PLAIN_COMPLETION)
         results[name] = [
-            score_output(output, completion, keep, *case) for output, case in zip(written, cases, strict=True)
+            _score_output(output, completion, keep, *case) for output, case in zip(written, cases, strict=True)
         ]
-    others = draw_other_papers(references)
-    floors = {LEAD: [lead(review, len(reference.split())) for review, reference, _ in cases]}
-    if others:
-        floors[OTHER_PAPER] = [others.get(reference, "") for reference in references]
     if any(references):
-        for name, texts in floors.items():
-            results[name] = [
-                score(Text(text, *case[:2], decision=case[2])) if case[1] else no_score()
-                for text, case in zip(texts, cases, strict=True)
-            ]
-        results[REFERENCE] = [  # without decisions it would be compared with its own verdict
-            score(Text(reference, review, decision=verdict if any(decisions) else None)) if reference else no_score()
-            for review, reference, verdict in cases
-        ]
+        results[LEAD] = _score_texts([lead(case[0], len(case[1].split())) for case in cases], cases)
+        if others := draw_other_papers(references):
+            results[OTHER_PAPER] = _score_texts([others.get(reference, "") for reference in references], cases)
+        rights = verdicts if any(decisions) else [None] * len(verdicts)  # else compared with its own verdict
+        alone = [(review, "", right) for review, right in zip(reviews, rights, strict=True)]
+        results[REFERENCE] = _score_texts(references, alone)
     rated = [judge_ratings(text) for text in ratings]
     if any(rated):
         results[RATINGS] = [
-            no_score() | {"named": found is not None, "right": found == verdict if found and verdict else None}
+            _NO_SCORE | {"named": found is not None, "right": found == verdict if found and verdict else None}
             for found, verdict in zip(rated, verdicts, strict=True)
         ]
     return results
 
 
-def no_score() -> dict[str, Any]:
-    """What `score` returns, for a case of which there is no text."""
-    return {"text": "", **dict.fromkeys(METRICS), "verdict": None, "terms": ""}
+def _score_texts(texts: list[str], cases: list[tuple[str, str, str | None]]) -> list[dict[str, Any]]:
+    """The scores of a text for each case (review, reference, right verdict); None where the text is empty."""
+    return [score(Text(text, *case)) if text else {**_NO_SCORE} for text, case in zip(texts, cases, strict=True)]
+
+
+_NO_SCORE = {"text": "", **dict.fromkeys(METRICS), "verdict": None, "terms": ""}  # what `score` returns without a text

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import huggingface_hub
 from huggingface_hub import EvalResult, ModelCard
 from yaml import YAMLError
 
@@ -91,7 +90,5 @@ def push_scores(
     with explain_hub(f"the card of {repo_id} was not pushed", OSError, f". The scores are in {workbook}"):
         card = ModelCard.load(repo_id)
         add_scores(card, test, model, averages, verdict)
-        # Not `card.push_to_hub`, which asks huggingface.co in older versions, whatever HF_ENDPOINT says.
-        file = {"path_or_fileobj": str(card).encode(), "path_in_repo": CARD}
-        huggingface_hub.upload_file(**file, repo_id=repo_id, commit_message="Add scores")
+        card.push_to_hub(repo_id, commit_message="Add scores")
     print(f"Added the scores to the card of {repo_id} on the Hub.")

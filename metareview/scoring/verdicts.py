@@ -34,9 +34,7 @@ _NOT_YET = re.compile(  # before an acceptance, but not before a rejection, thes
     r"|low|more|precludes?|workshop"
 )
 _TURN = re.compile(r"but|however|although|though|while|thus|therefore|hence|overall|recommend\w*")  # to another thought
-_GRADE = re.compile(
-    r"weak(ly)?|borderline|boarderline|\d+"
-)  # right before a reviewer's vote: "weak accept", "1 reject"
+_GRADE = re.compile(r"weak(ly)?|boa?rderline|\d+")  # right before a reviewer's vote: "weak accept", "1 reject"
 _REVIEWER = re.compile(r"(anon)?reviewer(s|\d)?|referees?|reviews?|r\d|ratings?|scores?|two|one")
 _TOGETHER = re.compile(  # where these stand too, what reviewers vote is the verdict of the text
     r"all|both|unanimous(ly)?|consensus|agree(d|ment)?|everyone|majority|sid(e|es|ing)|concur"
@@ -57,9 +55,8 @@ _CUES = {  # what tells a verdict without its name
 def judge_ratings(ratings: str) -> str | None:
     """The verdict that the mean of some reviewers' ratings would give, None where there are none."""
     numbers = read_ratings(ratings)
-    if not numbers:
-        return None
-    return ACCEPT if sum(numbers) / len(numbers) >= ACCEPTED_FROM else REJECT
+    verdict = ACCEPT if sum(numbers) >= ACCEPTED_FROM * len(numbers) else REJECT
+    return verdict if numbers else None
 
 
 def read_decision(text: str) -> str | None:
@@ -81,8 +78,8 @@ def find_verdict(text: str) -> str | None:
     The last verdict that is the text's own counts, and where there is none, the last of _CUES.
     """
     words = clean_text(text).lower().split()
-    named = [verdict for place in range(len(words)) if (verdict := _read_verdict(words, place))]
-    return named[-1] if named else _find_cue(" ".join(words))
+    verdicts = [_read_verdict(words, place) for place in range(len(words))]
+    return next(filter(None, reversed(verdicts)), None) or _find_cue(" ".join(words))
 
 
 def _find_last(words: list[str], pattern: re.Pattern[str]) -> int:
@@ -112,6 +109,5 @@ def _read_verdict(words: list[str], place: int) -> str | None:
 
 def _find_cue(text: str) -> str | None:
     """The verdict that the last of _CUES tells, in a text of clean words."""
-    places = {verdict: [cue.start() for cue in pattern.finditer(text)] for verdict, pattern in _CUES.items()}
-    there = {verdict: max(found) for verdict, found in places.items() if found}
-    return max(there, key=there.__getitem__) if there else None
+    cues = [(cue.start(), verdict) for verdict, pattern in _CUES.items() for cue in pattern.finditer(text)]
+    return max(cues)[1] if cues else None

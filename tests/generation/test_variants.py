@@ -11,12 +11,10 @@ from metareview.common.cli import InputError
 from metareview.data.prompts import PROMPTS
 from metareview.generation.variants import (
     check_cleaning,
-    choose_max_new_tokens,
     choose_models,
     find_variants,
-    name_groups,
+    group_seeds,
     name_models,
-    share,
 )
 
 
@@ -42,7 +40,6 @@ def test_patterns_give_finished_models_alone(capsys: pytest.CaptureFixture) -> N
     assert capsys.readouterr().out == "Skipped, no finished model: models/ac\n"
     assert choose_models(["models/b", "models/*", "./models/b", "me/on-the-hub"]) == [
         "models/b", "models/a", "models/ab", "me/on-the-hub"]  # fmt: skip
-    assert choose_models([str(Path("models").absolute() / "a?")]) == [str(Path("models/ab").absolute())]
 
 
 def test_the_newest_model_is_the_default() -> None:
@@ -61,15 +58,17 @@ def test_no_finished_model(names: list[str] | None) -> None:
         choose_models(names)
 
 
-def test_names_are_short_and_tell_models_apart() -> None:
-    assert name_models(["models/a", "me/b"]) == ["a", "b"]
-    assert name_models(["me/a", "you/a", "b"]) == ["me/a", "you/a", "b"]
-    assert name_models(["x/1/a", "x/2/a", "y/2/a"]) == ["1/a", "x/2/a", "y/2/a"]
-    assert name_models(["me/lead", "me/Tie", "x/b"]) == ["me/lead", "me/Tie", "b"]
-    assert name_models(["me/reference"]) == ["me/reference"]
-    Path("here").mkdir()
-    os.chdir("here")
-    assert name_models(["."]) == ["here"]
+@pytest.mark.parametrize(
+    ("models", "names"),
+    [
+        (["models/a", "me/b"], ["a", "b"]),
+        (["me/a", "you/a", "b"], ["me/a", "you/a", "b"]),
+        (["x/1/a", "x/2/a", "y/2/a"], ["1/a", "x/2/a", "y/2/a"]),
+        (["me/lead", "me/Tie", "me/reference"], ["me/lead", "me/Tie", "me/reference"]),  # mean something else
+    ],
+)
+def test_names_are_short_and_tell_models_apart(models: list[str], names: list[str]) -> None:
+    assert name_models({model: {} for model in models}) == dict(zip(models, names, strict=True))
 
 
 def describe(variants: list) -> list[tuple]:
@@ -87,16 +86,14 @@ def test_each_base_once_and_first(capsys: pytest.CaptureFixture) -> None:
     make_folder("alone")
     assert describe(find_variants(["alone"], None, None, None)) == [("alone", None, True)]
     assert "alone does not record its base; BASE_MODEL names one" in capsys.readouterr().out
-    make_folder("base")
-    make_folder("tuned", base_model="base")
-    assert describe(find_variants(["tuned", "base"], None, None, None)) == [
-        ("base", None, False), ("tuned", "base", True)]  # fmt: skip
-
-
-def test_an_adapter_says_what_its_base_is() -> None:
     Path("adapter").mkdir()
     Path("adapter/adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "hub/one"}))
     assert describe(find_variants(["adapter"], None, None, None)) == [("one", None, False), ("adapter", "one", True)]
+    make_folder("t/base")
+    make_folder("t/tuned", base_model="t/base")
+    for spelling in (["t/tuned", "t/base"], ["./t/*"], [str(Path("t").absolute() / "*")]):
+        assert describe(find_variants(spelling, None, None, None)) == [
+            ("base", None, False), ("tuned", "base", True)]  # fmt: skip
 
 
 def test_each_reads_and_writes_as_in_its_training(capsys: pytest.CaptureFixture) -> None:
@@ -111,19 +108,20 @@ def test_each_reads_and_writes_as_in_its_training(capsys: pytest.CaptureFixture)
     assert all(variant.settings.prompt == "plain" for variant in find_variants(["a", "b"], None, "plain", None))
 
 
-def test_texts_may_be_as_long_as_the_model_was_saved_with() -> None:
-    record = {"max_summary_tokens": 300, "max_new_tokens": 40}
-    assert choose_max_new_tokens(None, record) == 40
-    assert choose_max_new_tokens(300, record) == 300
-    assert choose_max_new_tokens(None, {}) == 256
-    assert choose_max_new_tokens(None, {"max_summary_tokens": 100}) == 100  # no more than there is room for
-    with pytest.raises(InputError, match="MAX_NEW_TOKENS is 301, but the model's context has room for 300"):
-        choose_max_new_tokens(301, record)
-
-
-def test_what_is_compared_is_cleaned_alike() -> None:
-    assert share(["a-z", "a-z"], "a-zA-Z0-9") == "a-z"
-    assert share(["a-z", "a-zA-Z"], "a-zA-Z0-9") == "a-zA-Z0-9"
+@pytest.mark.parametrize(
+    ("asked", "record", "tokens"),
+    [
+        (None, {"max_summary_tokens": 300, "max_new_tokens": 40}, 40),
+        (300, {"max_summary_tokens": 300, "max_new_tokens": 40}, 300),
+        (None, {}, 256),
+        (None, {"max_summary_tokens": 100}, 100),  # no more than there is room for
+    ],
+)
+def test_texts_may_be_as_long_as_the_model_was_saved_with(asked: int | None, record: dict, tokens: int) -> None:
+    make_folder("a", base_model="hub/one", **record)
+    assert [variant.max_new_tokens for variant in find_variants(["a"], None, None, asked)] == [tokens] * 2
+    with pytest.raises(InputError, match=r"MAX_NEW_TOKENS is 513, but the model's context has room for \d+"):
+        find_variants(["a"], None, None, 513)
 
 
 def test_a_group_is_every_setting_but_the_seed() -> None:
@@ -134,21 +132,27 @@ def test_a_group_is_every_setting_but_the_seed() -> None:
             make_folder(f"{folder}/m{seed}", base_model="hub/one", group="m", settings=settings)
     make_folder("three/other", base_model="hub/one", group="other", settings={"learning_rate": 1e-4})
     variants = [one for one in find_variants(["one/*", "two/*", "three/*"], None, None, None) if one.fine_tuned]
-    groups = name_groups(variants)
-    assert groups["one/m1"] == groups["one/m2"] != groups["two/m1"] == groups["two/m2"]
-    assert re.fullmatch(r"m \[[0-9a-f]{6}\]", groups["one/m1"]) and groups["other"] == "other"
+    first, second, other = group_seeds(variants)
+    assert group_seeds(variants)[first] == ["one/m1", "one/m2"] and other == "other"
+    assert first != second and all(re.fullmatch(r"m \(2 seeds\) \[[0-9a-f]{6}\]", name) for name in (first, second))
 
 
-def test_a_checkpoint_is_a_model_with_the_record_of_its_run() -> None:
+def test_weights_of_an_earlier_step_have_it_in_their_name() -> None:
+    """A checkpoint has the record of its run, with its own step; the best weights may be those of an earlier step."""
     results = {"epochs": 2.0, "steps": 48, "saved_step": 48, "saved_epoch": 2.0, "eval_loss": 3.0, "train_loss": 2.0}
-    make_folder("models/m", base_model="hub/one", group="m", results=results, settings={"seed": 1}, keep="a-z")
+    record = {"base_model": "hub/one", "group": "m", "keep": "a-z", "results": results}
+    make_folder("models/m", **record, settings={"save": "last"})
+    make_folder("models/best", **record | {"results": results | {"saved_step": 6}}, settings={"save": "best"})
     Path("models/m/checkpoint-6").mkdir()
     Path("models/m/checkpoint-6/config.json").write_text("{}")
-    _, model, checkpoint = find_variants(["models/m", "models/m/checkpoint-6"], None, None, None)
-    assert (checkpoint.name, checkpoint.base, checkpoint.keep) == ("m/checkpoint-6", "one", "a-z")
-    own = checkpoint.record["results"]
+    _, *models = find_variants(["models/m", "models/m/checkpoint-6", "models/best"], None, None, None)
+    assert [model.name for model in models] == ["m", "m/checkpoint-6 (step 6 of 48)", "best (step 6 of 48)"]
+    assert (models[1].base, models[1].keep) == ("one", "a-z")
+    own = models[1].record["results"]
     assert (own["saved_step"], own["saved_epoch"], own["eval_loss"]) == (6, 0.25, None)
-    assert len(set(name_groups([model, checkpoint]).values())) == 2
+    assert len(group_seeds(models)) == 3
+    make_folder("models/next", base_model="models/best", results=results)
+    assert [model.name for model in find_variants(["models/next"], None, None, None)] == ["best (step 6 of 48)", "next"]
 
 
 def test_data_cleaned_to_less_than_a_model_was_trained_on_are_refused() -> None:

@@ -43,7 +43,7 @@ def test_what_cannot_be_told_is_none() -> None:
     scores = score(Text("something", "a review", ended=False))
     assert [name for name in METRICS if scores[name] is None] == ["rouge1", "rouge2", "rougeL", "right"]
     empty = score(Text("", "a review", "a reference"))
-    assert (empty["rougeL"], empty["words"], empty["repetition"], empty["copied"]) == (0, 0, 0, 0)
+    assert [empty[name] for name in ("rougeL", "words", "repetition", "copied")] == [0, 0, 0, 0]
 
 
 def test_repetition_by_hand() -> None:
@@ -51,15 +51,6 @@ def test_repetition_by_hand() -> None:
     assert repetition(list("abcdefgh")) == 0
     assert repetition(list("abc")) == 0
     assert repetition(list("aaaaaaaaaa")) == pytest.approx(6 / 7)
-
-
-def test_copies_by_hand() -> None:
-    first, second = "the method is sound but the table is hard to read", "nobody has tried this before"
-    text = "they say the table is hard and the method is new and nobody has tried this"
-    share = copied(text.split(), [first.split(), second.split()])
-    assert share == pytest.approx(8 / 16)  # "the table is hard" and "nobody has tried this"
-    across = "hard to read nobody has"  # over the seam of two reviews: no fragment of four
-    assert copied(across.split(), [first.split(), second.split()]) == 0
 
 
 @given(text=words, reviews=st.lists(words, max_size=3))
@@ -85,30 +76,16 @@ def test_lead_takes_the_opening_words_in_equal_parts(reviews: list[list[str]], n
         assert len(set(cut)) <= 1  # those that are cut are cut to one length
 
 
-@pytest.mark.parametrize(
-    ("reference", "readable"),
-    [
-        ("The paper is clear.", True),
-        ("论文写得很清楚", False),
-        ("论文写得很清楚 BERT", False),  # one name would stand for all
-        ("Статья ясная", False),
-        ("We like 清楚", True),
-        ("!?", False),
-        ("", False),
-    ],
-)
-def test_there_is_a_score_if_rouge_finds_words(reference: str, readable: bool) -> None:
-    assert is_readable(reference) == readable
-    assert Text(reference, "", reference).rouge == dict.fromkeys(ROUGE, pytest.approx(1.0) if readable else None) or (
-        reference == "We like 清楚"
-    )
+@pytest.mark.parametrize("reference", ["论文写得很清楚", "论文写得很清楚 BERT", "Статья ясная", "!?", ""])
+def test_there_is_no_score_if_rouge_does_not_read_half_of_a_reference(reference: str) -> None:
+    """One name would stand for all."""
+    assert not is_readable(reference) and Text(reference, "", reference).rouge == dict.fromkeys(ROUGE)
 
 
-@given(st.text(), st.text(alphabet="ab1 é清.!"))
-def test_a_score_of_identical_texts_is_never_nothing(text: str, reference: str) -> None:
+@given(st.one_of(st.text(), st.text(alphabet="ab1 é清.!")))
+def test_a_score_of_identical_texts_is_never_nothing(text: str) -> None:
     """What the tokenizer drops on both sides must not look like two texts that have nothing in common."""
-    for same in (text, reference):
-        assert Text(same, "", same).rouge["rouge1"] in (None, pytest.approx(1.0))
+    assert Text(text, "", text).rouge["rouge1"] in (None, pytest.approx(1.0))
 
 
 def test_without_references_there_is_neither_lead_nor_a_right_verdict() -> None:
@@ -117,19 +94,17 @@ def test_without_references_there_is_neither_lead_nor_a_right_verdict() -> None:
     assert [name for name in METRICS if name not in average_scores(results)["a"]] == [*ROUGE, "right"]
 
 
-def test_what_the_ratings_alone_would_say_is_a_system_where_there_are_some() -> None:
+@pytest.mark.parametrize(
+    ("decisions", "right"), [(["accept", "", "reject"], [True, None, None]), ([""] * 3, [False, True, None])]
+)
+def test_what_the_ratings_alone_would_say_is_a_system(decisions: list[str], right: list[bool | None]) -> None:
     """Held against the decision, or else against what the reference says; a case without ratings does not count."""
-    outputs, texts = (
-        {"a": [Output("I recommend acceptance", True, 3)] * 3},
-        [["a review"] * 3, ["I recommend rejection"] * 3],
-    )
-    for decisions, right in ((["accept", "", "reject"], [True, None, None]), (["", "", ""], [False, True, None])):
-        results = score_systems(outputs, *texts, "a-zA-Z", decisions, ["6, 7, 5", "3 8", ""])
-        assert list(results)[-1] == "ratings" and [case["named"] for case in results["ratings"]] == [True, True, False]
-        assert [case["right"] for case in results["ratings"]] == right
-        averages = average_scores(results)["ratings"]
-        assert averages.keys() == {"named", "right"} and averages["named"][0] == pytest.approx(2 / 3)
-    assert "ratings" not in score_systems(outputs, *texts, "a-zA-Z", decisions, ["", "", ""])
+    texts = {"a": [Output("some words", True, 3)] * 3}, ["a review"] * 3, ["I recommend rejection"] * 3, "a-zA-Z"
+    results = score_systems(*texts, decisions, ["6, 7, 5", "3 8", ""])
+    assert list(results)[-1] == "ratings" and [case["named"] for case in results["ratings"]] == [True, True, False]
+    assert [case["right"] for case in results["ratings"]] == right
+    assert average_scores(results)["ratings"].keys() == {"named", "right"}
+    assert "ratings" not in score_systems(*texts, decisions, ["", "", ""])
 
 
 REVIEWS = ["The GAN reaches 95 on MNIST.", "It is new.", "No proof."]
@@ -161,9 +136,7 @@ def test_verdicts_and_terms_of_each_system(
     assert [case["terms"] for case in results["a"]] == ["97, CIFAR", "", ""]
     assert [case["unsupported"] for case in results["reference"]] == [0, 1, 0]
     averages = average_scores(results)
-    assert averages["a"]["named"][0] == 1 and averages["reference"]["named"][0] == pytest.approx(2 / 3)
     assert averages["a"]["unsupported"][0] == pytest.approx(2 / 3) and "rougeL" not in averages["reference"]
-    assert ("right" in averages["reference"]) == any(decisions)
 
 
 @given(references=st.lists(st.sampled_from(["", "a", "b", "c", "d e"]), max_size=8), shuffler=st.randoms())
