@@ -19,6 +19,7 @@ from dataclasses import MISSING, Field, dataclass, field, fields
 from difflib import get_close_matches
 from importlib import import_module
 from io import StringIO, TextIOWrapper
+from operator import methodcaller
 from pathlib import Path
 from textwrap import shorten
 from types import NoneType, UnionType
@@ -29,7 +30,7 @@ BROKEN_PIPE = 141  # the exit status of a process that the signal SIGPIPE ends
 OTHER_TOPIC = "Other"
 FILE_SUFFIXES = (".csv", ".tsv", ".xlsx", ".json", ".jsonl", ".parquet", ".txt")  # unlike a folder or a Hub id
 NOTHING = ("None", "", "[]", "()", "['None']", "['']")  # how a value that means None is written
-EXPECTED = {int: "a whole number", float: "a number", bool: "True or False", str: "a text", dict: "a dictionary"}
+EXPECTED = {int: "a whole number", float: "a number", bool: "True or False", str: "a text", dict: "a JSON dictionary"}
 T = TypeVar("T")
 
 
@@ -191,9 +192,9 @@ def _convert(value: Any, target: type) -> Any:
             number = target(value) + 0  # which makes 0.0 of -0.0
             is_same = isinstance(value, str) or (number == value and not isinstance(value, bool))
             return number if is_same else None
-        if target is dict and isinstance(value, str):
-            value = json.loads(value)
-    except (TypeError, ValueError, OverflowError):
+        if target is dict:  # as JSON keeps it in the record of a run; a number of numpy becomes one of Python
+            value = json.loads(value if isinstance(value, str) else json.dumps(value, default=methodcaller("item")))
+    except (AttributeError, TypeError, ValueError, OverflowError):
         return None
     if target is str and isinstance(value, Path):
         value = str(value)
