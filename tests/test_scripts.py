@@ -181,12 +181,12 @@ def list_models(folder: Path) -> set[str]:
 
 def test_each_setting_has_a_folder_and_the_same_one_finds_it_again(data: Path) -> None:
     seen = set()
-    for flags in ([], ["--lr", "1e-3"], ["--lr", "1e-4"], ["--seed", 7], ["--lr", "1e-3"], []):
+    for flags in ([], ["--lr", "1e-3"], ["--seed", 7], ["--lr", "1e-3"], []):
         printed = run_to_end(TUNE, *QUICK, *flags, cwd=data)
         assert (list_models(data) > seen) != ("holds the finished model of these settings" in printed)
         seen = list_models(data)
     names = {name.partition("_summary100")[2] for name in seen}
-    assert names == {"_steps2", "_lr1e-3_steps2", "_lr1e-4_steps2", "_steps2_seed7"} and len(seen) == 4
+    assert names == {"_steps2", "_lr1e-3_steps2", "_steps2_seed7"} and len(seen) == 3
 
 
 def test_other_texts_or_weights_under_the_same_names_make_another_run(data: Path, base: Path) -> None:
