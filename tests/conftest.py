@@ -1,6 +1,5 @@
 """What the tests share: a tiny tokenizer, tiny models, reviews that are made on the spot, and ways to run a script."""
 
-import csv
 import gc
 import json
 import os
@@ -19,6 +18,7 @@ from io import BytesIO, StringIO, TextIOWrapper
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from unittest.mock import patch
 
 from servers.hub import HUB, Hub, Repo
 
@@ -27,6 +27,7 @@ os.environ.update(HUB.environment(HUB.home.name), HF_HUB_OFFLINE="1")
 
 import datasets
 import huggingface_hub
+import pandas
 import pytest
 import torch
 import transformers
@@ -36,12 +37,9 @@ from hypothesis import settings
 from safetensors.torch import load_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
-    GPT2Config,
-    GPT2LMHeadModel,
-    GPTNeoXConfig,
-    GPTNeoXForCausalLM,
-    LlamaConfig,
-    LlamaForCausalLM,
+    AutoConfig,
+    AutoModelForCausalLM,
+    PreTrainedModel,
     PreTrainedTokenizerFast,
     TrainerCallback,
     TrainingArguments,
@@ -62,6 +60,7 @@ PROCESS, TUNE, EVALUATE = SCRIPTS = ("processing_meta_review.py", "fine_tune.py"
 FINE_TUNING = ["--output_dir", "pythia_finetuned", "--max_summary_tokens", 100, "--max_new_tokens", 40]
 FINE_TUNING += ["--learning_rate", "5e-3", "--num_train_epochs", 2]
 LENGTHS = [(30, 10), (5, 3), (60, 25), (17, 1), (41, 12)]  # tokens of prompt and of summary
+PROCESSED, TOKENIZED = FOLDERS = ("processed_meta_review", "tokenized_meta_review")
 WEIGHTS, ADAPTER = "model.safetensors", "adapter_model.safetensors"
 TOPICS = ["sorting", "translation", "folding", "routing", "speech", "vision", "planning", "parsing"]
 JUDGEMENTS = ["is convincing", "lacks a baseline", "is hard to follow", "was tested with care", "repeats known work"]
@@ -85,11 +84,16 @@ def make_rows(number: int, seed: int = 0) -> list[dict[str, str]]:
 
 
 def write_csv(path: Path, rows: list[dict[str, str]]) -> Path:
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    pandas.DataFrame(rows).to_csv(path, index=False)
     return path
+
+
+def write_splits(folder: Path, train: int, validation: int) -> Path:
+    """A folder with train.csv, validation.csv and test.csv, of 40 rows in all."""
+    rows, end = make_rows(40), train + validation
+    for name, part in (("train", rows[:train]), ("validation", rows[train:end]), ("test", rows[end:])):
+        write_csv(folder / f"{name}.csv", part)
+    return folder
 
 
 def make_examples(lengths: list[tuple[int, int]]) -> list[dict[str, Any]]:
@@ -119,17 +123,14 @@ def make_frame_template(tokenizer: PreTrainedTokenizerFast, prompt: str = PROMPT
     return frame_as_chat_template(build_frame(tokenizer, "it", prompt))
 
 
-def make_model(architecture: str, context: int = 256) -> torch.nn.Module:
+def make_model(architecture: str, context: int = 256) -> PreTrainedModel:
     """A random model with the size of a toy."""
     torch.manual_seed(0)
-    shared = {"vocab_size": 400, "bos_token_id": 0, "eos_token_id": 0}
     sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    sizes |= {"vocab_size": 400, "max_position_embeddings": context, "bos_token_id": 0, "eos_token_id": 0}
     if architecture == "gpt2":
-        dropouts = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
-        return GPT2LMHeadModel(GPT2Config(n_embd=32, n_layer=2, n_head=2, n_positions=context, **dropouts, **shared))
-    if architecture == "llama":
-        return LlamaForCausalLM(LlamaConfig(max_position_embeddings=context, **sizes, **shared))
-    return GPTNeoXForCausalLM(GPTNeoXConfig(max_position_embeddings=context, **sizes, **shared))
+        sizes |= {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
+    return AutoModelForCausalLM.from_config(AutoConfig.for_model(architecture, **sizes))
 
 
 def plain_losses(model: torch.nn.Module, examples: list[dict[str, Any]]) -> list[torch.Tensor]:
@@ -147,11 +148,8 @@ def make_arguments(folder: Path, **given: Any) -> TrainingArguments:
     """What fine_tune.py tells the Trainer on a CPU, writing to a folder; flags of the script, or of the Trainer."""
     names = {option.name for option in fields(FineTuningFlags)}
     flags = FineTuningFlags(output_dir=str(folder), **{name: given[name] for name in given if name in names})
-    flags.trainer = {
-        "use_cpu": True,
-        "disable_tqdm": True,
-        **{name: given[name] for name in given if name not in names},
-    }
+    flags.trainer = {"use_cpu": True, "disable_tqdm": True}
+    flags.trainer |= {name: given[name] for name in given if name not in names}
     return build_training_arguments(flags)
 
 
@@ -182,28 +180,37 @@ def same_weights(first: Path, second: Path) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
+def read_record(model: Path) -> dict[str, Any]:
+    """What the folder of a finished model says of its training."""
+    return json.loads((model / "training_record.json").read_text())
+
+
+def read_logged(checkpoint: Path, name: str) -> dict[int, float]:
+    """The values of a logged number, by step."""
+    history = json.loads((checkpoint / "trainer_state.json").read_text())["log_history"]
+    return {entry["step"]: entry[name] for entry in history if name in entry}
+
+
 @pytest.fixture(scope="session")
 def tokenizer() -> PreTrainedTokenizerFast:
     return make_tokenizer()
 
 
-@pytest.fixture(scope="session")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny GPT-NeoX in a folder, its weights in fp16 as those of Pythia are."""
-    folder = tmp_path_factory.mktemp("base")
-    make_model("gpt_neox").half().save_pretrained(folder)
+def save_base(folder: Path, architecture: str = "gpt_neox", context: int = 256) -> Path:
+    """A tiny model in a folder, its weights in fp16 as those of Pythia are."""
+    make_model(architecture, context).half().save_pretrained(folder)
     make_tokenizer().save_pretrained(folder)
     return folder
 
 
 @pytest.fixture(scope="session")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_base(tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture(scope="session")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with train.csv, validation.csv and test.csv."""
-    folder = tmp_path_factory.mktemp("source")
-    rows = make_rows(40)
-    for name, part in (("train", rows[:24]), ("validation", rows[24:32]), ("test", rows[32:])):
-        write_csv(folder / f"{name}.csv", part)
-    return folder
+    return write_splits(tmp_path_factory.mktemp("source"), 24, 8)
 
 
 # Running scripts
@@ -216,43 +223,43 @@ def run_script(
 
     What a script changes in its process is put back afterwards.
     """
-    out, err = StringIO(), StringIO()
-    arguments, standard_input, variables = sys.argv, sys.stdin, dict(os.environ)
+    out, err, status = StringIO(), StringIO(), 0
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     verbosity = transformers.utils.logging.get_verbosity()
-    sys.argv, sys.stdin = [str(ROOT / script), *map(str, flags)], TextIOWrapper(BytesIO(given.encode()))
-    os.environ.update(environment)
-    try:
-        with chdir(cwd), redirect_stdout(out), redirect_stderr(err):
+    with (
+        chdir(cwd),
+        redirect_stdout(out),
+        redirect_stderr(err),
+        patch.dict(os.environ, environment),
+        patch.object(sys, "argv", [str(ROOT / script), *map(str, flags)]),
+        patch.object(sys, "stdin", TextIOWrapper(BytesIO(given.encode()))),
+    ):
+        try:
             runpy.run_path(str(ROOT / script), run_name="__main__")
-        status = 0
-    except SystemExit as stopped:
-        status = stopped.code or 0
-    except BaseException:
-        status = 1
-        err.write(traceback.format_exc())
-    finally:
-        sys.argv, sys.stdin = arguments, standard_input
-        os.environ.clear()
-        os.environ.update(variables)
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-        transformers.utils.logging.set_verbosity(verbosity)
-        AcceleratorState._reset_state(reset_partial_state=True)
-        gc.collect()
+        except SystemExit as stopped:
+            status = stopped.code or 0
+        except BaseException:
+            status = 1
+            traceback.print_exc()
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+    transformers.utils.logging.set_verbosity(verbosity)
+    AcceleratorState._reset_state(reset_partial_state=True)
+    gc.collect()
     return subprocess.CompletedProcess([script, *flags], status, out.getvalue(), err.getvalue())
+
+
+def run_to_end(script: str, *flags: object, **more: Any) -> str:
+    """Run a script that must succeed; what it printed."""
+    result = run_script(script, *flags, **more)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
 
 
 def run_process(script: str, *flags: object, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a script as a person does, in a process of its own: for signals, limits and what its own processes print."""
-    return subprocess.run(
-        [sys.executable, ROOT / script, *map(str, flags)],
-        cwd=cwd,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
+    command, variables = [sys.executable, ROOT / script, *map(str, flags)], {**os.environ, **environment}
+    return subprocess.run(command, cwd=cwd, env=variables, capture_output=True, text=True, timeout=240)
 
 
 # The Hub
@@ -266,9 +273,7 @@ def on_the_hub() -> dict[tuple[str, str], Repo]:
     data = {f"{name}.json": json.dumps(part).encode() for name, part in splits.items()}
     HUB.add_repo("dataset", "zqz979/meta-review", data)
     with TemporaryDirectory() as folder:
-        make_model("gpt_neox", context=1024).half().save_pretrained(folder)
-        make_tokenizer().save_pretrained(folder)
-        files = {file.name: file.read_bytes() for file in Path(folder).iterdir()}
+        files = {file.name: file.read_bytes() for file in save_base(Path(folder), context=1024).iterdir()}
     card = b"---\nlicense: apache-2.0\n---\n# A base\n"
     HUB.add_repo("model", "EleutherAI/pythia-70m", {**files, "README.md": card})
     return HUB.repos
@@ -277,10 +282,11 @@ def on_the_hub() -> dict[tuple[str, str], Repo]:
 @contextmanager
 def online(repos: dict[tuple[str, str], Repo]) -> Iterator[Hub]:
     """Let the clients in this process use the Hub, which has these repositories."""
-    with pytest.MonkeyPatch.context() as patch:
-        for settings in (huggingface_hub.constants, datasets.config):
-            patch.setattr(settings, "HF_HUB_OFFLINE", False)
-        patch.setattr(HUB, "repos", repos)
+    with (
+        patch.object(huggingface_hub.constants, "HF_HUB_OFFLINE", False),
+        patch.object(datasets.config, "HF_HUB_OFFLINE", False),
+        patch.object(HUB, "repos", repos),
+    ):
         yield HUB
 
 
@@ -313,28 +319,33 @@ def processed(base: Path, source: Path, tmp_path_factory: pytest.TempPathFactory
     """A folder in which processing_meta_review.py has run."""
     folder = tmp_path_factory.mktemp("processed")
     flags = ["--dataset_name", source, "--model_name_or_path", base, "--max_summary_tokens", 100]
-    result = run_script(PROCESS, *flags, cwd=folder)
-    assert result.returncode == 0, result.stderr
-    (folder / "stdout.txt").write_text(result.stdout)
+    run_to_end(PROCESS, *flags, cwd=folder)
+    return folder
+
+
+def from_data(folder: Path) -> list[object]:
+    """The flags with which fine_tune.py reads the data in that folder."""
+    return ["--dataset_name", folder / PROCESSED, "--tokenized_dir", folder / TOKENIZED]
+
+
+def copy_data(source: Path, folder: Path) -> Path:
+    """The processed data in `source`, in another folder too."""
+    for name in FOLDERS:
+        shutil.copytree(source / name, folder / name)
     return folder
 
 
 @pytest.fixture(scope="session")
 def fine_tuned(base: Path, processed: Path) -> Path:
     """The folder of `processed`, in which fine_tune.py has run too: `pythia_finetuned/` in it."""
-    with all_checkpoints_kept():
-        result = run_script(TUNE, "--model_name_or_path", base, *FINE_TUNING, cwd=processed)
-    assert result.returncode == 0, result.stderr
-    (processed / "fine_tune_stdout.txt").write_text(result.stdout)
+    with all_checkpoints_kept:
+        printed = run_to_end(TUNE, "--model_name_or_path", base, *FINE_TUNING, cwd=processed)
+    (processed / "fine_tune_stdout.txt").write_text(printed)
     return processed
 
 
-@contextmanager
-def all_checkpoints_kept() -> Iterator[None]:
-    """Runs inside keep the checkpoints that a finished run has no use for, so that a test can go back to them."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("metareview.training.checkpoints.keep_weights", lambda *_: None)
-        yield
+# Runs inside keep the checkpoints that a finished run has no use for, so that a test can go back to them.
+all_checkpoints_kept = patch("metareview.training.checkpoints.keep_weights", lambda *_: None)
 
 
 def interrupt(finished: Path, folder: Path, *steps: int) -> Path:

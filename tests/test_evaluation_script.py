@@ -1,6 +1,7 @@
 """Whole scripts: what evaluation.py puts into the workbook and prints, and the way from OpenReview to a meta-review."""
 
 import json
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -8,8 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import EVALUATE, PROCESS, ROOT, make_rows, run_script
-from huggingface_hub import ModelCard
+from conftest import EVALUATE, PROCESS, PROCESSED, ROOT, WEIGHTS, make_rows, read_record, run_script, run_to_end
 from openpyxl import load_workbook
 from safetensors.torch import load_file, save_file
 from servers.openreview import OpenReview, make_reply
@@ -17,7 +17,6 @@ from workbooks import judge, make_workbook
 
 import evaluation
 from metareview.common.cli import parse_flags
-from metareview.data.prompts import PROMPTS
 from metareview.generation import writing
 from metareview.generation.batches import generate
 from metareview.generation.outputs import Output, read_outputs
@@ -32,26 +31,24 @@ def read_rows(path: Path, title: str | None = None) -> list[dict]:
     return [dict(zip(header, row, strict=True)) for row in rows]
 
 
-def make_variant(model: Path, folder: Path, noise: float, **record: object) -> Path:
+def make_variant(model: Path, folder: Path, noise: float, **record: object) -> None:
     """A copy of a model with other weights and another record, as another training would make it."""
     shutil.copytree(model, folder, ignore=shutil.ignore_patterns("checkpoint-*"))
-    generator = torch.Generator().manual_seed(1)
-    weights = {name: tensor + noise * torch.randn(tensor.shape, generator=generator)
-               for name, tensor in load_file(model / "model.safetensors").items()}  # fmt: skip
-    save_file(weights, folder / "model.safetensors", {"format": "pt"})
-    before = json.loads((model / "training_record.json").read_text())
-    (folder / "training_record.json").write_text(json.dumps(before | record))
-    return folder
+    generator, weights = torch.Generator().manual_seed(1), load_file(model / WEIGHTS)
+    for weight in weights.values():
+        weight += noise * torch.randn(weight.shape, generator=generator)
+    save_file(weights, folder / WEIGHTS, {"format": "pt"})
+    (folder / "training_record.json").write_text(json.dumps(read_record(model) | record))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def model(fine_tuned: Path) -> Path:
-    return next(record.parent for record in fine_tuned.rglob("training_record.json"))
+    return fine_tuned / "pythia_finetuned"
 
 
 @pytest.fixture
 def run_main(fine_tuned: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Run `main` beside the processed data, without a process that would hide what is patched."""
+    """Run `main` beside the processed data, so that a test can watch what it calls."""
 
     def run(*flags: object) -> None:
         monkeypatch.chdir(fine_tuned)
@@ -68,9 +65,8 @@ def test_the_workbook_has_what_is_printed_and_a_second_run_writes_no_text(
     source = make_workbook(fine_tuned / "eval_examples.xlsx", ["mine", "review", "reference"], *rows, ["no review"])
     before, path = source.read_bytes(), fine_tuned / "eval_examples_results.xlsx"
     run_main("--max_new_tokens", 20)
-    printed = capsys.readouterr().out
+    printed, (first, second, third) = capsys.readouterr().out, read_rows(path)
     assert source.read_bytes() == before  # the test cases stay clean
-    first, second, third = read_rows(path)
     assert list(first)[:6] == ["mine", "review", "reference", base.name, model.name, "preferred"]
     assert second[f"{base.name} words"] == len(second[base.name].split()) and second[f"{base.name} ROUGE-L"] is None
     assert first["mine"] == "=note" and third[base.name] is None
@@ -79,16 +75,13 @@ def test_the_workbook_has_what_is_printed_and_a_second_run_writes_no_text(
     line = next(line for line in printed.splitlines() if line.startswith(f"| {model.name} "))
     assert f"{first[f'{model.name} ROUGE-L']:.3f}" in line.split("|")[4]  # the one case that has a reference
     runs = {row["model"]: row for row in read_rows(path, "runs")}
-    assert list(runs) == [base.name, model.name, "lead", "reference"] and runs["lead"]["decoding"] is None
-    wanted = {"base": base.name, "prompt": "plain", "cases": 2, "learning rate": 5e-3, "epochs": 2}
-    assert runs[model.name].items() >= {**wanted, "data": "eval_examples.xlsx"}.items()
-    assert runs[model.name]["decoding"].startswith("greedy, 20 tokens, ") and runs[base.name]["learning rate"] is None
+    assert list(runs) == [base.name, model.name, "lead", "reference"]
+    assert runs[model.name].items() >= {"data": "eval_examples.xlsx", "learning rate": 5e-3, "epochs": 2}.items()
 
-    rows = read_rows(path)
     monkeypatch.setattr(writing, "load_model", None)  # calling it would fail
     run_main("--max_new_tokens", 20)
     assert f"{base.name}: 2 of 2 texts are in eval_examples_results_outputs.jsonl already." in capsys.readouterr().out
-    assert read_rows(path) == rows and len(read_rows(path, "runs")) == 4
+    assert read_rows(path) == [first, second, third] and len(read_rows(path, "runs")) == 4
 
 
 def test_the_loop_of_a_user(model: Path, base: Path, tmp_path: Path) -> None:
@@ -98,14 +91,8 @@ def test_the_loop_of_a_user(model: Path, base: Path, tmp_path: Path) -> None:
     losses = [[0.0, 6.0], [1.0, 3.0], [2.0, 2.5]]
     make_variant(model, tmp_path / "models" / "m_lr1e-3", 0.0, validation_losses=losses, group="m_lr1e-3")
     make_variant(model, tmp_path / "models" / "m_lr1e-3_seed7", 0.02, validation_losses=losses, group="m_lr1e-3")
-    make_variant(
-        model,
-        tmp_path / "models" / "m_lr1e-4",
-        1.0,
-        keep="a-zA-Z0-9.,",
-        finished="2030-01-01",
-        settings={"learning_rate": 1e-4},
-    )
+    other = {"keep": "a-zA-Z0-9.,", "finished": "2030-01-01", "settings": {"learning_rate": 1e-4}}
+    make_variant(model, tmp_path / "models" / "m_lr1e-4", 1.0, **other)
     results, blind = tmp_path / "eval_examples_results.xlsx", tmp_path / "eval_examples_results_blind.xlsx"
 
     def evaluate(*flags: object) -> str:
@@ -123,8 +110,6 @@ def test_the_loop_of_a_user(model: Path, base: Path, tmp_path: Path) -> None:
     judge(workbook.active, 3, "rating", 9, "m_lr1e-4")
     judge(workbook.active, 2, "preferred", "m_lr1e-4")
     judge(workbook.active, 4, "comment", "mine")
-    names = [row[0].value for row in workbook["summary"].iter_rows() if row[0].value]
-    assert "m_lr1e-3 (2 seeds)" in names and len(workbook["summary"]._charts) == 2
     workbook.save(results)
 
     said = evaluate("--models", "models/m_lr1e-3", "models/m_lr1e-3_seed7")
@@ -137,80 +122,49 @@ def test_the_loop_of_a_user(model: Path, base: Path, tmp_path: Path) -> None:
     assert back[1] == texts[1] | {"rating m_lr1e-4": 9} and back[2] == texts[2] | {"comment": "mine"}
     assert back[3:] == texts[3:]
     assert [row["mean rating"] for row in read_rows(results, "runs") if row["model"] == "m_lr1e-4"] == [4]
-    card = ModelCard((tmp_path / "models" / "m_lr1e-3" / "README.md").read_text())
-    assert card.text.count("## Scores on 12 cases of `eval_examples.xlsx`") == 1
-    assert "m_lr1e-3 is " in card.text and "m_lr1e-4" not in card.text
+    card = (tmp_path / "models" / "m_lr1e-3" / "README.md").read_text()
+    assert card.count("## Scores on 12 cases of `eval_examples.xlsx`") == 1 and "m_lr1e-4" not in card
 
     copy = load_workbook(blind)
     judge(copy.active, 13, "preferred", "B")
     chosen = read_rows(blind)[11]["B"]
     copy.save(blind)
-    again = run_script(EVALUATE, "--models", "models/*", "--blind", cwd=tmp_path)  # there is a judgment in it
-    assert again.returncode == 2 and "eval_examples_results_blind.xlsx' has judgments" in again.stderr
     said = evaluate("--unblind")
     judged = read_rows(results)
     assert judged[:11] == back[:11] and judged[11][judged[11]["preferred"]] == chosen
     assert f"{judged[11]['preferred']}: preferred " in said
 
 
-def test_an_interrupted_run_writes_only_what_is_missing(
-    run_main: Callable[..., None], fine_tuned: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupted_run_writes_only_what_is_missing(run_main, fine_tuned: Path, monkeypatch) -> None:
     generated = []
 
-    def counted(*arguments: object) -> Iterator[tuple[int, Output]]:
+    def generate_and_count(*arguments: object) -> Iterator[tuple[int, Output]]:
         for index, output in generate(*arguments):
             generated.append(output)
             yield index, output
             if len(generated) == 3:
                 raise KeyboardInterrupt
 
-    monkeypatch.setattr(writing, "generate", counted)
+    monkeypatch.setattr(writing, "generate", generate_and_count)
     flags = ["--num_examples", 5, "--max_new_tokens", 12, "--batch_size", 2, "--output"]
     with pytest.raises(KeyboardInterrupt):
         run_main(*flags, "broken.xlsx")
     log = fine_tuned / "broken_outputs.jsonl"
-    assert [output.text for output in read_outputs(log).values()] == [output.text for output in generated]
-    assert not (fine_tuned / "broken.xlsx").exists()
+    assert len(read_outputs(log)) == 3 and not (fine_tuned / "broken.xlsx").exists()
     log.write_bytes(log.read_bytes()[:-30])  # the third line is cut off, as by kill -9
     run_main(*flags, "broken.xlsx")
     assert len(generated) == 3 + 3 + 5  # two of five texts of the base were there
-    run_main(*flags, "whole.xlsx")
-    assert read_rows(fine_tuned / "broken.xlsx") == read_rows(fine_tuned / "whole.xlsx")
+    run_main(*flags, "complete.xlsx")
+    assert read_rows(fine_tuned / "broken.xlsx") == read_rows(fine_tuned / "complete.xlsx")
 
 
-def test_what_the_user_saves_meanwhile_is_not_overwritten(run_main, fine_tuned: Path, monkeypatch) -> None:
-    path = make_workbook(fine_tuned / "open.xlsx", ["review"], ["Fine."])
-
-    def write(variant: object, reviews: list, *_: object) -> list[Output]:
-        make_workbook(path, ["review"], ["edited while the models wrote"])
-        return [Output("text", True, 1)] * len(reviews)
-
-    monkeypatch.setattr(evaluation, "write_summaries", write)
-    run_main("--test_cases", "open.xlsx", "--output", "open.xlsx")
-    assert load_workbook(path).active["A2"].value == "edited while the models wrote"
-    [written] = fine_tuned.glob("open_*.xlsx")
-    assert load_workbook(written).active["B2"].value == "text"
-
-
-def test_texts_follow_from_the_prompt_and_the_decoding(run_main, fine_tuned: Path, model: Path, monkeypatch) -> None:
-    prompts = []
-
-    def write(model: object, tokenizer: object, ids: list[list[int]], *_: object) -> Iterator[tuple[int, Output]]:
-        prompts.append(tokenizer.decode(ids[0]))
-        yield from ((index, Output("text", True, 1)) for index in range(len(ids)))
-
-    monkeypatch.setattr(writing, "generate", write)
-    settings = [["--prompt", name] for name in PROMPTS] + [["--no_repeat_ngram", 0]]
-    for flags in settings:
+def test_another_prompt_or_decoding_has_texts_of_its_own(run_main, fine_tuned: Path, model: Path) -> None:
+    for flags in ([], ["--prompt", "instruction"], ["--no_repeat_ngram", 0]):
         run_main("--num_examples", 2, "--output", "settings.xlsx", "--max_new_tokens", 5, *flags)
-    for written, template in zip(prompts[::2], PROMPTS.values(), strict=False):
-        before, after = template.split("{review}")
-        assert written.startswith(before) and written.endswith(after)
-    assert len(read_outputs(fine_tuned / "settings_outputs.jsonl")) == 4 * len(settings)  # none taken from another
+    assert len(read_outputs(fine_tuned / "settings_outputs.jsonl")) == 3 * 2 * 2  # none taken from another
     runs = [row for row in read_rows(fine_tuned / "settings.xlsx", "runs") if row["model"] == model.name]
-    assert [run["prompt"] for run in runs] == [*PROMPTS, "plain"]
-    assert ["no repeated 4-gram" in run["decoding"] for run in runs] == [True] * len(PROMPTS) + [False]
+    assert [run["prompt"] for run in runs] == ["plain", "instruction", "plain"]
+    assert ["no repeated 4-gram" in run["decoding"] for run in runs] == [True, True, False]
 
 
 def test_rows_of_the_test_split_go_to_a_workbook_of_their_own(run_main, fine_tuned: Path) -> None:
@@ -220,8 +174,30 @@ def test_rows_of_the_test_split_go_to_a_workbook_of_their_own(run_main, fine_tun
     run_main("--max_new_tokens", 5, "--num_examples", 5, "--seed", 7)
     drawn = [row["row"] for row in read_rows(fine_tuned / "eval_test.xlsx")]
     assert {row["row"] for row in rows} < set(drawn) and len(set(drawn)) == len(drawn)
-    runs = read_rows(fine_tuned / "eval_test.xlsx", "runs")
-    assert sorted({run["cases"] for run in runs}) == [3, len(drawn)]
+    assert {run["cases"] for run in read_rows(fine_tuned / "eval_test.xlsx", "runs")} == {3, len(drawn)}
+
+
+def test_drafts_for_reviews_of_the_users_own(refused, fine_tuned: Path, model: Path, tmp_path: Path) -> None:
+    """From files and from standard input; a draft leaves nothing behind, and one that is saved is not written again."""
+    reviews = make_rows(1, seed=5)[0]["Input"].split(" <REVBREAK> ")
+    files, before = [tmp_path / f"{name}.txt" for name in "abc"], sorted(fine_tuned.iterdir())
+    for file, review in zip(files, reviews, strict=True):
+        file.write_text(review)
+    path = make_workbook(tmp_path / "mine.xlsx", ["review"])
+
+    def draft(*flags: object, given: str = "") -> str:
+        printed = run_to_end(EVALUATE, "--model", model, *flags, cwd=fine_tuned, given=given)
+        return printed.partition("check it against the reviews:\n\n")[2]
+
+    said = draft("--reviews", *files)
+    assert len(said.split()) > 3 and sorted(fine_tuned.iterdir()) == before
+    assert said == draft("--reviews", "-", "--save", "--test_cases", path, given="\n---\n".join(reviews))
+    printed = run_to_end(EVALUATE, "--model", model, "--test_cases", path, cwd=fine_tuned)
+    [row] = read_rows(tmp_path / "mine_results.xlsx")
+    assert f"{model.name}: 1 of 1 texts are in" in printed
+    assert row["review"] == "\n<REVBREAK>\n".join(reviews) and row[model.name] in said
+    files[0].write_text("Только кириллица.")
+    assert "cleaning leaves nothing" in refused(EVALUATE, "--model", model, "--reviews", files[0])
 
 
 @pytest.fixture
@@ -230,44 +206,11 @@ def server() -> Iterator[OpenReview]:
         yield server
 
 
-def test_a_missing_package_and_a_failure_of_openreview(refused, server: OpenReview, model: Path, monkeypatch) -> None:
-    server.add_paper(2, NEW, "abc", [])
-    server.bodies.append(b"<html>")
-    result = run_script(EVALUATE, "--model", model, "--forum", "abc", cwd=model, **server.environment())
-    assert (
-        result.returncode == 1
-        and "failed: cannot read the forum abc: OpenReview fails, or answers nonsense" in result.stderr
-    )
-    monkeypatch.setitem(sys.modules, "openreview", None)  # as if it were not installed
-    assert "pip install openreview-py" in refused(EVALUATE, "--model", model, "--forum", "abc")
-
-
-def test_drafts_for_reviews_of_the_users_own(refused, fine_tuned: Path, model: Path, tmp_path: Path) -> None:
-    """From files and from standard input; a draft leaves nothing behind, and one that is saved is not written again."""
-    reviews = make_rows(1, seed=5)[0]["Input"].split(" <REVBREAK> ")
-    for name, review in zip("abc", reviews, strict=True):
-        (tmp_path / f"{name}.txt").write_text(review)
-    files, before = [tmp_path / f"{name}.txt" for name in "abc"], sorted(fine_tuned.iterdir())
-    path, given = make_workbook(tmp_path / "mine.xlsx", ["review"]), "\n---\n".join(reviews)
-
-    def draft(*flags: object, given: str = "") -> str:
-        nowhere = {"OPENREVIEW_API_BASEURL_V2": "http://127.0.0.1:9"}
-        result = run_script(EVALUATE, "--model", model, *flags, cwd=fine_tuned, given=given, **nowhere)
-        assert result.returncode == 0, result.stderr
-        return result.stdout.partition("check it against the reviews:\n\n")[2]
-
-    said = draft("--reviews", *files)
-    assert len(said.split()) > 3 and sorted(fine_tuned.iterdir()) == before
-    assert said == draft("--reviews", "-", "--save", "--test_cases", path, given=given)
-    result = run_script(EVALUATE, "--model", model, "--test_cases", path, cwd=fine_tuned)
-    assert result.returncode == 0 and f"{model.name}: 1 of 1 texts are in" in result.stdout, result.stderr
-    [row] = read_rows(tmp_path / "mine_results.xlsx")
-    assert row["review"] == "\n<REVBREAK>\n".join(reviews) and row[model.name] in said
-    (tmp_path / "a.txt").write_text("Только кириллица.")
-    assert "cleaning leaves nothing" in refused(EVALUATE, "--model", model, "--reviews", tmp_path / "a.txt")
-
-
-def test_from_a_venue_to_a_meta_review(server: OpenReview, model: Path, base: Path, tmp_path: Path) -> None:
+def test_from_a_venue_to_a_meta_review(
+    refused, server: OpenReview, model: Path, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in server.environment().items():
+        monkeypatch.setenv(name, value)
     for number, row in enumerate(make_rows(60)):
         version, venue = (2, NEW) if number % 3 == 0 else (1, OLD)
         forms = [{"review": review, "rating": "8: good"} for review in row["Input"].split(" <REVBREAK> ")]
@@ -275,17 +218,16 @@ def test_from_a_venue_to_a_meta_review(server: OpenReview, model: Path, base: Pa
         replies.append(make_reply(version, "Meta_Review", {"metareview": row["Output"]}, by="Area_Chair_1"))
         server.add_paper(version, venue, f"forum{number:02}", replies, title=f"Paper {number}")
     flags = ["--model", base, "--max_summary_tokens", 100, "--venue", NEW, OLD, "--test_year"]
-    result = run_script(PROCESS, *flags, 2031, cwd=tmp_path, **server.environment())
-    assert result.returncode == 2 and "no paper is of --test_year 2031, only of 2021, 2024" in result.stderr
-    result = run_script(PROCESS, *flags, 2024, cwd=tmp_path, **server.environment())
-    assert result.returncode == 0, result.stderr
-    cleaned = next(line for line in result.stdout.splitlines() if line.startswith("| test "))
-    assert cleaned.split("|")[2].strip() == "20"  # all of 2024, and nothing else
-    record = json.loads((tmp_path / "processed_meta_review" / "processing_record.json").read_text())
+    told = refused(PROCESS, *flags, 2031)
+    assert "no paper is of --test_year 2031, only of 2021, 2024" in told
+    printed = run_to_end(PROCESS, *flags, 2024, cwd=tmp_path)
+    assert re.search(r"^\| test +\| +20 \|", printed, re.MULTILINE)  # all of 2024, and nothing else
+    record = json.loads((tmp_path / PROCESSED / "processing_record.json").read_text())
     assert record["test_year"] == 2024 and record["dataset_name"].count("https://openreview.net/group?id=Shells") == 2
     flags = ["--model", model, "--forum", "https://openreview.net/forum?id=forum00"]
-    result = run_script(EVALUATE, *flags, cwd=tmp_path, **server.environment())
-    assert result.returncode == 0, result.stderr
+    printed = run_to_end(EVALUATE, *flags, cwd=tmp_path)
     for words in (f"Paper 0 ({NEW})", "Reviews: 3", "Ratings: 8 8 8 (mean 8.0)\n", f"Draft by a model ({model.name})",
                   f"Written by a person:\n\n{make_rows(1)[0]['Output']}", "| ROUGE-L ", "| lead "):  # fmt: skip
-        assert words in result.stdout, (words, result.stdout)
+        assert words in printed, (words, printed)
+    monkeypatch.setitem(sys.modules, "openreview", None)  # as if it were not installed
+    assert "pip install openreview-py" in refused(EVALUATE, "--model", model, "--forum", "abc")

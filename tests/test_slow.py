@@ -1,7 +1,7 @@
 """What takes minutes: several processes, and a run that is killed at random moments. make test-slow
 
-Several processes are whole runs of fine_tune.py, two real processes on the CPU (gloo), against one process. On a CPU
-accelerate has no FSDP: it would use DDP. Where a test asks for FSDP2, RUNNER makes its state say FSDP as it does on
+Several processes are complete runs of fine_tune.py, two real processes on the CPU (gloo), against one process. On a CPU
+accelerate has no FSDP: it would use DDP. If a test asks for FSDP2, RUNNER makes its state say FSDP as it does on
 GPUs; sharding, training, gathering and saving are then accelerate's and PyTorch's own.
 """
 
@@ -9,7 +9,6 @@ import json
 import os
 import random
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -22,14 +21,17 @@ import torch
 from conftest import (
     FINE_TUNING,
     PROCESS,
+    PROCESSED,
     ROOT,
     TUNE,
     WEIGHTS,
+    from_data,
     interrupt,
-    make_rows,
-    run_script,
+    read_logged,
+    read_record,
+    run_to_end,
     same_weights,
-    write_csv,
+    write_splits,
 )
 from safetensors.torch import load_file
 from servers.hub import WRITER, Hub
@@ -39,66 +41,56 @@ from metareview.training.resuming import read_run
 
 pytestmark = pytest.mark.slow
 
-
 STEPS = 14  # 25 rows, 4 in a step: the last step of an epoch has one row, so the second process has none
-
-
 LOSS, WEIGHT = 1e-5, 5e-5  # tolerances: another order of summation, which Adam makes larger in the weights
-
-
 COMMON = [*FINE_TUNING, "--use_cpu", "--bf16", "False", "--save_total_limit", 20]
-
-
+TWO = ["--per_device_train_batch_size", 2, "--per_device_eval_batch_size", 2]
 TORCHRUN = ["torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-
+Result = tuple[Path, list[dict[str, Any]]]  # the folder of a run, and what each of its processes did
 
 RUNNER = '''
 """Run a script (given with its flags) and write down what this process did, in a file with the number of its rank."""
 import collections, functools, json, os, pathlib, runpy, shutil, sys
 
-import huggingface_hub, torch, transformers
+import torch, transformers
 from accelerate.state import AcceleratorState, DistributedType, PartialState
 from matplotlib.figure import Figure
 
-did, rank, script = collections.Counter(), os.environ.get("RANK", "0"), sys.argv[1]
+did, script = collections.Counter(), sys.argv[1]
 about = {"did": did}
 sys.path.insert(0, os.path.dirname(script))
 from metareview.common import cli
-from metareview.training import checkpoints, dataset as examples
+from metareview.training import checkpoints, dataset
 
 cli.SILENCE = 600  # however slow the machine is: the launcher ends who waits
 checkpoints.keep_weights = lambda *_: None  # so that a test can go back to any checkpoint
 
 
 def count(owner, name):
-    before = getattr(owner, name)
+    function = getattr(owner, name)
 
-    @functools.wraps(before)
+    @functools.wraps(function)
     def counted(*args, **more):
-        if "/hub/models--" not in str(args):  # there the Hub's client tidies up after a download
-            did[name] += more.get("is_main_process", True)
-        return before(*args, **more)
+        did[name] += more.get("is_main_process", True)
+        return function(*args, **more)
 
     setattr(owner, name, counted)
 
 
-for owner, name in (
-    (examples, "tokenize_splits"), (transformers.PreTrainedModel, "save_pretrained"),
-    (Figure, "savefig"), (shutil, "rmtree"), (huggingface_hub, "create_commit"), (huggingface_hub, "upload_folder"),
-):
-    count(owner, name)
+count(dataset, "tokenize_splits")
+count(transformers.PreTrainedModel, "save_pretrained")
+count(Figure, "savefig")
+count(shutil, "rmtree")
 prepare = transformers.Trainer._prepare_for_training
 
 
 def look(self, *args, **more):
     prepared = prepare(self, *args, **more)
     parameters = list(self.model_wrapped.parameters())
-    about.update(
-        classes=[kind.__name__ for kind in type(self.model_wrapped).__mro__],
-        parameters=sorted({type(parameter).__name__ for parameter in parameters}),
-        held=sum(getattr(parameter, "_local_tensor", parameter).numel() for parameter in parameters),
-        group=[torch.distributed.get_world_size(), torch.distributed.get_backend()] if torch.distributed.is_initialized() else [1, None],
-    )
+    about["classes"] = [kind.__name__ for kind in type(self.model_wrapped).__mro__]
+    about["parameters"] = sorted({type(parameter).__name__ for parameter in parameters})
+    about["held"] = sum(getattr(parameter, "_local_tensor", parameter).numel() for parameter in parameters)
+    about["group"] = torch.distributed.is_initialized() and torch.distributed.get_world_size()
     return prepared
 
 
@@ -118,8 +110,8 @@ try:
     runpy.run_path(script, run_name="__main__")
 finally:
     about["left"] = not torch.distributed.is_initialized()
-    pathlib.Path(f"process_{rank}.json").write_text(json.dumps(about))
-'''  # noqa: E501
+    pathlib.Path(f"process_{os.environ.get('RANK', '0')}.json").write_text(json.dumps(about))
+'''
 
 
 def free_port() -> str:
@@ -148,130 +140,109 @@ def start(folder: Path, launcher: list[str], flags: list[object], **environment:
     )
 
 
-def launch(folder: Path, launcher: list[str], flags: list[object], **environment: str) -> tuple[int, str, str]:
-    """Exit status, stdout and stderr of that."""
-    process = start(folder, launcher, flags, **environment)
+def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    """Exit status, stdout and stderr."""
     try:
         out, err = process.communicate(timeout=600)
     finally:
-        process.terminate()  # a launcher ends its processes; nothing happens where it has ended
+        process.terminate()  # a launcher ends its processes; nothing happens if it has ended
     return process.returncode, out, err
 
 
-def trained(folder: Path, launcher: list[str], flags: list[object], **environment: str) -> list[dict[str, Any]]:
+def read_processes(folder: Path, number: int = 2) -> list[dict[str, Any]]:
+    return [json.loads((folder / f"process_{rank}.json").read_text()) for rank in range(number)]
+
+
+def train(folder: Path, launcher: list[str], flags: list[object], **environment: str) -> list[dict[str, Any]]:
     """Run to the end and check that all went well; what each process did."""
-    status, out, err = launch(folder, launcher, flags, **environment)
+    status, out, err = finish(start(folder, launcher, flags, **environment))
     assert status == 0, err
-    assert "Traceback" not in err and "abort" not in err.lower() and "terminate called" not in err, err
-    assert "destroy_process_group" not in err and "find_unused_parameters" not in err, err
+    for word in ("Traceback", "abort", "terminate called", "destroy_process_group", "find_unused_parameters"):
+        assert word not in err, err
     assert out.count("2 epochs, 14 steps") == out.count("Training loss") == out.count("Next: ") == 1, out
     (folder / "stdout.txt").write_text(out)
-    return [json.loads((folder / f"process_{rank}.json").read_text()) for rank in range(2 if launcher else 1)]
+    return read_processes(folder, 2 if launcher else 1)
 
 
-def history(folder: Path, name: str) -> dict[int, float]:
-    """A logged number by step, from the last checkpoint."""
-    state = json.loads((folder / "out" / f"checkpoint-{STEPS}" / "trainer_state.json").read_text())
-    return {entry["step"]: entry[name] for entry in state["log_history"] if name in entry}
-
-
-def check_same(folder: Path, expected: Path, **tolerance: float) -> None:
+def check_same(folder: Path, expected: Path, loss: float = LOSS, weight: float = WEIGHT) -> None:
     """The curves, the result and the weights of two runs are the same."""
+    runs = [run / "out" for run in (folder, expected)]
     for name in ("loss", "eval_loss", "grad_norm", "learning_rate"):
-        assert history(folder, name) == pytest.approx(history(expected, name), abs=tolerance.get("loss", LOSS)), name
-    records = [json.loads((run / "out" / "training_record.json").read_text())["results"] for run in (folder, expected)]
-    assert records[0] == pytest.approx(records[1], abs=tolerance.get("loss", LOSS))
-    got, wanted = (load_file(run / "out" / "model.safetensors") for run in (folder, expected))
+        first, second = (read_logged(run / f"checkpoint-{STEPS}", name) for run in runs)
+        assert first == pytest.approx(second, abs=loss), name
+    first, second = (read_record(run)["results"] for run in runs)
+    assert first == pytest.approx(second, abs=loss)
+    got, wanted = (load_file(run / WEIGHTS) for run in runs)
     assert got.keys() == wanted.keys()
     for name in wanted:
-        assert got[name].shape == wanted[name].shape and got[name].dtype == wanted[name].dtype
-        assert torch.allclose(got[name], wanted[name], rtol=0, atol=tolerance.get("weight", WEIGHT)), name
+        torch.testing.assert_close(got[name], wanted[name], rtol=0, atol=weight)
 
 
 @pytest.fixture(scope="module")
-def texts(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which processing_meta_review.py has run: 25 rows to train on, 9 to validate."""
-    folder, rows = tmp_path_factory.mktemp("texts"), make_rows(40)
-    (folder / "source").mkdir()
-    for name, part in (("train", rows[:25]), ("validation", rows[25:34]), ("test", rows[34:])):
-        write_csv(folder / "source" / f"{name}.csv", part)
-    flags = ["--dataset_name", "source", "--model_name_or_path", base, "--max_summary_tokens", 100]
-    result = run_script(PROCESS, *flags, cwd=folder)
-    assert result.returncode == 0, result.stderr
-    return folder
-
-
-@pytest.fixture(scope="module")
-def flags(texts: Path, base: Path) -> list[object]:
-    """For every run; without the tokenized folder, so that it tokenizes."""
-    return [*COMMON, "--model_name_or_path", base, "--dataset_name", texts / "processed_meta_review", "--output_dir",
-            "out"]  # fmt: skip
+def flags(base: Path, tmp_path_factory: pytest.TempPathFactory) -> list[object]:
+    """For every run: 25 rows to train on, 9 to validate; without the tokenized folder, so that it tokenizes."""
+    folder, model = tmp_path_factory.mktemp("texts"), ["--model_name_or_path", base]
+    source = write_splits(tmp_path_factory.mktemp("source"), 25, 9)
+    run_to_end(PROCESS, "--dataset_name", source, *model, "--max_summary_tokens", 100, cwd=folder)
+    return [*COMMON, *model, "--dataset_name", folder / PROCESSED, "--output_dir", "out"]
 
 
 @pytest.fixture(scope="module")
 def one(flags: list[object], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One process that takes 4 rows in a step."""
     folder = tmp_path_factory.mktemp("one")
-    [about] = trained(folder, [], flags)
-    assert about["classes"][0] == "GPTNeoXForCausalLM" and about["group"] == [1, None]
+    [about] = train(folder, [], flags)
+    assert about["classes"][0] == "GPTNeoXForCausalLM" and not about["group"]
     return folder
 
 
-TWO = ["--per_device_train_batch_size", 2, "--per_device_eval_batch_size", 2]
-
-
 @pytest.fixture(scope="module")
-def ddp(flags: list[object], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, Any]]]:
+def ddp(flags: list[object], tmp_path_factory: pytest.TempPathFactory) -> Result:
     folder = tmp_path_factory.mktemp("ddp")
-    return folder, trained(folder, TORCHRUN, [*flags, *TWO])
+    return folder, train(folder, TORCHRUN, [*flags, *TWO])
 
 
 @pytest.fixture(scope="module")
-def fsdp(flags: list[object], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, Any]]]:
+def fsdp(flags: list[object], tmp_path_factory: pytest.TempPathFactory) -> Result:
     folder = tmp_path_factory.mktemp("fsdp")
-    return folder, trained(folder, accelerate("fsdp2.yaml"), [*flags, *TWO], FSDP_ON_CPU="1")
+    return folder, train(folder, accelerate("fsdp2.yaml"), [*flags, *TWO], FSDP_ON_CPU="1")
 
 
-def test_ddp_takes_the_steps_of_one_process(ddp: tuple[Path, list[dict[str, Any]]], one: Path) -> None:
+def test_ddp_takes_the_steps_of_one_process(ddp: Result, one: Path) -> None:
     folder, processes = ddp
     for about in processes:
-        assert about["classes"][0] == "DistributedDataParallel" and about["group"] == [2, "gloo"]
-        assert about["left"]
+        assert about["classes"][0] == "DistributedDataParallel" and about["group"] == 2 and about["left"]
     check_same(folder, one)
 
 
-def test_fsdp2_shards_the_model_and_takes_the_steps_of_one_process(
-    fsdp: tuple[Path, list[dict[str, Any]]], one: Path
-) -> None:
+def test_fsdp2_shards_the_model_and_takes_the_steps_of_one_process(fsdp: Result, one: Path) -> None:
     folder, processes = fsdp
-    whole = sum(tensor.numel() for tensor in load_file(one / "out" / "model.safetensors").values())
+    total = sum(tensor.numel() for tensor in load_file(one / "out" / WEIGHTS).values())
     for about in processes:
         assert "FSDPModule" in about["classes"] and about["parameters"] == ["DTensor"]
-        assert about["group"] == [2, "gloo"] and about["left"]
-    assert sum(about["held"] for about in processes) == whole
-    assert max(about["held"] for about in processes) < 0.6 * whole
+        assert about["group"] == 2 and about["left"] and about["held"] < 0.6 * total
+    assert sum(about["held"] for about in processes) == total
     check_same(folder, one)
 
 
 @pytest.mark.parametrize("how", ["ddp", "fsdp"])
-def test_only_the_first_process_tokenizes_saves_draws_and_prints(
+def test_only_the_first_process_tokenizes_saves_plots_and_prints(
     how: str, request: pytest.FixtureRequest, one: Path
 ) -> None:
     folder, (first, second) = request.getfixturevalue(how)
     assert first["did"]["tokenize_splits"] == first["did"]["savefig"] == 1
     assert first["did"]["save_pretrained"] == len(list((folder / "out").glob("checkpoint-*"))) + 1
     assert not any(second["did"].values()), second["did"]
-    printed = [(run / "stdout.txt").read_text() for run in (folder, one)]
-    assert printed[0].count("Tokenizing") == 1 and len(printed[0].splitlines()) == len(printed[1].splitlines())
-    assert not (folder / "out" / ".new").exists()  # where the first process left the token ids for the other
+    printed, expected = ((run / "stdout.txt").read_text() for run in (folder, one))
+    assert printed.count("Tokenizing") == 1 and printed.count("\n") == expected.count("\n")
+    assert not (folder / "out" / ".new").exists()  # in which the first process left the token ids for the other
 
 
-def test_ddp_resumes_inside_the_second_epoch(
-    ddp: tuple[Path, list[dict[str, Any]]], flags: list[object], tmp_path: Path
-) -> None:
+def test_ddp_resumes_inside_the_second_epoch(ddp: Result, flags: list[object], tmp_path: Path) -> None:
     folder, _ = ddp
     interrupt(folder / "out", tmp_path, 10)
-    processes = trained(tmp_path, accelerate("ddp.yaml"), [*flags, *TWO, "--resume_from_checkpoint", "checkpoint-10"])
+    flags = [*flags, *TWO, "--resume_from_checkpoint", "checkpoint-10"]
+    processes = train(tmp_path, accelerate("ddp.yaml"), flags)
     assert [about["classes"][0] for about in processes] == ["DistributedDataParallel"] * 2
     assert (tmp_path / "stdout.txt").read_text().count("Resuming from step 10") == 1
     check_same(tmp_path, folder, loss=0, weight=0)
@@ -281,35 +252,30 @@ def test_ddp_resumes_inside_the_second_epoch(
 def test_a_launcher_that_is_ended_ends_all_processes_after_a_checkpoint(
     launcher: list[str] | None, flags: list[object], tmp_path: Path
 ) -> None:
-    flags = [*flags, *TWO, "--num_train_epochs", 200]
-    process = start(tmp_path, launcher or accelerate("ddp.yaml"), flags)
+    process = start(tmp_path, launcher or accelerate("ddp.yaml"), [*flags, *TWO, "--num_train_epochs", 200])
     deadline = time.monotonic() + 240
     while not find_checkpoint(tmp_path / "out") and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.1)
     process.terminate()
-    out, err = process.communicate(timeout=60)
-    assert process.returncode != 0
+    status, out, err = finish(process)
     newest = find_checkpoint(tmp_path / "out")
-    assert newest, err
-    step = json.loads((newest / "trainer_state.json").read_text())["global_step"]
+    assert status != 0 and newest, err
+    step = newest.name.partition("-")[2]
     assert out.count(f"Stopped at step {step} of 1400, which is saved") == out.count("Stopping") == 1, out + err
     assert {file.name for file in newest.glob("rng_state_*")} == {"rng_state_0.pth", "rng_state_1.pth"}
-    assert all(json.loads((tmp_path / f"process_{rank}.json").read_text())["left"] for rank in range(2))
+    assert all(about["left"] for about in read_processes(tmp_path))
 
 
-def test_fsdp2_goes_on_and_saves_the_last_step_where_saving_is_off(
-    fsdp: tuple[Path, list[dict[str, Any]]], flags: list[object], tmp_path: Path
+def test_fsdp2_resumes_and_saves_the_last_step_if_saving_is_off(
+    fsdp: Result, flags: list[object], tmp_path: Path
 ) -> None:
     folder, _ = fsdp
     interrupt(folder / "out", tmp_path, 10)
-    more = ["--resume_from_checkpoint", "checkpoint-10", "--eval_strategy", "no", "--save_strategy", "no"]
-    processes = trained(tmp_path, accelerate("fsdp2.yaml"), [*flags, *TWO, *more], FSDP_ON_CPU="1")
-    assert all("FSDPModule" in about["classes"] for about in processes)
-    last = json.loads((folder / "out" / "training_record.json").read_text())["results"]["steps"]
+    flags = [*flags, *TWO, "--resume_from_checkpoint", "checkpoint-10", "--eval_strategy", "no"]
+    train(tmp_path, accelerate("fsdp2.yaml"), [*flags, "--save_strategy", "no"], FSDP_ON_CPU="1")
     saved = {checkpoint.name for checkpoint in (tmp_path / "out").glob("checkpoint-*")}
-    assert saved == {"checkpoint-10", f"checkpoint-{last}"}  # the best before it is brought along
-    got, wanted = (load_file(run / "out" / f"checkpoint-{last}" / "model.safetensors") for run in (tmp_path, folder))
-    assert got.keys() == wanted.keys() and all(torch.equal(got[name], wanted[name]) for name in wanted)
+    assert saved == {"checkpoint-10", f"checkpoint-{STEPS}"}  # the best before it is brought along
+    assert same_weights(*(run / "out" / f"checkpoint-{STEPS}" / WEIGHTS for run in (tmp_path, folder)))
 
 
 def test_two_launchers_that_add_up_gradients_take_the_steps_of_one_process(
@@ -317,144 +283,103 @@ def test_two_launchers_that_add_up_gradients_take_the_steps_of_one_process(
 ) -> None:
     """The configuration for two machines, both of them this one."""
     flags = [*flags, "--per_device_train_batch_size", 1, "--gradient_accumulation_steps", 2]
-    port = free_port()
-    machine = ["--main_process_ip", "127.0.0.1", "--main_process_port", port, "--machine_rank"]
+    machine = ["--main_process_ip", "127.0.0.1", "--main_process_port", free_port(), "--machine_rank"]
     other = start(tmp_path, accelerate("machines.yaml", *machine, "1"), flags)
-    try:
-        processes = trained(tmp_path, accelerate("machines.yaml", *machine, "0"), flags)
-        out, err = other.communicate(timeout=600)
-    finally:
-        other.terminate()
-    assert other.returncode == 0 and "Traceback" not in err, err
-    assert out == ""
-    assert [about["group"] for about in processes] == [[2, "gloo"]] * 2
+    processes = train(tmp_path, accelerate("machines.yaml", *machine, "0"), flags)
+    status, out, err = finish(other)
+    assert status == 0 and out == "" and "Traceback" not in err, err
+    assert [about["group"] for about in processes] == [2, 2]
     check_same(tmp_path, one)
 
 
 def test_only_the_first_process_pushes(hub: Hub, tmp_path: Path) -> None:
-    environment = {"HF_HUB_OFFLINE": "0", "HF_TOKEN": WRITER}
-    result = run_script(PROCESS, cwd=tmp_path)
-    assert result.returncode == 0, result.stderr
+    run_to_end(PROCESS, cwd=tmp_path)
     flags = ["--push_to_hub", "--hub_strategy", "checkpoint", "--hub_model_id", "it", "--use_cpu", *TWO]
-    status, out, err = launch(tmp_path, TORCHRUN, flags, **environment)
-    assert status == 0, err
+    status, out, err = finish(start(tmp_path, TORCHRUN, flags, HF_HUB_OFFLINE="0", HF_TOKEN=WRITER))
+    assert status == 0 and out.count("Pushed") == 1, err
     repo = hub.repos["model", "reader/it"]
-    files, titles = repo.files(), [commit.title for commit in repo.commits]
-    first, second = (json.loads((tmp_path / f"process_{rank}.json").read_text())["did"] for rank in range(2))
-    pushed = [title for title in titles if title.startswith("Checkpoint of step")]
-    assert first["create_commit"] == len(pushed) == len(set(pushed)) == 4, titles  # a checkpoint at each evaluation
-    assert first["upload_folder"] == titles.count("Add the fine-tuned model") == 1, titles
-    assert not any(second.values()), second
-    assert {"model.safetensors", "last-checkpoint/rng_state_0.pth", "last-checkpoint/rng_state_1.pth"} <= files.keys()
-    assert out.count("Pushed") == 1
+    titles = [commit.title for commit in repo.commits if commit.title.startswith("Checkpoint of step")]
+    assert len(titles) == len(set(titles)) == 4 and len(repo.commits) == 6, titles  # the first, and the model
+    assert {WEIGHTS, "last-checkpoint/rng_state_0.pth", "last-checkpoint/rng_state_1.pth"} <= repo.files().keys()
 
 
-def check_told_once(folder: Path, launcher: list[str], flags: list[object], message: str) -> None:
-    status, _, err = launch(folder, launcher, flags)
+@pytest.mark.parametrize(
+    ("config", "wrong", "message"),
+    [
+        ("ddp.yaml", ["--dataset_name", "nowhere"], "error: there is no 'nowhere' here"),
+        ("fsdp2.yaml", [], "error: FSDP needs GPUs"),  # it does not become DDP without a word
+        ("sharded.yaml", TWO, "error: fsdp_state_dict_type must be FULL"),  # else no complete model would be saved
+    ],
+)
+def test_what_is_refused_is_told_once_and_ends_all_processes(
+    config: str, wrong: list[object], message: str, flags: list[object], tmp_path: Path
+) -> None:
+    if is_sharded := config == "sharded.yaml":
+        text = (ROOT / "configs" / "fsdp2.yaml").read_text().replace("FULL_STATE", "SHARDED_STATE")
+        (tmp_path / config).write_text(text)
+    launcher = accelerate(str(tmp_path / config) if is_sharded else config)
+    status, _, err = finish(start(tmp_path, launcher, [*flags, *wrong], FSDP_ON_CPU="1" if is_sharded else ""))
     assert status == 1  # the launcher's own; that of the process stands in its report
     assert err.count("error: ") == err.count(message) == 1, err
     assert "exitcode  : 2" in err and "[rank" not in err, err
 
 
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        (["--nonsense"], "error: unknown argument: --nonsense"),
-        (["--dataset_name", "nowhere"], "error: there is no 'nowhere' here"),
-        (["--train_sampling_strategy", "random"], "error: TRAINER sets 'train_sampling_strategy'"),
-    ],
-)
-def test_wrong_input_is_told_once_and_ends_all_processes(
-    wrong: list[str], message: str, base: Path, tmp_path: Path
-) -> None:
-    check_told_once(tmp_path, TORCHRUN, ["--model_name_or_path", base, *COMMON, *wrong], message)
-
-
-def test_fsdp_does_not_become_ddp_without_a_word(flags: list[object], tmp_path: Path) -> None:
-    check_told_once(tmp_path, accelerate("fsdp2.yaml"), flags, "error: FSDP needs GPUs")
-
-
-def test_fsdp_that_would_save_no_whole_model_is_refused(
-    flags: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("FSDP_ON_CPU", "1")
-    config = tmp_path / "sharded.yaml"
-    config.write_text((ROOT / "configs" / "fsdp2.yaml").read_text().replace("FULL_STATE", "SHARDED_STATE"))
-    check_told_once(tmp_path, accelerate(str(config)), [*flags, *TWO], "error: fsdp_state_dict_type must be FULL")
-
-
 # Killed again and again
 
 
-KILLS = 24
-EPOCHS, LAST_STEP = 8, 48
-
-
-def command(fine_tuned: Path, base: Path) -> list[str]:
-    """Saves in every step, so that many kills fall into the saving of a checkpoint."""
-    flags = ["--dataset_name", fine_tuned / "processed_meta_review", "--model_name_or_path", base, *FINE_TUNING]
-    flags += ["--tokenized_dir", fine_tuned / "tokenized_meta_review", "--num_train_epochs", EPOCHS]
-    return [sys.executable, str(ROOT / TUNE), *map(str, flags), "--eval_steps", "1", "--save_steps", "1"]
+KILLS, LAST_STEP = 24, 48
 
 
 def damage(folder: Path, rng: random.Random) -> str:
-    """Truncate or remove a file of the newest checkpoint, if there is a whole one before it; the file's name.
+    """Truncate or remove a file of the newest checkpoint, if there is a complete one before it; the file's name.
 
-    Not where the kill came after the model was saved: nothing would make that checkpoint anew.
+    Not if the kill came after the model was saved: nothing would make that checkpoint anew.
     """
     if not (folder / RUN).is_file() or read_run(folder).is_finished:
         return ""
-    whole = [checkpoint for checkpoint in list_checkpoints(folder).values() if find_fault(checkpoint) is None]
-    if len(whole) < 2:
+    complete = [checkpoint for checkpoint in list_checkpoints(folder).values() if find_fault(checkpoint) is None]
+    if len(complete) < 2:
         return ""
-    name = rng.choice([*json.loads((whole[0] / MANIFEST).read_text()), MANIFEST])
-    file = whole[0] / name
+    file = complete[0] / rng.choice([*json.loads((complete[0] / MANIFEST).read_text()), MANIFEST])
     if rng.random() < 0.5:
         file.unlink()
     else:
         os.truncate(file, rng.randrange(file.stat().st_size))
-    return f"{whole[0].name}/{name}"
+    return f"{file.parent.name}/{file.name}"
 
 
 def test_killed_again_and_again_it_ends_with_the_same_weights(fine_tuned: Path, base: Path, tmp_path: Path) -> None:
-    rng, environment = random.Random(0), os.environ | {"HF_HUB_OFFLINE": "1"}
-    started = time.monotonic()
-    (tmp_path / "unbroken").mkdir()
-    subprocess.run(
-        command(fine_tuned, base), cwd=tmp_path / "unbroken", env=environment, check=True, capture_output=True
-    )
-    duration = time.monotonic() - started
+    """Saves in every step, so that many kills fall into the saving of a checkpoint."""
+    flags = [*from_data(fine_tuned), "--model_name_or_path", base, *FINE_TUNING, "--num_train_epochs", 8]
+    flags += ["--eval_steps", 1, "--save_steps", 1]
+    command = [sys.executable, str(ROOT / TUNE), *map(str, flags)]
     unbroken, folder = (tmp_path / name / "pythia_finetuned" for name in ("unbroken", "killed"))
+    unbroken.parent.mkdir()
     folder.parent.mkdir()
+    rng, started = random.Random(0), time.monotonic()
+    subprocess.run(command, cwd=unbroken.parent, check=True, capture_output=True)
+    duration = time.monotonic() - started
     kills, finished, reached, story = 0, 0, 0, []
     while kills < KILLS or not finished:
+        # Kills before the training begins teach nothing; near its end a run may finish, and another one begins.
+        finishing = kills >= KILLS or (reached >= LAST_STEP - 2 and rng.random() < 0.5)
+        patience = 600 if finishing else rng.uniform(0.45, 1.1) * duration
         with (tmp_path / "log").open("w+") as log:
-            process = subprocess.Popen(
-                command(fine_tuned, base), cwd=folder.parent, env=environment, stdout=log, stderr=log
-            )
-            # Kills before the training begins teach nothing; near its end a run may finish, and another one begins.
-            finishing = kills >= KILLS or (reached >= LAST_STEP - 2 and rng.random() < 0.5)
-            patience = 600 if finishing else rng.uniform(0.45, 1.1) * duration
+            process = subprocess.Popen(command, cwd=folder.parent, stdout=log, stderr=log)
             try:
                 process.wait(patience)
             except subprocess.TimeoutExpired:
-                process.send_signal(signal.SIGKILL)
+                process.kill()
                 process.wait()
-            log.seek(0)
-            said = log.read()
-        if process.returncode == -signal.SIGKILL:
-            kills += 1
-            newest = find_checkpoint(folder) if folder.exists() else None
-            reached = int(newest.name.partition("-")[2]) if newest else 0
-            story.append(f"killed after {patience:.1f} s at step {reached}, damaged: {damage(folder, rng) or '-'}")
-            continue
-        assert process.returncode == 0, (story, said)
+                kills += 1
+                newest = find_checkpoint(folder) if folder.exists() else None
+                reached = int(newest.name.partition("-")[2]) if newest else 0
+                story.append(f"killed after {patience:.1f} s at step {reached}, damaged: {damage(folder, rng) or '-'}")
+                continue
+        assert process.returncode == 0, (story, (tmp_path / "log").read_text())
         finished, reached = finished + 1, 0
-        last = f"checkpoint-{LAST_STEP}/{WEIGHTS}"
-        assert same_weights(folder / last, unbroken / last), story
-        assert same_weights(folder / WEIGHTS, unbroken / WEIGHTS), story
-        results = [json.loads((path / "training_record.json").read_text())["results"] for path in (folder, unbroken)]
-        assert results[0]["eval_loss"] == results[1]["eval_loss"] and results[0]["steps"] == LAST_STEP, story
+        for name in (WEIGHTS, f"checkpoint-{LAST_STEP}/{WEIGHTS}"):
+            assert same_weights(folder / name, unbroken / name), story
+        assert read_record(folder)["results"]["eval_loss"] == read_record(unbroken)["results"]["eval_loss"], story
         shutil.rmtree(folder)
     print(*story, f"finished {finished} times", sep="\n")
-    assert kills >= KILLS

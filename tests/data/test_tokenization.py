@@ -60,6 +60,8 @@ def test_a_summary_over_the_reserve_takes_from_its_own_reviews_or_is_left_out_an
     pairs, reported = tokenize(rows)
     assert len(pairs) == 3 and reported["cut to fit"] == 2 and reported["summary too long"] == 1
     read, learned = pairs[2]
+    with pytest.raises(InputError, match="no summary of 'train' leaves room for its reviews"):
+        tokenize(rows[1:2])
     assert 190 < len(read) + len(learned) <= 200 and make_tokenizer().decode(learned).count("long") == 20
 
 

@@ -1,11 +1,11 @@
-"""A Hugging Face Hub on 127.0.0.1, so that tests can run the real clients against something that answers like it.
+"""A Hugging Face Hub on 127.0.0.1 that answers the real clients.
 
     HUB.add_repo("dataset", "reader/reviews", {"data.csv": b"..."}, private=True)
     ...  # in a process with HUB.environment(cache), which the clients read when they are imported
     HUB.repos["model", "reader/pushed"].files()
 
-Unlike the real Hub: files are uploaded in the commit itself, not through Xet or LFS; every ETag is a SHA-256; there are
-no pages, branches and tags; only its owner can write to a repository or read a gated one.
+Unlike the real one: it has one user, `reader`; files are uploaded in the commit itself, not through Xet or LFS; folders
+are always listed with all that is in them; there are no gates, pages, branches and tags.
 """
 
 from __future__ import annotations
@@ -18,78 +18,42 @@ import threading
 from dataclasses import dataclass, field
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import Any
-from urllib.parse import urlsplit
 
 WRITER, READER = "hf_SecretOfTheWriter", "hf_reader1"
-TOKENS = {WRITER: ("reader", "write"), READER: ("reader", "read")}  # user and role
+ROLES = {"": "", f"Bearer {WRITER}": "write", f"Bearer {READER}": "read"}  # of the user's tokens
+PATH = r"(?:/api)?/(?:(model|dataset)s/)?([^/]+/[^/]+)(?:/(\w+)/([^/]+)(?:/(.+))?)?"  # kind, id, action, revision, file
 
 
-@dataclass
-class Fault:
-    """Spoils the next requests that match, `times` of them (-1: all)."""
+class Refusal(Exception):
+    """A status, and the headers by which the clients choose their exception."""
 
-    method: str | None = None  # None: any
-    path_contains: str = ""
-    status: int = 500
-    times: int = 1
-    headers: dict[str, str] = field(default_factory=dict)  # of the answer, e.g. {"Retry-After": "0"}
-    cut_after: int | None = None  # instead of an answer: read this much of the body, then close the connection
-
-    def fits(self, call: Request) -> bool:
-        return bool(self.times) and self.method in (None, call.method) and self.path_contains in call.path
-
-
-@dataclass
-class Request:
-    method: str
-    path: str  # as sent, with the query
-    headers: dict[str, str]  # names in lower case, without `authorization`
-    authorization: str | None
-    body: bytes = b""
-    status: int = 0  # of the answer
-    user: str = ""  # whose token it has; "": none
-    role: str = ""
-    args: dict[str, str] = field(default_factory=dict)  # the groups of the route
-
-
-@dataclass
-class Reply(Exception):
-    """An answer; a handler returns or raises it."""
-
-    status: int = 200
-    body: bytes = b""
-    headers: dict[str, str] = field(default_factory=dict)
-
-
-def refusal(status: int, message: str, code: str = "", **more: str) -> Reply:
-    """An error. The clients choose their exception by `code`."""
-    headers = {"X-Error-Message": message} | ({"X-Error-Code": code} if code else {})
-    return Reply(status, json.dumps({"error": message, **more}).encode(), headers)
+    def __init__(self, status: int, message: str, code: str = "") -> None:
+        self.status, self.headers = status, {"X-Error-Message": message, "X-Error-Code": code}
 
 
 @dataclass
 class Commit:
-    id: str
     title: str
     files: dict[str, bytes]
+    id: str = field(default_factory=lambda: secrets.token_hex(20))
+
+    def list(self, folder: str) -> list[dict[str, Any]]:
+        paths = [path for path in self.files if path.startswith(folder)]
+        folders = {str(parent) for path in paths for parent in PurePosixPath(path).parents} - {".", folder}
+        listed = [{"type": "directory", "path": path, "oid": self.id} for path in folders]
+        return listed + [{"type": "file", "path": path, "size": len(self.files[path]), "oid": path} for path in paths]
 
 
 @dataclass
 class Repo:
-    private: bool = False
-    gated: bool = False
-    commits: list[Commit] = field(default_factory=list)
+    private: bool
+    commits: list[Commit]
 
     def files(self) -> dict[str, bytes]:
         return self.commits[-1].files
-
-    def at(self, revision: str) -> Commit:
-        return next(commit for commit in reversed(self.commits) if revision in ("main", commit.id))
-
-    def commit(self, title: str, files: dict[str, bytes]) -> None:
-        self.commits.append(Commit(secrets.token_hex(20), title, files))
 
 
 class Hub(ThreadingHTTPServer):
@@ -101,9 +65,8 @@ class Hub(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Connection)
         self.url = f"http://127.0.0.1:{self.server_port}"
         self.repos: dict[tuple[str, str], Repo] = {}
-        self.faults: list[Fault] = []
-        self.requests: list[Request] = []
-        self.lock = threading.RLock()
+        self.faults: list[tuple[str, int]] = []  # part of a path, and the status that the next such request gets
+        self.requests: list[tuple[str, str, bytes]] = []  # path, authorization, body
         self.home = TemporaryDirectory()  # for the cache of this process
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
@@ -112,110 +75,60 @@ class Hub(ThreadingHTTPServer):
         variables = {"HF_ENDPOINT": self.url, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1"}
         return variables | {"HF_HOME": home, "HF_TOKEN": token}
 
-    def add_repo(self, kind: str, repo_id: str, files: dict[str, bytes], **access: bool) -> Repo:
+    def add_repo(self, kind: str, repo_id: str, files: dict[str, bytes], private: bool = False) -> Repo:
         """A repository with one commit; it has a .gitattributes besides the files, as all on the Hub have."""
-        repo = self.repos[kind, repo_id] = Repo(**access)
-        repo.commit("initial commit", {".gitattributes": b"", **files})
-        return repo
+        self.repos[kind, repo_id] = Repo(private, [Commit("initial commit", {".gitattributes": b"", **files})])
+        return self.repos[kind, repo_id]
 
-    def answer(self, call: Request, fault: Fault | None) -> Reply:
-        if fault:
-            raise refusal(fault.status, "A fault that the test asked for")
-        if call.authorization:
-            call.user, call.role = TOKENS.get(call.authorization.removeprefix("Bearer "), ("", ""))
-            if not call.user:
-                raise refusal(401, "Invalid credentials in Authorization header")
-        for route, handler in ROUTES.items():
-            if match := re.fullmatch(route, f"{call.method} {urlsplit(call.path).path}"):
-                call.args = match.groupdict(default="")
-                result = handler(self, call)
-                return result if isinstance(result, Reply) else Reply(body=json.dumps(result).encode())
-        raise refusal(404, f"The Hub for tests does not serve {call.method} {call.path}")
-
-    def find(self, call: Request, read: bool = False, write: bool = False) -> Repo:
-        repo = self.repos.get((call.args["kind"] or "model", call.args["id"]))
-        owns = call.args["id"].startswith(f"{call.user}/")
+    def answer(self, path: str, role: str, body: bytes) -> tuple[Any, str]:
+        """A file or what becomes JSON, and the id of the commit that it is from."""
+        if path == "/api/whoami-v2":
+            return {"name": "reader", "auth": {"type": "access_token", "accessToken": {"role": role}}}, ""
+        if path == "/api/validate-yaml":
+            return {"errors": [], "warnings": []}, ""
+        if path == "/api/repos/create":
+            return self.create(json.loads(body), role), ""
+        if not (match := re.fullmatch(PATH, path)):
+            raise Refusal(404, "The Hub for tests does not serve that")
+        kind, repo_id, action, revision, name = match.groups(default="")
+        repo, owns = self.repos.get((kind or "model", repo_id)), role and repo_id.startswith("reader/")
         if repo is None or (repo.private and not owns):  # the two look the same from outside
-            raise refusal(404 if call.user else 401, "Repository not found", "RepoNotFound")
-        if read and repo.gated and not owns:
-            raise refusal(403 if call.user else 401, f"Access to {call.args['id']} is restricted.", "GatedRepo")
-        if write and not (owns and call.role == "write"):
-            raise refusal(403, "Forbidden: you must use a write token to upload to a repository.")
-        return repo
+            raise Refusal(404 if role else 401, "Repository not found", "RepoNotFound")
+        if action in ("preupload", "commit"):
+            if not (owns and role == "write"):
+                raise Refusal(403, "Forbidden: you must use a write token to upload to a repository.")
+            return self.upload(repo, action, body) | {"commitUrl": f"{self.url}/{repo_id}/commit/main"}, ""
+        commit = next(commit for commit in repo.commits[::-1] if revision in ("", "main", commit.id))
+        if action == "tree":
+            return commit.list(name), commit.id
+        if action == "resolve" and name not in commit.files:
+            raise Refusal(404, "Entry not found", "EntryNotFound")
+        info = {"id": repo_id, "sha": commit.id, "private": repo.private}
+        return commit.files[name] if action == "resolve" else info, commit.id
 
-    def whoami(self, call: Request) -> dict[str, Any]:
-        return {"name": call.user, "auth": {"type": "access_token", "accessToken": {"role": call.role}}}
+    def create(self, wanted: dict[str, Any], role: str) -> dict[str, str]:
+        """Where a repository is, which is made if it is not there."""
+        kind, owner = wanted.get("type") or "model", wanted.get("organization") or "reader"
+        if (owner, role) != ("reader", "write"):
+            raise Refusal(403, f'You don\'t have the rights to create a {kind} under the namespace "{owner}"')
+        repo_id = f"reader/{wanted['name']}"
+        if (kind, repo_id) not in self.repos:
+            self.add_repo(kind, repo_id, {}, wanted.get("visibility") == "private")
+        return {"url": f"{self.url}/{'datasets/' if kind == 'dataset' else ''}{repo_id}"}
 
-    def create(self, call: Request) -> dict[str, Any]:
-        wanted = json.loads(call.body)
-        kind, owner = wanted.get("type") or "model", wanted.get("organization") or call.user
-        if (call.user, call.role) != (owner, "write"):
-            raise refusal(403, f'You don\'t have the rights to create a {kind} under the namespace "{owner}"')
-        repo_id = f"{owner}/{wanted['name']}"
-        url = f"{self.url}/{'datasets/' if kind == 'dataset' else ''}{repo_id}"
-        if (kind, repo_id) in self.repos:  # the client reads the address, also when it has no objection
-            raise refusal(409, "You already created this repo", url=url)
-        self.add_repo(kind, repo_id, {}, private=wanted.get("visibility") == "private")
-        return {"url": url}
-
-    def info(self, call: Request) -> dict[str, Any]:
-        repo = self.find(call)
-        commit = repo.at(call.args["rev"] or "main")
-        siblings = [{"rfilename": path} for path in commit.files]
-        return {"id": call.args["id"], "sha": commit.id, "private": repo.private, "siblings": siblings}
-
-    def tree(self, call: Request) -> list[dict[str, Any]]:
-        commit, listed = self.find(call).at(call.args["rev"]), {}
-        prefix = f"{call.args['path']}/".removeprefix("/")
-        for path, content in commit.files.items():
-            name, *inside = path.removeprefix(prefix).split("/")
-            if path.startswith(prefix) and inside:
-                listed[prefix + name] = {"type": "directory", "path": prefix + name, "oid": commit.id}
-            if path.startswith(prefix) and (not inside or "recursive=true" in call.path):
-                listed[path] = {"type": "file", "path": path, "size": len(content), "oid": sha256(content).hexdigest()}
-        return list(listed.values())
-
-    def preupload(self, call: Request) -> dict[str, Any]:
-        self.find(call, write=True)
-        mode = {"uploadMode": "regular", "shouldIgnore": False}
-        return {"files": [file | mode for file in json.loads(call.body)["files"]]}
-
-    def commit(self, call: Request) -> dict[str, Any]:
-        repo = self.find(call, write=True)
-        (_, header), *operations = [json.loads(line).values() for line in call.body.splitlines()]
-        files = dict(repo.files())
-        for kind, value in operations:
-            if kind == "deletedFile":
-                del files[value["path"]]
-            else:
-                files[value["path"]] = base64.b64decode(value["content"])
-        repo.commit(header["summary"], files)
-        commit = repo.commits[-1].id
-        return {"commitOid": commit, "commitUrl": f"{self.url}/{call.args['id']}/commit/{commit}"}
-
-    def resolve(self, call: Request) -> Reply:
-        commit = self.find(call, read=True).at(call.args["rev"])
-        content = commit.files.get(call.args["path"])
-        if content is None:
-            reply = refusal(404, "Entry not found", "EntryNotFound")
-        else:
-            reply = Reply(200, content, {"ETag": f'"{sha256(content).hexdigest()}"'})
-        reply.headers["X-Repo-Commit"] = commit.id
-        return reply
-
-
-REPO = r"(?P<id>[^/]+/[^/]+)"
-API = rf"/api/(?P<kind>model|dataset)s/{REPO}"
-ROUTES = {
-    r"GET /api/whoami-v2": Hub.whoami,
-    r"POST /api/repos/create": Hub.create,
-    r"POST /api/validate-yaml": lambda hub, call: {"errors": [], "warnings": []},
-    rf"GET {API}(?:/revision/(?P<rev>[^/]+))?": Hub.info,
-    rf"GET {API}/tree/(?P<rev>[^/]+)(?:/(?P<path>.+))?": Hub.tree,
-    rf"POST {API}/preupload/main": Hub.preupload,
-    rf"POST {API}/commit/main": Hub.commit,
-    rf"(?:GET|HEAD) /(?:(?P<kind>dataset)s/)?{REPO}/resolve/(?P<rev>[^/]+)/(?P<path>.+)": Hub.resolve,
-}
+    def upload(self, repo: Repo, action: str, body: bytes) -> dict[str, Any]:
+        """Before a commit, how each file is to be sent; then the commit itself: a header and a line for each file."""
+        if action == "preupload":
+            how = {"uploadMode": "regular", "shouldIgnore": False}
+            return {"files": [file | how for file in json.loads(body)["files"]]}
+        header, *lines = map(json.loads, body.splitlines())
+        deleted = [line["value"]["path"] for line in lines if line["key"] == "deletedFile"]
+        files = {path: content for path, content in repo.files().items() if path not in deleted}
+        for line in lines:
+            if line["key"] == "file":
+                files[line["value"]["path"]] = base64.b64decode(line["value"]["content"])
+        repo.commits.append(Commit(header["value"]["summary"], files))
+        return {"commitOid": repo.commits[-1].id}
 
 
 class Connection(BaseHTTPRequestHandler):
@@ -227,33 +140,29 @@ class Connection(BaseHTTPRequestHandler):
         pass
 
     def serve(self) -> None:
-        headers = {name.lower(): value for name, value in self.headers.items()}
-        request = Request(self.command, self.path, headers, headers.pop("authorization", None))
-        length = int(headers.get("content-length", 0))
-        with self.server.lock:
-            self.server.requests.append(request)
-            fault = next((fault for fault in self.server.faults if fault.fits(request)), None)
-            if fault:
-                fault.times -= 1
-        if fault and fault.cut_after is not None:
-            self.rfile.read(min(length, fault.cut_after))
-            self.close_connection = True
-            return
-        request.body = self.rfile.read(length)
-        with self.server.lock:
-            try:
-                reply = self.server.answer(request, fault)
-            except Reply as early:
-                reply = early
-        request.status = reply.status
-        self.send_response(reply.status)
-        for name, value in {**reply.headers, "Content-Length": str(len(reply.body))}.items():
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        authorization = self.headers.get("Authorization", "")
+        self.server.requests.append((self.path, authorization, body))
+        try:
+            for fault in self.server.faults:
+                if fault[0] in self.path:
+                    self.server.faults.remove(fault)
+                    raise Refusal(fault[1], "A fault that the test asked for")
+            if authorization not in ROLES:
+                raise Refusal(401, "Invalid credentials in Authorization header")
+            answer, commit = self.server.answer(self.path.partition("?")[0], ROLES[authorization], body)
+            content = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+            status, headers = 200, {"X-Repo-Commit": commit, "ETag": f'"{sha256(content).hexdigest()}"'}
+        except Refusal as refusal:
+            content, status, headers = b"", refusal.status, refusal.headers
+        self.send_response(status)
+        for name, value in {**headers, "Content-Length": str(len(content))}.items():
             self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(reply.body)
+            self.wfile.write(content)
 
-    do_GET = do_HEAD = do_POST = do_PUT = serve
+    do_GET = do_HEAD = do_POST = serve
 
 
 HUB = Hub()  # that of this process
