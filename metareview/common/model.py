@@ -44,15 +44,9 @@ def _reading(name: str) -> Iterator[None]:
     with reading("model", name):
         try:
             yield
-        except (
-            ArithmeticError,
-            AssertionError,
-            AttributeError,
-            ImportError,
-            LookupError,
-            MemoryError,
-            TypeError,
-        ) as error:
+        except (InputError, OSError, RuntimeError, ValueError):
+            raise
+        except Exception as error:
             raise ValueError(f"{type(error).__name__}: {error}") from error
 
 
@@ -80,9 +74,7 @@ def check_base(name: str, use_lora: bool = True) -> None:
         with _reading(name):
             AutoHfQuantizer.from_config(quantization, pre_quantized=True).validate_environment(device_map=None)
         if not use_lora:
-            raise InputError(
-                f"{name!r} is quantized, and such weights cannot be trained: set USE_LORA = True (--use_lora)"
-            )
+            raise InputError(f"the weights of {name!r} are quantized and cannot be trained; set USE_LORA = True")
 
 
 def load_model(name: str, dtype: torch.dtype = torch.float32, load_in_4bit: bool = False) -> PreTrainedModel:

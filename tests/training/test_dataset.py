@@ -24,34 +24,28 @@ def load(processed: Path, folder: Path, **given: object) -> tuple[TokenizationAr
     return how, *load_examples(flags, make_arguments(folder), how, tokenizer, limit)
 
 
-def test_what_the_record_says_is_followed(processed: Path, base: Path, tmp_path: Path, capsys) -> None:
-    """Model, prompt and lengths need not be given again."""
-    how, examples, record = load(processed, tmp_path)
+@pytest.mark.parametrize("given", [{}, {"tokenized_dir": "nowhere"}], ids=["token ids", "texts"])
+def test_what_the_record_says_is_followed(
+    given: dict, processed: Path, base: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """Model, prompt and lengths need not be given again; the record of the texts serves as well."""
+    how, examples, record = load(processed, tmp_path, **given)
     assert how.model_name_or_path == str(base) == record["model"]
     assert (how.max_length, how.max_summary_tokens, record["asked_max_length"]) == (256, 100, None)
     saved = load_from_disk(str(processed / "tokenized_meta_review"))
     assert all(examples[name].to_list() == saved[name].to_list() for name in saved)
-    assert "Tokenizing" not in capsys.readouterr().out
+    assert ("again: there is no nowhere." in capsys.readouterr().out) == bool(given)
 
 
-def test_the_record_of_the_texts_serves_as_well(processed: Path, base: Path, tmp_path: Path, capsys) -> None:
-    how, examples, record = load(processed, tmp_path, tokenized_dir="nowhere")
-    assert how.model_name_or_path == str(base) and record["max_summary_tokens"] == 100
-    assert "again: there is no nowhere." in capsys.readouterr().out
-    saved = load_from_disk(str(processed / "tokenized_meta_review"))
-    assert all(examples[name].to_list() == saved[name].to_list() for name in saved)
-
-
-def test_another_model_has_its_own_whole_context(processed: Path, tmp_path: Path, capsys) -> None:
-    """Where processing was not told a max_length: not that of the model that it was run with."""
+def test_what_differs_is_named_and_tokenized_again(
+    processed: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """Another model has its own whole context, where processing was not told a max_length."""
     make_model("gpt_neox", context=512).save_pretrained(tmp_path / "other")
     make_tokenizer().save_pretrained(tmp_path / "other")
     _, _, record = load(processed, tmp_path, model=str(tmp_path / "other"))
     assert record["max_length"] == 512
     assert "differs in max_length." in capsys.readouterr().out
-
-
-def test_a_changed_prompt_is_named_and_not_the_tokenizer(processed: Path, tmp_path: Path, capsys) -> None:
     _, _, record = load(processed, tmp_path, prompt="instruction")
     assert record["prompt_template"].startswith("Write a meta-review that condenses")
     assert "differs in prompt_template." in capsys.readouterr().out
