@@ -39,8 +39,8 @@ _MOST = 10_000  # layers or experts: a configuration with more would be built fo
 
 
 @contextmanager
-def _reading(name: str) -> Iterator[None]:
-    """`reading` for a model: what transformers raises about a damaged or hostile file is no traceback either."""
+def reading_model(name: str) -> Iterator[None]:
+    """`reading` for the files of a model: whatever a library raises about damaged or hostile ones is told in a line."""
     with reading("model", name):
         try:
             yield
@@ -57,7 +57,7 @@ def check_base(name: str, use_lora: bool = True) -> None:
     """
     if Path(name).is_file():
         raise InputError(f"MODEL (--model) must be a folder or a Hub id with safetensors, but {name!r} is a file")
-    with _reading(name):
+    with reading_model(name):
         if adapter := find_adapter_config_file(name):
             base = json.loads(Path(adapter).read_text())["base_model_name_or_path"]
             advice = f"merge it (docs/bigger-models.md), or set MODEL (--model) to its base, {base!r}"
@@ -71,7 +71,7 @@ def check_base(name: str, use_lora: bool = True) -> None:
         told = f"{name!r} ({config.model_type}) is no causal language model, which writes token after token"
         raise InputError(f"{told}; choose another MODEL (--model)")
     if quantization := getattr(config, "quantization_config", None):
-        with _reading(name):
+        with reading_model(name):
             AutoHfQuantizer.from_config(quantization, pre_quantized=True).validate_environment(device_map=None)
         if not use_lora:
             raise InputError(f"the weights of {name!r} are quantized and cannot be trained; set USE_LORA = True")
@@ -90,7 +90,7 @@ def load_model(name: str, dtype: torch.dtype = torch.float32, load_in_4bit: bool
         kind = {"bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True, "bnb_4bit_compute_dtype": dtype}
         own["quantization_config"] = BitsAndBytesConfig(load_in_4bit=True, **kind)
     disable_progress_bar()  # that of loading, which takes a moment
-    with _reading(name):
+    with reading_model(name):
         model, loaded = AutoModelForCausalLM.from_pretrained(name, dtype=dtype, output_loading_info=True, **own)
         if missing := sorted(loaded["missing_keys"]):
             raise ValueError(f"its files lack {len(missing)} of its weights, such as {missing[0]}")
@@ -120,7 +120,7 @@ def check_causality(model: "PreTrainedModel | PeftModel") -> None:
 
 def count_parameters(name: str) -> int:
     """Parameters of a model, from its configuration alone: one too large to load is counted too."""
-    with _reading(name), torch.device("meta"):
+    with reading_model(name), torch.device("meta"):
         config = AutoConfig.from_pretrained(name, trust_remote_code=False)
         return AutoModelForCausalLM.from_config(config, trust_remote_code=False).num_parameters()
 

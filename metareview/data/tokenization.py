@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 from transformers.utils import find_adapter_config_file
 
 from metareview.common.cli import InputError
-from metareview.common.hub import reading
+from metareview.common.model import reading_model
 from metareview.data.context import fit_prompts
 from metareview.data.prompts import (
     Frame,
@@ -74,7 +74,7 @@ def load_tokenizer(arguments: TokenizationArguments) -> tuple[Tokenizer, int]:
     have, and for a context too small for any review.
     """
     name, reserve = arguments.model_name_or_path, arguments.max_summary_tokens
-    with reading("model", name):
+    with reading_model(name):
         config = _read_config(name)
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
     if tokenizer.eos_token_id is None or not tokenizer.is_fast:
@@ -114,7 +114,7 @@ def find_ends(name: str, tokenizer: Tokenizer) -> list[int]:
 
     Many models name another one in their generation settings than their tokenizer does.
     """
-    with reading("model", name):
+    with reading_model(name):
         named = [getattr(_read_config(name), "eos_token_id", None)]
         with suppress(OSError):  # it has no generation settings
             named.append(GenerationConfig.from_pretrained(name).eos_token_id)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import make_model
+from conftest import PROCESS, TUNE, make_model
 from peft import LoraConfig
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM
@@ -128,13 +128,25 @@ def test_a_damaged_configuration_is_told(content: str, tmp_path: Path) -> None:
             read(str(tmp_path))
 
 
-def test_an_adapter_and_a_file_are_no_base(base: Path, tmp_path: Path) -> None:
-    prepare_model(str(base), Adapter(LORA, torch.float32)).save_pretrained(tmp_path)
-    with pytest.raises(InputError, match=f"is an adapter, .* or set MODEL .--model. to its base, '{base}'"):
-        check_base(str(tmp_path))
-    (tmp_path / "model.gguf").touch()
-    with pytest.raises(InputError, match="must be a folder or a Hub id"):
-        check_base(str(tmp_path / "model.gguf"))
+@pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json"])
+@pytest.mark.parametrize("content", ["[]", "{", "5"])
+def test_a_damaged_tokenizer_is_told(name: str, content: str, base: Path, tmp_path: Path) -> None:
+    shutil.copytree(base, tmp_path, dirs_exist_ok=True)
+    (tmp_path / name).write_text(content)
+    with pytest.raises(InputError, match="cannot read the model"):
+        load_tokenizer(TokenizationArguments(str(tmp_path), "plain", None, 9))
+
+
+@pytest.mark.parametrize("script", [PROCESS, TUNE])
+def test_an_adapter_and_a_file_are_refused_before_any_work(script: str, base: Path, source: Path, refused) -> None:
+    """With LoRA, too: evaluation would compare the model with another one than it was trained from."""
+    folder = base.with_name("adapter")
+    prepare_model(str(base), Adapter(LORA, torch.float32)).save_pretrained(folder)
+    (folder / "model.gguf").touch()
+    flags = ["--use_lora"] if script == TUNE else ["--dataset", source]
+    told = refused(script, "--model", folder, *flags)
+    assert f"{str(folder)!r} is an adapter" in told and f"or set MODEL (--model) to its base, {str(base)!r}" in told
+    assert "must be a folder or a Hub id" in refused(script, "--model", folder / "model.gguf", *flags)
 
 
 @pytest.mark.parametrize("change", ["missing", "shape", "cut", "none"])
