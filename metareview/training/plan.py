@@ -140,7 +140,7 @@ def print_plan(flags: Flags, args: TrainingArguments, base: str, tokenizer: Toke
     peak, left = count_bytes(run, saves, flags.checkpoints_kept)
     times = [format_seconds(seconds) for seconds in (run.epoch, epochs * run.epoch + evaluations * run.evaluation)]
     row = [run.weights // 4, *times, *map(format_bytes, (run.memory, peak, left))]
-    print(format_table([["parameters trained", "an epoch", "the run", "memory", "disk", "disk afterwards"], row]))
+    print(format_table([["parameters trained", "an epoch", "the run", "memory", "disk at most", "afterwards"], row]))
     folder = Path(flags.output_dir or ".").absolute()
     disk = shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists())).free
     print(f"Available: {format_bytes(memory)} of memory, {format_bytes(disk)} of disk.")
