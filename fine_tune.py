@@ -127,7 +127,7 @@ from transformers.trainer_callback import TrainerState
 
 from metareview.common.files import lock, remove
 from metareview.common.hub import open_repository
-from metareview.common.model import TRAINING_RECORD, prepare_model
+from metareview.common.model import TRAINING_RECORD, check_base, prepare_model
 from metareview.data.tokenization import find_ends, load_tokenizer
 from metareview.training.arguments import build_adapter, build_training_arguments, count_steps, name_precision
 from metareview.training.batching import SummaryCollator, draw_validation
@@ -225,6 +225,7 @@ def load(flags: FineTuningFlags) -> Job:
         check_output_folder(Path(flags.output_dir))  # before the data are read
     args, how = build_training_arguments(flags), choose_tokenization(flags)
     asked = {"max_length": how.max_length, "max_summary_tokens": how.max_summary_tokens}
+    check_base(how.model_name_or_path, flags.use_lora)
     tokenizer = load_tokenizer(how)
     with args.main_process_first(local=False):
         examples, record = load_examples(flags, args, how, tokenizer)

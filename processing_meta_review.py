@@ -114,6 +114,7 @@ from typing import Any
 
 from metareview.common.files import lock
 from metareview.common.hub import check_token, open_repository, public_name
+from metareview.common.model import check_base
 from metareview.data.dataset_card import push_splits
 from metareview.data.rows import clean_splits, drop_rows
 from metareview.data.splits import check_output_folders, complete_splits, read_record, save_splits
@@ -134,6 +135,7 @@ def main(flags: ProcessingFlags) -> None:
     _locks = [lock(folder) for folder in (flags.processed_dir, flags.tokenized_dir)]  # until this process ends
 
     # 1. Read the tokenizer and the source.
+    check_base(flags.model)
     how = TokenizationArguments(
         flags.model, flags.prompt, flags.max_length, flags.max_summary_tokens, completion=flags.completion
     )

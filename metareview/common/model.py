@@ -1,6 +1,9 @@
-"""The model: on which device it runs, how it is loaded, and the adapter that may be trained in its place."""
+"""The model: whether it can be fine-tuned, how it is loaded, and the adapter that may be trained in its place."""
 
 import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,7 +12,15 @@ from warnings import catch_warnings
 
 import torch
 from huggingface_hub import try_to_load_from_cache
-from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    BitsAndBytesConfig,
+    PreTrainedModel,
+)
+from transformers.quantizers import AutoHfQuantizer
+from transformers.utils import find_adapter_config_file
 from transformers.utils.logging import disable_progress_bar
 
 from metareview.common.cli import InputError
@@ -22,23 +33,67 @@ CONFIGS = ("config.json", "adapter_config.json")  # a finished model has one of 
 MODELS_DIR = "models"  # where the runs get folders of their own
 TRAINING_RECORD = "training_record.json"  # beside a finished model: its base, its data, its settings, its results
 
-SAMPLES, SAMPLE_BYTES = 64, 4096  # of a file of weights, for its hash
+_SAMPLES, _SAMPLE_BYTES = 64, 4096  # of a file of weights, for its hash
+_TRIED_TOKENS = 8  # of the input by which causality is tried
+_MOST = 10_000  # layers or experts: a configuration with more would be built for hours
+
+
+@contextmanager
+def reading_model(name: str) -> Iterator[None]:
+    """`reading` for the files of a model: whatever a library raises about damaged or hostile ones is told in a line."""
+    with reading("model", name):
+        try:
+            yield
+        except (InputError, OSError, RuntimeError, ValueError):
+            raise
+        except Exception as error:
+            raise ValueError(f"{type(error).__name__}: {error}") from error
+
+
+def check_base(name: str, use_lora: bool = True) -> None:
+    """Raise `InputError` where a model cannot be fine-tuned, as its files say; nothing of it is loaded.
+
+    `use_lora` says whether an adapter is trained; where that is not known yet, as in processing, leave it out.
+    """
+    if Path(name).is_file():
+        raise InputError(f"MODEL (--model) must be a folder or a Hub id with safetensors, but {name!r} is a file")
+    with reading_model(name):
+        if adapter := find_adapter_config_file(name):
+            base = json.loads(Path(adapter).read_text())["base_model_name_or_path"]
+            advice = f"merge it (docs/bigger-models.md), or set MODEL (--model) to its base, {base!r}"
+            raise InputError(f"{name!r} is an adapter, which cannot be trained on: {advice}")
+        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
+        for name_of_number in ("num_hidden_layers", "num_experts", "num_local_experts", "n_routed_experts"):
+            number = getattr(config.get_text_config(), name_of_number, None)
+            if isinstance(number, int) and not 0 <= number <= _MOST:
+                raise ValueError(f"its config.json has {name_of_number} {number:,}")
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING or config.is_encoder_decoder:
+        told = f"{name!r} ({config.model_type}) is no causal language model, which writes token after token"
+        raise InputError(f"{told}; choose another MODEL (--model)")
+    if quantization := getattr(config, "quantization_config", None):
+        with reading_model(name):
+            AutoHfQuantizer.from_config(quantization, pre_quantized=True).validate_environment(device_map=None)
+        if not use_lora:
+            raise InputError(f"the weights of {name!r} are quantized and cannot be trained; set USE_LORA = True")
 
 
 def load_model(name: str, dtype: torch.dtype = torch.float32, load_in_4bit: bool = False) -> PreTrainedModel:
     """A causal language model from safetensors. Weights that are trained are fp32, whatever they are stored in.
 
     With `load_in_4bit` its linear layers but the last are kept in 4 bits (NF4, Dettmers et al. 2023) and compute in
-    `dtype`. Raises `InputError` where the model cannot be read or bitsandbytes is not installed.
+    `dtype`. Raises `InputError` where the model cannot be read, weights are missing or bitsandbytes is not installed.
     """
     own = {"trust_remote_code": False, "use_safetensors": True}  # neither code nor pickles of the model's
     if load_in_4bit:
-        check_4bit()
+        if find_spec("bitsandbytes") is None:
+            raise InputError("4-bit weights (LOAD_IN_4BIT) need a package: pip install bitsandbytes")
         kind = {"bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True, "bnb_4bit_compute_dtype": dtype}
         own["quantization_config"] = BitsAndBytesConfig(load_in_4bit=True, **kind)
     disable_progress_bar()  # that of loading, which takes a moment
-    with reading("model", name):
-        model = AutoModelForCausalLM.from_pretrained(name, dtype=dtype, **own)
+    with reading_model(name):
+        model, loaded = AutoModelForCausalLM.from_pretrained(name, dtype=dtype, output_loading_info=True, **own)
+        if missing := sorted(loaded["missing_keys"]):
+            raise ValueError(f"its files lack {len(missing)} of its weights, such as {missing[0]}")
     for layer in model.modules():
         if hasattr(layer, "support_avx512bf16_for_cpu"):
             # Else bitsandbytes packs a layer anew when it is first evaluated on a CPU: training cannot go on from
@@ -47,15 +102,25 @@ def load_model(name: str, dtype: torch.dtype = torch.float32, load_in_4bit: bool
     return model
 
 
-def check_4bit() -> None:
-    """Raise `InputError` where the package that 4-bit weights need is not installed."""
-    if find_spec("bitsandbytes") is None:
-        raise InputError("4-bit weights (LOAD_IN_4BIT) need a package: pip install bitsandbytes")
+@torch.no_grad()
+def check_causality(model: "PreTrainedModel | PeftModel") -> None:
+    """Raise `InputError` where the logits of tokens change with the next one, which they are to predict."""
+    if model.device.type == "meta":  # of a process that gets its weights from the first one
+        return
+    ids = torch.arange(2 * _TRIED_TOKENS, device=model.device).view(2, -1) % _TRIED_TOKENS
+    ids[1, -1] = 0
+    was_training = model.training
+    first, second = model.eval()(input_ids=ids).logits[:, :-1].float()
+    model.train(was_training)
+    # In fp32 about 1e-7 standard deviations of the logits, in bf16 up to 0.02, and about 1 if it sees the next token.
+    if (first - second).std() / first.std() > max(1e-3, 32 * torch.finfo(model.dtype).eps):
+        told = "sees the tokens that it is to predict, so it would learn nothing; choose a causal language model"
+        raise InputError(f"{type(model).__name__} {told}: MODEL (--model)")
 
 
 def count_parameters(name: str) -> int:
     """Parameters of a model, from its configuration alone: one too large to load is counted too."""
-    with reading("model", name), torch.device("meta"):
+    with reading_model(name), torch.device("meta"):
         config = AutoConfig.from_pretrained(name, trust_remote_code=False)
         return AutoModelForCausalLM.from_config(config, trust_remote_code=False).num_parameters()
 
@@ -68,7 +133,7 @@ def is_model(folder: Path) -> bool:
 def hash_weights(folder: Path) -> str | None:
     """A hash that tells the weights in a folder from others, read in a moment; None where no folder has weights.
 
-    It is made of the files' sizes and of SAMPLES pieces of each: another training changes every one of them.
+    It is made of the files' sizes and of _SAMPLES pieces of each: another training changes every one of them.
     """
     digest = hashlib.sha256()
     files = sorted(folder.glob("*.safetensors"))
@@ -76,9 +141,9 @@ def hash_weights(folder: Path) -> str | None:
         size = file.stat().st_size
         digest.update(f"{file.name} {size} ".encode())
         with file.open("rb") as opened:
-            for index in range(SAMPLES):
-                opened.seek(index * size // SAMPLES)
-                digest.update(opened.read(SAMPLE_BYTES))
+            for index in range(_SAMPLES):
+                opened.seek(index * size // _SAMPLES)
+                digest.update(opened.read(_SAMPLE_BYTES))
     return digest.hexdigest()[:16] if files else None
 
 
@@ -108,14 +173,28 @@ def prepare_model(base: str, adapter: Adapter | None, checkpoint: Path | None = 
         return load_model(str(checkpoint or base))
     from peft import PeftModel, get_peft_model
 
-    model = load_model(base, adapter.dtype, adapter.load_in_4bit)
+    model, lora = load_model(base, adapter.dtype, adapter.load_in_4bit), adapter.lora
+    targets = lora.target_modules
     with catch_warnings(action="ignore", category=FutureWarning):  # peft 0.21 asks for what transformers renamed
         if checkpoint:
             return PeftModel.from_pretrained(model, checkpoint, is_trainable=True)
+        if targets == "all-linear":
+            lora.exclude_modules = _find_unsuited_layers(model)
         torch.manual_seed(adapter.seed)
         try:
-            return get_peft_model(model, adapter.lora)
+            return get_peft_model(model, lora)
         except ValueError as error:
-            targets = adapter.lora.target_modules
             named = targets if isinstance(targets, str) else ",".join(sorted(targets))
-            raise InputError(f"--lora_targets {named!r} does not suit {type(model).__name__}: {error}") from error
+            raise InputError(f"LORA_TARGETS {named!r} do not suit {type(model).__name__}: {error}") from error
+
+
+def _find_unsuited_layers(model: PreTrainedModel) -> list[str]:
+    """Linear layers that cannot have an adapter: those that return a tuple, and those whose weights a kernel reads."""
+    unsuited = []
+    for name, layer in model.named_modules():
+        parent, _, own = name.rpartition(".")
+        is_router = type(layer).__name__.endswith(("Router", "GroupedLinear"))
+        is_read_by_kernel = own == "out_proj" and "Mixer" in type(model.get_submodule(parent)).__name__  # of Mamba
+        if isinstance(layer, torch.nn.Linear) and (is_router or is_read_by_kernel):
+            unsuited.append(name)
+    return unsuited

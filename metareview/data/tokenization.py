@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 from transformers.utils import find_adapter_config_file
 
 from metareview.common.cli import InputError
-from metareview.common.hub import reading
+from metareview.common.model import reading_model
 from metareview.data.context import fit_prompts
 from metareview.data.placeholders import ESSENTIAL, fill, find_columns
 from metareview.data.prompts import (
@@ -91,7 +91,7 @@ def load_tokenizer(arguments: TokenizationArguments) -> Tokenizer:
     too small for any review.
     """
     name = arguments.model_name_or_path
-    with reading("model", name):
+    with reading_model(name):
         config = _read_config(name)
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
     if tokenizer.eos_token_id is None or not tokenizer.is_fast:
@@ -127,7 +127,7 @@ def _check_context(arguments: TokenizationArguments, context: int | None, tokeni
 
 def find_ends(name: str, tokenizer: Tokenizer) -> list[int]:
     """The tokens at which a model's answer ends: that of the frame, of the tokenizer, and all that the model names."""
-    with reading("model", name):
+    with reading_model(name):
         named = [getattr(_read_config(name), "eos_token_id", None)]
         with suppress(OSError):  # it has no generation settings
             named.append(GenerationConfig.from_pretrained(name).eos_token_id)

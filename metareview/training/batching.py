@@ -25,7 +25,7 @@ CHUNK = 50  # steps whose examples are sorted by length together
 VALIDATION_SEED = 42  # not the run's seed: validation is the same in every run, so that runs can be compared
 
 
-def sum_of_losses(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+def _sum_losses(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """The losses of an example's summary tokens, added up: `logits` (tokens, vocabulary), `targets` (tokens,)."""
     return cross_entropy(logits.float(), targets, ignore_index=IGNORE_INDEX, reduction="sum")
 
@@ -44,14 +44,14 @@ def summary_loss(
     time. For all at once that would be the most memory that training needs. Without gradients, in evaluation, it is the
     sum of each example, shape (batch,). `vocab_size` is there because many models pass it by its position.
     """
-    chosen, next_labels = choose_positions(labels), shift(labels)
+    chosen, next_labels = _choose_positions(labels), _shift(labels)
     if logits.ndim == 3:
         logits = logits[chosen]
     counts = chosen.sum(1).tolist()
     examples = zip(logits.split(counts), next_labels[chosen].split(counts), strict=True)
     if not torch.is_grad_enabled():
-        return torch.stack([sum_of_losses(*example) for example in examples])
-    losses = [recompute_backward(sum_of_losses, *example, use_reentrant=False) for example in examples]
+        return torch.stack([_sum_losses(*example) for example in examples])
+    losses = [recompute_backward(_sum_losses, *example, use_reentrant=False) for example in examples]
     return torch.stack(losses).sum() / (
         (next_labels != IGNORE_INDEX).sum() if num_items_in_batch is None else num_items_in_batch
     )
@@ -64,7 +64,7 @@ def use_summary_loss(model: PreTrainedModel | PeftModel) -> None:
     Once the loss is there the logits have done their work, and `accelerate`, which runs forward in autocast, would copy
     them to fp32. Prints it where a model computes all logits, whatever is asked for.
     """
-    plain, forward = plain_model(model), model.forward
+    plain, forward = _plain_model(model), model.forward
     plain.loss_function = summary_loss
     takes_mask = "logits_to_keep" in inspect.signature(plain.forward).parameters
     if not takes_mask:
@@ -75,30 +75,30 @@ def use_summary_loss(model: PreTrainedModel | PeftModel) -> None:
         if inputs.get("labels") is None:
             return forward(*args, **inputs)
         if takes_mask:
-            inputs["logits_to_keep"] = choose_positions(inputs["labels"])
+            inputs["logits_to_keep"] = _choose_positions(inputs["labels"])
         return type(output := forward(*args, **inputs))(loss=output.loss)
 
     model.forward = compute_loss
 
 
-def shift(labels: torch.Tensor) -> torch.Tensor:
+def _shift(labels: torch.Tensor) -> torch.Tensor:
     """At each position the label of the next one, which it predicts: (batch, length)."""
     return pad(labels[:, 1:], (0, 1), value=IGNORE_INDEX)
 
 
-def choose_positions(labels: torch.Tensor) -> torch.Tensor:
+def _choose_positions(labels: torch.Tensor) -> torch.Tensor:
     """The positions that logits are computed for: those that predict a label; bool, (batch, length).
 
     Some of the others are added, as many as make the number a multiple of PADDED_TO: their labels are ignored, and a
     CPU meets few shapes and sizes of memory.
     """
-    chosen = shift(labels) != IGNORE_INDEX
+    chosen = _shift(labels) != IGNORE_INDEX
     others = (~chosen).flatten().nonzero()[: -int(chosen.sum()) % PADDED_TO]
     chosen.view(-1)[others] = True
     return chosen
 
 
-def plain_model(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
+def _plain_model(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
     """The model without the wrapper of an adapter."""
     return model.get_base_model() if isinstance(model, PeftModel) else model
 
@@ -108,32 +108,27 @@ class SummaryCollator:
     """Pads examples on the right: `input_ids` and `labels`, both (batch, length).
 
     A causal model does not see what comes after a token: so padding on the right needs no attention mask, and attention
-    without a mask is faster. Lengths are rounded up to `multiple`: for each new shape a CPU's kernels are built anew,
-    and all of them are kept.
+    without a mask is faster. Lengths are rounded up to a multiple of PADDED_TO: for each new shape a CPU's kernels are
+    built anew, and all of them are kept.
     """
 
     pad_token_id: int
     context: int = sys.maxsize  # tokens that the model can read
-    multiple: int = PADDED_TO
 
     @classmethod
     def for_model(cls, model: PreTrainedModel | PeftModel, tokenizer: Tokenizer) -> "SummaryCollator":
         """The collator for a model."""
-        context = getattr(plain_model(model).config, "max_position_embeddings", None) or sys.maxsize
-        return cls(tokenizer.pad_token_id, context)
+        context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+        return cls(tokenizer.pad_token_id, context or sys.maxsize)
 
     def __call__(self, examples: list[dict[str, list[int]]]) -> dict[str, torch.Tensor]:
         longest = max(len(example["input_ids"]) for example in examples)
-        length = max(longest, min(self.round_up(longest), self.context))
+        length = max(longest, min(math.ceil(longest / PADDED_TO) * PADDED_TO, self.context))
 
         def fill(name: str, padding: int) -> torch.Tensor:
             return torch.tensor([[*example[name], *[padding] * (length - len(example[name]))] for example in examples])
 
         return {"input_ids": fill("input_ids", self.pad_token_id), "labels": fill("labels", IGNORE_INDEX)}
-
-    def round_up(self, number: int) -> int:
-        """The next multiple."""
-        return math.ceil(number / self.multiple) * self.multiple
 
 
 class LengthGroupedSampler(torch.utils.data.Sampler[int]):

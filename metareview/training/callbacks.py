@@ -13,53 +13,38 @@ from transformers.trainer_callback import TrainerCallback, TrainerControl, Train
 from metareview.training.batching import LengthGroupedSampler
 
 
-def describe_log(logs: dict[str, float], state: TrainerState) -> str | None:
-    """A line for the losses that the Trainer logs; None for what it logs besides them."""
-    where = f"step {state.global_step} of {state.max_steps}, epoch {state.epoch:.2f}"
-    if "eval_loss" in logs:
-        return f"{where}: validation loss {logs['eval_loss']:.4f}"
-    if "loss" in logs:
-        return f"{where}: loss {logs['loss']:.4f}"
-    return None
-
-
 class Progress(TrainerCallback):
-    """Takes the place of the Trainer's own bars, one for the run and one for each evaluation, and of its raw logs."""
+    """One bar for the run and its evaluations, and a line for each loss, in place of the Trainer's own."""
 
     def __init__(self) -> None:
-        self.bar: tqdm | None = None
+        self.bar = tqdm(disable=True)  # evaluation may be called without training
         self.evaluated = 0  # batches
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        if state.is_world_process_zero:
-            disable = args.disable_tqdm
-            self.bar = tqdm(
-                desc="Train", total=state.max_steps, initial=state.global_step, unit=" steps", disable=disable
-            )
+        disable = args.disable_tqdm or not state.is_world_process_zero
+        self.bar = tqdm(desc="Train", total=state.max_steps, initial=state.global_step, unit=" steps", disable=disable)
 
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        if self.bar is not None:
-            self.bar.update(1)
+    def on_step_end(self, *_: Any, **__: Any) -> None:
+        self.bar.update(1)
 
     def on_prediction_step(self, *_: Any, eval_dataloader: DataLoader, **__: Any) -> None:
         self.evaluated += 1
-        if self.bar is not None:
-            self.bar.set_description(f"Evaluate {self.evaluated}/{len(eval_dataloader)}")
+        self.bar.set_description(f"Evaluate {self.evaluated}/{len(eval_dataloader)}")
 
     def on_evaluate(self, *_: Any, **__: Any) -> None:
-        if self.bar is not None:
-            self.bar.set_description("Train")
+        self.bar.set_description("Train")
         self.evaluated = 0
 
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, float], **_: Any
     ) -> None:
-        if state.is_world_process_zero and (line := describe_log(logs, state)):
-            tqdm.write(line)
+        where = f"step {state.global_step} of {state.max_steps}, epoch {state.epoch:.2f}"
+        for name, told in (("loss", "loss"), ("eval_loss", "validation loss")):
+            if name in logs and state.is_world_process_zero:
+                tqdm.write(f"{where}: {told} {logs[name]:.4f}")
 
     def on_train_end(self, *_: Any, **__: Any) -> None:
-        if self.bar is not None:
-            self.bar.close()
+        self.bar.close()
 
 
 class EpochSetter(TrainerCallback):

@@ -1,4 +1,4 @@
-"""`--plan`: time and memory that a run needs, from its first steps, of which the very first is the longest."""
+"""`--plan`: the time, memory and disk that a run needs, from its first steps; the very first one is the longest."""
 
 import copy
 import math
@@ -9,7 +9,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
 import psutil
 import torch
 from datasets import Dataset, DatasetDict
@@ -33,32 +32,27 @@ HEAP_GROWTH = 1.5  # on a CPU: what a whole run takes beside the model, against 
 
 @dataclass
 class Measurement:
-    """What a run costs: seconds of an epoch and of an evaluation, bytes of memory, parameters that are trained."""
+    """What a run costs: seconds of an epoch and of an evaluation; bytes of memory, of weights and of a checkpoint."""
 
     epoch: float
     evaluation: float
     memory: float
-    trained: int
+    weights: int  # those that are trained
+    checkpoint: int  # these weights and the state of the optimizer
 
 
 class StepTimer(TrainerCallback):
-    """Seconds of each step."""
+    """When each step began, and when the last one ended."""
 
     def __init__(self) -> None:
-        self.seconds: list[float] = []
+        self.times: list[float] = []
 
     def on_step_begin(self, *_: Any, **__: Any) -> None:
-        self.started = time.perf_counter()
-
-    def on_step_end(self, *_: Any, **__: Any) -> None:
         if torch.cuda.is_available():
             torch.cuda.synchronize()
-        self.seconds.append(time.perf_counter() - self.started)
+        self.times.append(time.perf_counter())
 
-
-def count_padded_tokens(lengths: list[int], steps: list[list[int]]) -> np.ndarray:
-    """Tokens of each step with padding, by the lengths of all examples: its time grows with them."""
-    return np.array([len(step) * max(lengths[row] for row in step) for step in steps], dtype=float)
+    on_train_end = on_step_begin
 
 
 def measure_run(
@@ -86,25 +80,40 @@ def measure_run(
         )
         trainer.remove_callback(Progress)
         trainer.train()
-        batch = min(len(validation), args.per_device_eval_batch_size)
+        batch = validation.take(min(len(validation), args.per_device_eval_batch_size))  # the longest ones
         started = time.perf_counter()
-        trainer.evaluate(validation.take(batch))  # the longest ones
+        trainer.evaluate(batch)
         seconds = time.perf_counter() - started
-    tokens = count_padded_tokens(train["length"][:], trainer.sampler.steps())
-    probed = slice(min(1, len(timer.seconds) - 1), len(timer.seconds))  # without the first one, which warms up
+    # The time of a step grows with its tokens, padding included. The first step warms up, too, and is left out.
+    lengths = train["length"][:]
+    tokens = [len(step) * max(lengths[row] for row in step) for step in trainer.sampler.steps()]
+    probed = [tokens[step % len(tokens)] for step in range(1, PROBED_STEPS)]
+    moments = [value for state in trainer.optimizer.state.values() for value in state.values()]
+    weights = sum(weight.nbytes for weight in model.parameters() if weight.requires_grad)
     return Measurement(
-        epoch=float(sum(timer.seconds[probed]) * tokens.sum() / np.resize(tokens, len(timer.seconds))[probed].sum()),
-        evaluation=seconds * sum(validation["length"][:]) / (batch * max(validation["length"])),
+        epoch=(timer.times[-1] - timer.times[1]) * sum(tokens) / sum(probed),
+        evaluation=seconds * sum(validation["length"][:]) / (len(batch) * max(batch["length"])),
         memory=loaded + growth * (peak_memory() - loaded),
-        trained=sum(weight.numel() for weight in model.parameters() if weight.requires_grad),
+        weights=weights,
+        checkpoint=weights + sum(value.nbytes for value in moments if isinstance(value, torch.Tensor)),
     )
 
 
-def count_evaluations(args: TrainingArguments, steps: int, epochs: float) -> int:
-    """Evaluations in a run of this many steps: before the first one, on the way and in the end."""
-    every = math.ceil(args.eval_steps * (steps if args.eval_steps < 1 else 1))
-    on_the_way = {"no": 0, "steps": math.ceil(steps / every), "epoch": math.ceil(epochs)}
-    return args.eval_on_start + on_the_way[args.eval_strategy.value]
+def count_times(strategy: str, interval: float, steps: int, epochs: float) -> int:
+    """How often a run evaluates or saves: every `interval` steps, or share of the steps below 1, and in the end."""
+    every = math.ceil(interval * (steps if interval < 1 else 1))
+    return {"no": 0, "steps": math.ceil(steps / every), "epoch": math.ceil(epochs)}[strategy]
+
+
+def count_bytes(run: Measurement, saves: int, kept: int | None) -> tuple[int, int]:
+    """The most disk space that a run takes, and what is left of it when it has finished, in bytes.
+
+    While a checkpoint is written, the `kept` newest (None: all) and the best one are there; with the finished model,
+    these. A finished run keeps the model, the last checkpoint and the best one's weights.
+    """
+    kept = min(saves, saves if kept is None else kept + 1)
+    peak = max(min(saves, kept + 1) * run.checkpoint, kept * run.checkpoint + run.weights)
+    return peak, run.checkpoint + (1 + (saves > 1)) * run.weights
 
 
 def print_plan(flags: Flags, args: TrainingArguments, base: str, tokenizer: Tokenizer, examples: DatasetDict) -> None:
@@ -112,7 +121,7 @@ def print_plan(flags: Flags, args: TrainingArguments, base: str, tokenizer: Toke
     train, validation = examples["train"], draw_validation(examples["validation"], flags.validation_examples)
     steps = count_steps(args, len(train))
     epochs = steps / math.ceil(len(train) / count_step_examples(args))
-    evaluations = count_evaluations(args, steps, epochs)
+    evaluations = args.eval_on_start + count_times(args.eval_strategy.value, args.eval_steps, steps, epochs)
     print(
         f"{format_count(len(train), 'example')} of {sum(train['length'][:]):,} tokens; {epochs:.3g} "
         f"{'epoch is' if epochs == 1 else 'epochs are'} {format_count(steps, 'step')} "
@@ -127,16 +136,15 @@ def print_plan(flags: Flags, args: TrainingArguments, base: str, tokenizer: Toke
     except OutOfMemory as error:
         print(f"It does not fit into {format_bytes(memory)} of memory: {error}.")
         return
-    seconds = epochs * run.epoch + evaluations * run.evaluation
-    # A checkpoint has the weights and two moments: those that are kept, the best one, the one that is being written.
-    saves = max(1, min((flags.checkpoints_kept or evaluations) + 2, evaluations))
-    space = 4 * run.trained * (3 * saves + 1)
-    row = [run.trained, *map(format_seconds, (run.epoch, seconds)), *map(format_bytes, (run.memory, space))]
-    print(format_table([["parameters trained", "an epoch", "the run", "memory", "disk"], row]))
+    saves = max(1, count_times(args.save_strategy.value, args.save_steps, steps, epochs))
+    peak, left = count_bytes(run, saves, flags.checkpoints_kept)
+    times = [format_seconds(seconds) for seconds in (run.epoch, epochs * run.epoch + evaluations * run.evaluation)]
+    row = [run.weights // 4, *times, *map(format_bytes, (run.memory, peak, left))]
+    print(format_table([["parameters trained", "an epoch", "the run", "memory", "disk at most", "afterwards"], row]))
     folder = Path(flags.output_dir or ".").absolute()
     disk = shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists())).free
     print(f"Available: {format_bytes(memory)} of memory, {format_bytes(disk)} of disk.")
     if run.memory > 0.95 * memory:
         print(f"The memory is too small for that: {advise_memory(args, flags.use_lora)}.")
-    if space > disk:
+    if peak > disk:
         print("The disk is too full for that: set an OUTPUT_DIR on another one.")

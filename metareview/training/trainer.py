@@ -20,6 +20,7 @@ from transformers.utils import logging as transformers_logging
 
 from metareview.common.cli import InputError, format_bytes
 from metareview.common.device import OutOfMemory, is_out_of_memory, overflows_in_fp16
+from metareview.common.model import check_causality
 from metareview.data.tokenization import IGNORE_INDEX
 from metareview.training.arguments import advise_memory, count_step_examples
 from metareview.training.batching import LengthGroupedSampler, use_summary_loss
@@ -49,6 +50,7 @@ class SummaryTrainer(Trainer):
             if args.fp16:
                 _check_fp16(model, args, others["data_collator"](list(others["train_dataset"].take(TRIED_EXAMPLES))))
             super().__init__(model=model, args=args, compute_metrics=mean_over_tokens, **others)
+            check_causality(model)
         except (ImportError, RuntimeError, ValueError) as error:
             if is_out_of_memory(error):
                 raise OutOfMemory(f"out of memory at step 1; {self.advice}") from error

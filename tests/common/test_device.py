@@ -47,7 +47,5 @@ def test_a_run_is_in_fp32_where_fp16_overflows(tmp_path: Path, capsys: pytest.Ca
 def test_too_little_memory_is_known_on_gpu_and_cpu() -> None:
     with pytest.raises(RuntimeError) as error:
         torch.empty(2**60)
-    assert (
-        is_out_of_memory(error.value) and is_out_of_memory(torch.OutOfMemoryError()) and is_out_of_memory(OutOfMemory())
-    )
+    assert all(map(is_out_of_memory, (error.value, torch.OutOfMemoryError(), OutOfMemory())))
     assert not is_out_of_memory(RuntimeError("shapes differ"))

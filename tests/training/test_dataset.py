@@ -11,7 +11,7 @@ from datasets import load_from_disk
 from fine_tune import FineTuningFlags
 from metareview.common.cli import InputError
 from metareview.data.tokenization import TokenizationArguments, load_tokenizer
-from metareview.training.dataset import choose_tokenization, load_examples, load_texts
+from metareview.training.dataset import choose_new_tokens, choose_tokenization, load_examples, load_texts
 
 
 def load(processed: Path, folder: Path, **given: object) -> tuple[TokenizationArguments, dict, dict]:
@@ -20,38 +20,32 @@ def load(processed: Path, folder: Path, **given: object) -> tuple[TokenizationAr
     data["tokenized_dir"] = str(processed / "tokenized_meta_review")
     flags = FineTuningFlags(**data | given)
     how = choose_tokenization(flags)
-    tokenizer, limit = load_tokenizer(how)
-    return how, *load_examples(flags, make_arguments(folder), how, tokenizer, limit)
+    tokenizer = load_tokenizer(how)
+    return how, *load_examples(flags, make_arguments(folder), how, tokenizer)
 
 
-def test_what_the_record_says_is_followed(processed: Path, base: Path, tmp_path: Path, capsys) -> None:
-    """Model, prompt and lengths need not be given again."""
-    how, examples, record = load(processed, tmp_path)
+@pytest.mark.parametrize("given", [{}, {"tokenized_dir": "nowhere"}], ids=["token ids", "texts"])
+def test_what_the_record_says_is_followed(
+    given: dict, processed: Path, base: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """Model, prompt and lengths need not be given again; the record of the texts serves as well."""
+    how, examples, record = load(processed, tmp_path, **given)
     assert how.model_name_or_path == str(base) == record["model"]
     assert (how.max_length, how.max_summary_tokens, record["asked_max_length"]) == (256, 100, None)
     saved = load_from_disk(str(processed / "tokenized_meta_review"))
     assert all(examples[name].to_list() == saved[name].to_list() for name in saved)
-    assert "Tokenizing" not in capsys.readouterr().out
+    assert ("again: there is no nowhere." in capsys.readouterr().out) == bool(given)
 
 
-def test_the_record_of_the_texts_serves_as_well(processed: Path, base: Path, tmp_path: Path, capsys) -> None:
-    how, examples, record = load(processed, tmp_path, tokenized_dir="nowhere")
-    assert how.model_name_or_path == str(base) and record["max_summary_tokens"] == 100
-    assert "again: there is no nowhere." in capsys.readouterr().out
-    saved = load_from_disk(str(processed / "tokenized_meta_review"))
-    assert all(examples[name].to_list() == saved[name].to_list() for name in saved)
-
-
-def test_another_model_has_its_own_whole_context(processed: Path, tmp_path: Path, capsys) -> None:
-    """Where processing was not told a max_length: not that of the model that it was run with."""
+def test_what_differs_is_named_and_tokenized_again(
+    processed: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """Another model has its own whole context, where processing was not told a max_length."""
     make_model("gpt_neox", context=512).save_pretrained(tmp_path / "other")
     make_tokenizer().save_pretrained(tmp_path / "other")
     _, _, record = load(processed, tmp_path, model=str(tmp_path / "other"))
     assert record["max_length"] == 512
     assert "differs in max_length." in capsys.readouterr().out
-
-
-def test_a_changed_prompt_is_named_and_not_the_tokenizer(processed: Path, tmp_path: Path, capsys) -> None:
     _, _, record = load(processed, tmp_path, prompt="instruction")
     assert record["prompt_template"].startswith("Write a meta-review that condenses")
     assert "differs in prompt_template." in capsys.readouterr().out
@@ -70,9 +64,10 @@ def test_without_a_model_in_the_record_it_must_be_named(processed: Path, base: P
     assert len(examples["train"]) == 24
 
 
-def test_no_longer_texts_than_were_learned(processed: Path, tmp_path: Path) -> None:
+def test_no_longer_texts_than_were_learned() -> None:
+    assert (choose_new_tokens(None, 100), choose_new_tokens(100, 100)) == (100, 100)
     with pytest.raises(InputError, match=r"MAX_NEW_TOKENS .* must be at most MAX_SUMMARY_TOKENS of the data \(100\)"):
-        load(processed, tmp_path, max_new_tokens=101)
+        choose_new_tokens(101, 100)
 
 
 def test_what_is_not_there_and_what_was_not_processed(source: Path) -> None:

@@ -4,7 +4,6 @@ import re
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
 from conftest import (
@@ -25,11 +24,10 @@ from metareview.training.arguments import build_training_arguments, count_steps
 from metareview.training.batching import LengthGroupedSampler
 
 
-def read_costs(output: str) -> list[str]:
-    """The row of the table: parameters trained, an epoch, the run, memory, disk."""
+def read_costs(output: str) -> dict[str, str]:
+    """The table of what a run costs, by the names of its columns."""
     header, _, costs = ([cell.strip() for cell in line.split("|")[1:-1]] for line in output.splitlines()[1:4])
-    assert header == ["parameters trained", "an epoch", "the run", "memory", "disk"]
-    return costs
+    return dict(zip(header, costs, strict=True))
 
 
 def test_it_tells_what_the_run_does_and_costs_and_writes_nothing(processed: Path, base: Path) -> None:
@@ -40,15 +38,27 @@ def test_it_tells_what_the_run_does_and_costs_and_writes_nothing(processed: Path
     assert sorted(processed.rglob("*")) == before and "Loading" not in result.stderr
     expected = r"24 examples of [\d,]+ tokens; 2 epochs are 12 steps of 4 examples, with 7 evaluations"
     assert re.fullmatch(expected, result.stdout.splitlines()[0]), result.stdout
-    trained, *times, memory, disk = read_costs(result.stdout)
+    costs = read_costs(result.stdout)
     parameters = make_model("gpt_neox").num_parameters()
-    assert int(trained.replace(",", "")) == parameters
-    assert all(re.fullmatch(r"\d+ (s|min|min \d+ s)", cell) for cell in times)
-    assert re.fullmatch(r"\d+ MB|[\d.]+ GB", memory)
-    # Weights, two moments of AdamW; two that are kept, the best, one that is being written; and the model itself.
-    assert float(disk.removesuffix(" MB")) == pytest.approx((4 * 12 + 4) * parameters / 1e6, abs=1)
+    assert int(costs["parameters trained"].replace(",", "")) == parameters
+    assert all(re.fullmatch(r"\d+ (s|min|min \d+ s)", costs[name]) for name in ("an epoch", "the run"))
+    assert re.fullmatch(r"\d+ MB|[\d.]+ GB", costs["memory"])
     adapter = run_script(TUNE, *flags, "--use_lora", cwd=processed)
-    assert 0 < int(read_costs(adapter.stdout)[0].replace(",", "")) < parameters
+    assert 0 < int(read_costs(adapter.stdout)["parameters trained"].replace(",", "")) < parameters
+
+
+@pytest.mark.parametrize(
+    ("saves", "kept", "peak", "left"),
+    [
+        (1, 2, 12 + 4, 12 + 4),  # a checkpoint, then the model
+        (3, 2, 36 + 4, 12 + 8),  # the last one, the one before it and the best one, then the model
+        (8, 2, 48, 12 + 8),  # these, and the one that is being written
+        (8, None, 96 + 4, 12 + 8),
+    ],
+)
+def test_the_disk_is_what_model_and_checkpoints_take(saves: int, kept: int | None, peak: int, left: int) -> None:
+    run = plan.Measurement(epoch=1, evaluation=1, memory=1, weights=4, checkpoint=12)
+    assert plan.count_bytes(run, saves, kept) == (peak, left)
 
 
 @pytest.mark.parametrize(
@@ -56,7 +66,6 @@ def test_it_tells_what_the_run_does_and_costs_and_writes_nothing(processed: Path
     [
         ({}, 5),
         ({"eval_strategy": "epoch", "epochs": 2.5}, 4),
-        ({"eval_strategy": "epoch", "max_steps": 3}, 2),
         ({"eval_steps": 3}, 4),
         ({"eval_strategy": "no"}, 0),
     ],
@@ -66,7 +75,9 @@ def test_evaluations_are_counted_as_the_trainer_does_them(flags: dict, expected:
     trainer = make_trainer(make_model("gpt_neox"), args, make_examples([(1, 2)] * 28))
     trainer.train()
     done = sum("eval_loss" in entry for entry in trainer.state.log_history)
-    assert done == expected == plan.count_evaluations(args, count_steps(args, 28), count_steps(args, 28) / 7)
+    steps = count_steps(args, 28)
+    counted = plan.count_times(args.eval_strategy.value, args.eval_steps, steps, steps / 7)
+    assert done == expected == counted + args.eval_on_start
 
 
 @pytest.fixture
@@ -93,25 +104,27 @@ def test_the_longest_step_is_tried_and_time_grows_with_the_tokens(
             seen.append(4 * int((inputs["input_ids"] == 2).sum(1).max()))
             clock[0] += seen[-1]
 
-    def prepare(*_: object) -> torch.nn.Module:
-        model = make_model("gpt_neox")
-        model.register_forward_pre_hook(forward, with_kwargs=True)
-        return model
-
-    monkeypatch.setattr(plan, "prepare_model", prepare)
+    model = make_model("gpt_neox")
+    model.register_forward_pre_hook(forward, with_kwargs=True)
+    monkeypatch.setattr(plan, "prepare_model", lambda *_: model)
     monkeypatch.setattr(plan.time, "perf_counter", lambda: clock[0])
     run = plan.measure_run(*given, data["train"], data["validation"])
     assert len(seen) == plan.PROBED_STEPS and seen[0] == 4 * 62
     lengths = data["train"]["length"][:]
     steps = LengthGroupedSampler(lengths, 4, 42).steps()
-    assert run.epoch == pytest.approx(sum(plan.count_padded_tokens(lengths, steps)))
+    assert run.epoch == pytest.approx(sum(4 * max(lengths[row] for row in step) for step in steps))
 
 
-def test_beside_the_model_the_heap_of_a_cpu_grows(measured: tuple, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_beside_the_model_grows_on_a_cpu_and_a_checkpoint_has_two_moments(
+    measured: tuple, monkeypatch: pytest.MonkeyPatch
+) -> None:
     *given, data = measured
     peaks = iter([100, 300])
     monkeypatch.setattr(plan, "peak_memory", lambda: next(peaks))
-    assert plan.measure_run(*given, data["train"], data["validation"]).memory == 100 + 1.5 * 200
+    run = plan.measure_run(*given, data["train"], data["validation"])
+    assert run.memory == 100 + 1.5 * 200
+    assert run.weights == 4 * make_model("gpt_neox").num_parameters()
+    assert run.checkpoint == pytest.approx(3 * run.weights, rel=0.01)
 
 
 def test_what_does_not_fit_is_told_and_not_failed(
@@ -122,20 +135,12 @@ def test_what_does_not_fit_is_told_and_not_failed(
     def exhaust(*_: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    def prepare(*_: object) -> torch.nn.Module:
-        model = make_model("gpt_neox")
-        model.get_output_embeddings().register_forward_pre_hook(exhaust)
-        return model
-
-    monkeypatch.setattr(plan, "prepare_model", prepare)
+    model = make_model("gpt_neox")
+    model.get_output_embeddings().register_forward_pre_hook(exhaust)
+    monkeypatch.setattr(plan, "prepare_model", lambda *_: model)
     plan.print_plan(*measured)
     assert "It does not fit into" in capsys.readouterr().out.splitlines()[-1]
-    parameters = make_model("gpt_neox").num_parameters()
-    monkeypatch.setattr(plan.psutil, "virtual_memory", lambda: SimpleNamespace(total=1.5 * parameters))
+    monkeypatch.setattr(plan.psutil, "virtual_memory", lambda: SimpleNamespace(total=1.5 * model.num_parameters()))
     monkeypatch.setattr(plan, "prepare_model", None)
     plan.print_plan(*measured)
     assert "for the weights alone; set BATCH_SIZE = 2 with ACCUMULATION_STEPS = 2" in capsys.readouterr().out
-
-
-def test_tokens_are_counted_with_their_padding() -> None:
-    assert plan.count_padded_tokens([3, 5, 2], [[0, 1], [2]]).tolist() == np.array([10.0, 2.0]).tolist()
