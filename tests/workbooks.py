@@ -38,7 +38,7 @@ def write_texts(book: Book, **texts: list[str]) -> Worksheet:
 def run(cases: Worksheet, previous: Worksheet | None = None, **texts: list[str]) -> Worksheet:
     """A run on test cases, of which `previous` are the last results; returns the sheet with the new ones."""
     source = Source(cases.parent, "a.xlsx", "a.xlsx")
-    return write_texts(make_book(source, previous and previous.parent, "a_results.xlsx", []), **texts)
+    return write_texts(make_book(source, previous.parent if previous else cases.parent, "a_results.xlsx", []), **texts)
 
 
 def judge(sheet: Worksheet, row: int, kind: str, value: Any, model: str = "") -> None:

@@ -13,7 +13,7 @@ from openpyxl.utils import get_column_letter
 from metareview.common.cli import InputError
 from metareview.workbook import judgments
 from metareview.workbook.cases import find_case_sheet
-from metareview.workbook.cells import copy_widths, new_workbook, read_header
+from metareview.workbook.cells import new_workbook, read_header
 from metareview.workbook.judgments import ShownCase, Store
 from metareview.workbook.previous import name_rows
 from metareview.workbook.results import TYPED, Book, list_columns, read_shown, show_judgments, write_columns
@@ -52,7 +52,6 @@ def make_blind(book: Book) -> Workbook:
         for letter, model in zip(letters, random.SystemRandom().sample(models, len(models)), strict=True):
             texts[letter].append({"text": str(book.sheet.cell(case.row, places["text", model]).value or "")})
     workbook = new_workbook(rows)
-    copy_widths(book.sheet, workbook.active, {place: number for number, place in enumerate(context.values(), start=1)})
     write_columns(workbook.active, len(rows[0]) + 1, columns, list(range(2, len(rows) + 2)), texts, {})
     return workbook
 

@@ -16,11 +16,7 @@ FORBIDDEN = r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]"  # what XML
 CELL_LIMIT = 32_767  # characters that Excel takes in one cell
 CUT_MARK = " [cut]"
 LAST_ROW = 1_048_576  # Excel's limit: drop-downs hold for rows that are added later too
-HIGHEST_ROW = 409  # points, Excel's limit
-LINE_HEIGHT = 15  # points
-LETTERS, HEADER_LETTERS = 1.2, 0.8  # in the width of a digit, by which widths are counted; headers are bold
 NARROW = 11  # characters: the width of a column of numbers
-DEFAULT_WIDTH = 13  # characters: of a column for which none is set
 CENTERED_BELOW = 20  # characters: numbers and choices
 CASE_WIDTHS = {"row": 7, "case": 24, "review": 60, "reference": 40}  # characters
 
@@ -60,15 +56,14 @@ def free_cell(sheet: Worksheet, row: int, column: int) -> Cell:
 
 
 def copy_cell(cell: Cell, sheet: Worksheet, row: int, column: int) -> None:
-    """Copy a cell with its look and its note into another sheet; the references of a formula move with it."""
+    """Copy a cell with its look and its note into another sheet; a formula refers to the cells of its new place."""
     target = free_cell(sheet, row, column)
     target.value = cell.value
     if cell.data_type == "f" and isinstance(cell.value, str):
         target.value = Translator(cell.value, cell.coordinate).translate_formula(target.coordinate)
     target.data_type, target.number_format = cell.data_type, cell.number_format
-    for name in ("font", "fill", "border", "alignment"):
+    for name in ("font", "fill", "border", "alignment", "protection", "comment"):
         setattr(target, name, copy(getattr(cell, name)))
-    target.comment = cell.comment or target.comment
 
 
 def new_workbook(rows: list[dict[str, Any]]) -> Workbook:
@@ -122,26 +117,3 @@ def ungroup_columns(sheet: Worksheet) -> None:
                 single = copy(group)
                 single.index, single.min, single.max = get_column_letter(column), column, column
                 sheet.column_dimensions[single.index] = single
-
-
-def copy_widths(source: Worksheet, target: Worksheet, columns: dict[int, int]) -> None:
-    """Make columns as wide as those of another sheet; `columns` has those of `target` by those of `source`."""
-    ungroup_columns(source)
-    for column, place in columns.items():
-        if width := source.column_dimensions.get(get_column_letter(column)):
-            copied = target.column_dimensions[get_column_letter(place)]
-            copied.width, copied.hidden = width.width, width.hidden
-
-
-def fit_rows(sheet: Worksheet) -> None:
-    """Make the rows as high as their longest text needs, if no height is set; that of the header only grows."""
-    letters = [get_column_letter(column) for column in range(1, sheet.max_column + 1)]
-    widths = [getattr(sheet.column_dimensions.get(letter), "width", DEFAULT_WIDTH) for letter in letters]
-    for number, row in enumerate(sheet.iter_rows(values_only=True), start=1):
-        room, lines = HEADER_LETTERS if number == 1 else LETTERS, 1
-        for text, width in zip(row, widths, strict=True):
-            if isinstance(text, str):
-                lines = max(lines, sum(1 + int(len(line) // (room * width)) for line in text.split("\n")))
-        height, needed = sheet.row_dimensions[number].height, min(HIGHEST_ROW, LINE_HEIGHT * lines)
-        if (height is None and lines > 1) or (number == 1 and needed > (height or LINE_HEIGHT)):
-            sheet.row_dimensions[number].height = needed

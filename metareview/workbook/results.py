@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +16,7 @@ from metareview.scoring.metrics import METRICS, ROUGE, Results
 from metareview.workbook import cells, judgments
 from metareview.workbook.cases import Case, Source, find_case_sheet, read_cases
 from metareview.workbook.judgments import ROW, Column, Counts, ShownCase, Store, find_columns, fingerprint
-from metareview.workbook.previous import carry_over, copy_sheets, name_rows, strip_results
+from metareview.workbook.previous import add_cases, name_rows, strip_results
 from metareview.workbook.runs import describe_runs, write_runs
 from metareview.workbook.saving import open_workbook
 from metareview.workbook.summary import Comparison, write_summary
@@ -62,31 +62,27 @@ def list_columns(models: list[str], has_references: bool) -> dict[Column, Style]
 
 
 def open_book(source: Source, target: Path, keeps: Sequence[str]) -> Book:
-    """The test cases of `source` with what a person has made of the last results: in `target`, or in `source` itself.
+    """The workbook for the results: the last ones in `target` without their texts, or else the test cases themselves.
 
-    `keeps` are the characters that each of the models knows.
+    What a person typed into it stays. `keeps` are the characters that each of the models knows.
     """
-    if target.exists():
-        return make_book(source, open_workbook(str(target)), str(target), keeps)
-    holds_results = cells.find_sheet(source.workbook, *judgments.SHEETS)
-    return make_book(source, open_workbook(source.name) if holds_results else None, str(target), keeps)
+    workbook = open_workbook(str(target)) if target.exists() else source.workbook
+    return make_book(source, workbook, str(target), keeps)
 
 
-def make_book(source: Source, previous: Workbook | None, target: str, keeps: Sequence[str]) -> Book:
-    """The same from a workbook with the last results, if there is one, which `target` is the name of."""
-    sheet = find_case_sheet(source.workbook, source.name)
-    book = Book(sheet, strip_results(sheet))
-    if previous:
-        old, shown = find_case_sheet(previous, target), []
-        rows = carry_over(old, sheet, book.start, source.name, target)
-        copy_sheets(old, sheet)
-        book.store, _ = judgments.read_hidden(previous)
-        for case in read_shown(old, name_rows(old)):
-            row = rows[case.row]
-            shown.append(replace(case, row=row, review=f"{ROW}{row}" if case.review.startswith(ROW) else case.review))
-        if rejected := judgments.merge_judgments(book.store, shown):
-            rule = "a rating is a number from 1 to 5, a preference names a model, and equal texts have one rating"
-            book.remarks = [f"Not all judgments in the rows {', '.join(map(str, rejected))} count: {rule}."]
+def make_book(source: Source, workbook: Workbook, target: str, keeps: Sequence[str]) -> Book:
+    """The same from an open workbook: that of `source`, or one with the last results, which `target` is the name of."""
+    sheet = find_case_sheet(workbook, target)
+    store, _ = judgments.read_hidden(workbook)
+    rows = name_rows(sheet)
+    rejected = judgments.merge_judgments(store, read_shown(sheet, rows))
+    book = Book(sheet, strip_results(sheet), store=store)
+    if rejected:
+        rule = "a rating is a number from 1 to 5, a preference names a model, and equal texts have one rating"
+        book.remarks = [f"Not all judgments in the rows {', '.join(map(str, rejected))} count: {rule}."]
+    if workbook is not source.workbook:
+        names = source.name, target
+        add_cases(sheet, rows, book.start, find_case_sheet(source.workbook, source.name), names)
     book.cases = read_cases(sheet, target, source, keeps)
     book.test = {"data": source.data, "split": source.split, "cases": len(book.cases)}
     return book
@@ -130,7 +126,8 @@ def write_columns(
     if replaced:
         print(f"{replaced} characters that a workbook cannot hold are replaced in it; the .jsonl file has them.")
     judgments.write_hidden(sheet.parent, headers, store)
-    cells.fit_rows(sheet)
+    for row in range(1, sheet.max_row + 1):
+        sheet.row_dimensions[row].height = None  # as high as its texts need: the program that opens it finds out
     sheet.freeze_panes = sheet.freeze_panes or "B2"
     if not sheet.tables:  # over all columns: sorting some of them would tear cases apart
         sheet.auto_filter.ref = f"A1:{get_column_letter(sheet.max_column)}{sheet.max_row}"

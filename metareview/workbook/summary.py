@@ -14,7 +14,7 @@ from metareview.scoring.comparison import Averages
 from metareview.scoring.metrics import METRICS, ROUGE
 from metareview.scoring.score_table import find_metrics
 from metareview.scoring.verdicts import RELIABILITY
-from metareview.workbook.cells import LINE_HEIGHT, NARROW, emphasize, number_format, read_header, write_value
+from metareview.workbook.cells import NARROW, emphasize, number_format, read_header, write_value
 from metareview.workbook.judgments import HIGHEST, LOWEST, NEITHER, TIE, find_columns
 from metareview.workbook.saving import CHART_TITLES, FIRST_CELLS
 
@@ -86,7 +86,6 @@ def _write_averages(sheet: Worksheet, top: int, averages: Averages, table: int) 
             _write_cells(sheet, row, 1, [system])
             _write_cells(sheet, row, place, values, number_format(metric.format))
         place += len(titles)
-    sheet.row_dimensions[top].height = 2 * LINE_HEIGHT
     return columns
 
 
