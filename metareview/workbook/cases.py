@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from openpyxl import Workbook
+from openpyxl.utils import range_boundaries
 from openpyxl.worksheet.worksheet import Worksheet
 
 from metareview.common.cli import InputError
@@ -69,10 +70,11 @@ def read_cases(sheet: Worksheet, path: str, source: Source, keeps: Sequence[str]
     Raises `InputError` if there is no row with a review, or a formula or an error in place of a text.
     """
     columns, cases = read_header(sheet), []
+    totals = [range_boundaries(table.ref)[-1] for table in sheet.tables.values() if table.totalsRowCount]
     unknown: dict[int, str] = {}  # rows of which cleaning leaves nothing
     for row in range(2, sheet.max_row + 1):
         texts = {name: _read_text(sheet, row, columns[name], path) if name in columns else "" for name in READ}
-        if not any(map(str.strip, split_reviews(texts["review"]))):
+        if row in totals or not any(map(str.strip, split_reviews(texts["review"]))):
             continue
         key = fingerprint(texts["review"])
         case = Case(row, key, **{name: source.whole.get(fingerprint(text), text) for name, text in texts.items()})
@@ -83,6 +85,8 @@ def read_cases(sheet: Worksheet, path: str, source: Source, keeps: Sequence[str]
             cases.append(case)
     if unknown:
         print(f"Skipped rows {', '.join(map(str, unknown))}: KEEP {next(iter(unknown.values()))!r} leaves nothing.")
+    if hidden := [str(case.row) for case in cases if sheet.row_dimensions[case.row].hidden]:
+        print(f"Hidden or filtered rows of {path} are cases, too: {', '.join(hidden)}.")
     if not cases:
         raise InputError(f"the sheet {sheet.title!r} of {path!r} has no row with a review")
     return cases

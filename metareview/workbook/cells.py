@@ -7,7 +7,7 @@ from typing import Any
 from openpyxl import Workbook
 from openpyxl.cell.cell import Cell, MergedCell
 from openpyxl.formula.translate import Translator
-from openpyxl.styles import Alignment, PatternFill
+from openpyxl.styles import Alignment, Font, PatternFill
 from openpyxl.utils import get_column_letter
 from openpyxl.worksheet.datavalidation import DataValidation
 from openpyxl.worksheet.worksheet import Worksheet
@@ -15,6 +15,11 @@ from openpyxl.worksheet.worksheet import Worksheet
 FORBIDDEN = r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]"  # what XML 1.0 cannot hold
 CELL_LIMIT = 32_767  # characters that Excel takes in one cell
 CUT_MARK = " [cut]"
+HIGHEST_ROW = 409  # points, Excel's limit
+DEFAULT_SIZE, SMALL_SIZE = 11, 9  # points: of letters
+LINE_HEIGHT = 4 / 3  # in the size of the letters
+LETTERS, BOLD = 1.05, 0.8  # letters in the width of a digit, by which widths are counted
+WIDEST = 85  # characters: of a column of reviews, so that two texts are beside it on a screen
 LAST_ROW = 1_048_576  # Excel's limit: drop-downs hold for rows that are added later too
 NARROW = 11  # characters: the width of a column of numbers
 CENTERED_BELOW = 20  # characters: numbers and choices
@@ -83,11 +88,17 @@ def number_format(form: str) -> str:
     return "0" + ("." + "0" * digits if digits else "") + ("%" if form.endswith("%") else "")
 
 
+def change_font(font: Font, **changes: Any) -> Font:
+    """A font with some attributes changed."""
+    changed = copy(font)
+    for name, value in changes.items():
+        setattr(changed, name, value)
+    return changed
+
+
 def emphasize(cell: Cell, fill: bool = True) -> None:
     """Make a cell bold; a header also gets a background."""
-    font = copy(cell.font)
-    font.bold = True
-    cell.font = font
+    cell.font = change_font(cell.font, bold=True)
     if fill:
         cell.fill = PatternFill("solid", fgColor="DDE6F0")
 
@@ -117,3 +128,39 @@ def ungroup_columns(sheet: Worksheet) -> None:
                 single = copy(group)
                 single.index, single.min, single.max = get_column_letter(column), column, column
                 sheet.column_dimensions[single.index] = single
+
+
+def _measure(text: Any, width: float, size: float, letters: float = LETTERS) -> float:
+    """About how high a text is (points) in a column of this width (characters) in a font of this size (points)."""
+    room = letters * width * DEFAULT_SIZE / size
+    return round(size * LINE_HEIGHT) * sum(1 + int(len(line) // room) for line in str(text).split("\n"))
+
+
+def fit_column(sheet: Worksheet, column: int) -> None:
+    """Make a column of texts as wide as it takes, up to WIDEST, to show as many of them as possible whole.
+
+    If that is not enough, the letters become smaller.
+    """
+    texts = [cell for cell in next(sheet.iter_cols(column, column, 2)) if cell.value]
+    dimension = sheet.column_dimensions[get_column_letter(column)]
+    widths = [dimension.width, *range(int(dimension.width), WIDEST + 1)]
+    choices = [(size, width) for size in (DEFAULT_SIZE, SMALL_SIZE) for width in widths]
+
+    def count_cut(choice: tuple[float, float]) -> int:
+        size, width = choice
+        return sum(_measure(cell.value, width, size) > HIGHEST_ROW for cell in texts)
+
+    size, dimension.width = min(choices, key=count_cut)
+    for cell in texts:
+        cell.font = change_font(cell.font, size=size)
+
+
+def fit_rows(sheet: Worksheet) -> None:
+    """Make all rows as high as their longest text needs, within Excel's limit; what is folded away does not count."""
+    for row in sheet.iter_rows():
+        heights = [LINE_HEIGHT * DEFAULT_SIZE]
+        for cell in row:
+            column = sheet.column_dimensions[get_column_letter(cell.column)]
+            if isinstance(cell.value, str) and not column.hidden:
+                heights.append(_measure(cell.value, column.width, cell.font.size, BOLD if cell.font.bold else LETTERS))
+        sheet.row_dimensions[row[0].row].height = min(HIGHEST_ROW, round(max(heights)))

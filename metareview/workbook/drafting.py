@@ -22,7 +22,7 @@ from metareview.workbook.cases import find_case_sheet
 from metareview.workbook.cells import CELL_LIMIT, emphasize, read_header, write_value
 from metareview.workbook.judgments import fingerprint
 from metareview.workbook.previous import name_rows
-from metareview.workbook.saving import check_target, open_workbook, save_workbook
+from metareview.workbook.saving import check_target, create_log, open_workbook, save_workbook
 
 
 def print_drafts(paper: Paper, models: list[Variant], test_cases: str | None, log: Path) -> None:
@@ -40,6 +40,7 @@ def print_drafts(paper: Paper, models: list[Variant], test_cases: str | None, lo
     if test_cases:
         case = {"case": paper.title, "review": join_reviews(paper.reviews), "reference": paper.meta_review}
         print(f"Saved as row {add_case(test_cases, case)} of {test_cases}.")
+        create_log(log, Path(test_cases))
     outputs = {}
     for model in models:
         written = write_summaries(model, [reviews[model.name]], 1, log if test_cases else None)

@@ -6,9 +6,9 @@ from openpyxl.utils import get_column_letter
 from openpyxl.worksheet.worksheet import Worksheet
 
 from metareview.workbook import cells
-from metareview.workbook.judgments import ROW, SHEETS, find_columns, fingerprint
+from metareview.workbook.judgments import ROW, SHEET, find_columns, fingerprint
 
-WRITTEN_ANEW = ("summary", *SHEETS)  # sheets of ours in which nobody types
+WRITTEN_ANEW = ("summary", SHEET)  # sheets of ours in which nobody types
 
 
 def name_rows(sheet: Worksheet) -> dict[int, str]:

@@ -3,15 +3,18 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from openpyxl import Workbook
 from openpyxl.comments import Comment
+from openpyxl.styles import Protection
 from openpyxl.utils import get_column_letter
+from openpyxl.worksheet.filters import AutoFilter
 from openpyxl.worksheet.worksheet import Worksheet
 
-from metareview.generation.variants import Variant
+from metareview.generation.variants import RESERVED, Variant
 from metareview.scoring.metrics import METRICS, ROUGE, Results
 from metareview.workbook import cells, judgments
 from metareview.workbook.cases import Case, Source, find_case_sheet, read_cases
@@ -46,11 +49,12 @@ class Style(NamedTuple):
 
 
 def list_columns(models: list[str], has_references: bool) -> dict[Column, Style]:
-    """Our columns from left to right: texts, judgments, scores; ROUGE only with references."""
+    """Our columns from left to right: preference, texts with their ratings, comment, scores; ROUGE with references."""
     ratings = ",".join(map(str, range(judgments.LOWEST, judgments.HIGHEST + 1)))
-    columns = {("text", model): Style(model, 45) for model in models}
-    columns["preferred", ""] = Style("preferred", 14, choices=judgments.CHOICES)
-    columns |= {("rating", model): Style(f"rating {model}", 10, choices=f'"{ratings}"') for model in models}
+    columns = {("preferred", ""): Style("preferred", 11, choices=judgments.CHOICES)}
+    for model in models:
+        columns["text", model] = Style(model, 38)
+        columns["rating", model] = Style(f"rating {model}", 9, choices=f'"{ratings}"')
     columns["comment", ""] = Style("comment", 40)
     for name, metric in METRICS.items():
         if metric.in_sheet and (has_references or name not in ROUGE):
@@ -59,6 +63,18 @@ def list_columns(models: list[str], has_references: bool) -> dict[Column, Style]
     columns |= {("verdict", model): Style(f"{model} verdict") for model in models}
     columns |= {("terms", model): Style(f"{model} terms in no review", 24) for model in models}
     return columns
+
+
+def label_models(variants: list[Variant]) -> dict[str, str]:
+    """What the sheet calls each model, by its name: base, or the part of the name that tells it from the others."""
+    tuned = [variant.name.split("_") for variant in variants if variant.fine_tuned]
+    shared = len(list(takewhile(lambda parts: len(set(parts)) == 1, zip(*tuned, strict=False))))
+    bases = [variant.name for variant in variants if not variant.fine_tuned]
+    labels = {name: "base" if len(bases) == 1 else name for name in bases}
+    labels |= {"_".join(parts): "_".join(parts[shared:]) or parts[-1] for parts in tuned}
+    known = [label.lower() for label in labels.values()]
+    is_clear = len(set(known)) == len(known) and not set(known) & set(RESERVED)
+    return labels if is_clear else {name: name for name in labels}
 
 
 def open_book(source: Source, target: Path, keeps: Sequence[str]) -> Book:
@@ -90,13 +106,17 @@ def make_book(source: Source, workbook: Workbook, target: str, keeps: Sequence[s
 
 def write_book(book: Book, variants: list[Variant], results: Results, comparison: Comparison) -> Counts:
     """Write texts, scores, judgments that are kept of these texts, `summary` and `runs`; returns what is judged."""
-    models = [variant.name for variant in variants]
-    columns = list_columns(models, any(case.reference for case in book.cases))
-    write_columns(book.sheet, book.start, columns, [case.row for case in book.cases], results, book.store)
-    counts = judgments.count_judgments(show_judgments(book.sheet, book.store), models)
-    recorded = {variant.name: variant.record.get("validation_losses") for variant in variants}
+    labels = label_models(variants)
+    columns = list_columns(list(labels.values()), any(case.reference for case in book.cases))
+    named = {label: results[name] for name, label in labels.items()}
+    write_columns(book.sheet, book.start, columns, [case.row for case in book.cases], named, book.store)
+    for name, label in labels.items():
+        book.sheet.cell(1, find_columns(book.sheet)["text", label]).comment = Comment(name, "")
+    judged = judgments.count_judgments(book.store, show_judgments(book.sheet, book.store), list(labels.values()))
+    counts = {name: judged[label] for name, label in labels.items()}
+    recorded = {labels[variant.name]: variant.record.get("validation_losses") for variant in variants}
     losses = {model: points for model, points in recorded.items() if points}
-    write_summary(book.sheet, book.test, comparison, book.remarks, losses)
+    write_summary(book.sheet, book.test, comparison, labels, book.remarks, losses)
     write_runs(book.sheet.parent, describe_runs(variants, book.test, comparison.averages, counts))
     return counts
 
@@ -123,14 +143,21 @@ def write_columns(
             replaced += cells.write_value(cell, "none" if kind == "verdict" and value is None else value)
             cell.number_format = style.number_format
         cells.style_column(sheet, place, style.width, style.choices)
+        for row in rows if kind in TYPED else ():  # a protected sheet can be judged, too
+            cells.free_cell(sheet, row, place).protection = Protection(locked=False)
+        if kind not in ("text", *TYPED):  # scores are folded away
+            dimension = sheet.column_dimensions[get_column_letter(place)]
+            dimension.outlineLevel, dimension.hidden = 1, True
     if replaced:
         print(f"{replaced} characters that a workbook cannot hold are replaced in it; the .jsonl file has them.")
     judgments.write_hidden(sheet.parent, headers, store)
-    for row in range(1, sheet.max_row + 1):
-        sheet.row_dimensions[row].height = None  # as high as its texts need: the program that opens it finds out
+    cells.fit_column(sheet, cells.read_header(sheet)["review"])
+    cells.fit_rows(sheet)
     sheet.freeze_panes = sheet.freeze_panes or "B2"
+    for row in rows if sheet.auto_filter.filterColumn else ():  # a filter of columns that move: all rows are shown
+        sheet.row_dimensions[row].hidden = False
     if not sheet.tables:  # over all columns: sorting some of them would tear cases apart
-        sheet.auto_filter.ref = f"A1:{get_column_letter(sheet.max_column)}{sheet.max_row}"
+        sheet.auto_filter = AutoFilter(f"A1:{get_column_letter(sheet.max_column)}{sheet.max_row}")
 
 
 def read_shown(sheet: Worksheet, names: dict[int, str]) -> list[ShownCase]:
@@ -151,18 +178,17 @@ def read_shown(sheet: Worksheet, names: dict[int, str]) -> list[ShownCase]:
 
 
 def show_judgments(sheet: Worksheet, store: Store) -> list[ShownCase]:
-    """Write beside the texts what the store has of them; returns what the sheet shows then."""
+    """Write beside the texts what the store has of them; returns the cases as they are shown then."""
     names = {int(review.removeprefix(ROW)): review for _, review, _ in store if review.startswith(ROW)}
     shown, places = read_shown(sheet, names | name_rows(sheet)), find_columns(sheet)
     for case in shown:
         for kind, model in case.cells:
-            kept = judgments.decode(case, kind, store.get(judgments.find_key(case, kind, model)))
-            if kept is None and not case.cells[kind, model]:
+            value = judgments.show(store, case, kind, model)
+            if value is None:
                 continue
-            case.cells[kind, model] = kept
             if kind == "note":
                 place = places["text", model] if model else places["comment", ""]
-                sheet.cell(case.row, place).comment = Comment(kept, "") if kept else None
+                sheet.cell(case.row, place).comment = Comment(value, "")
             else:
-                cells.write_value(cells.free_cell(sheet, case.row, places[kind, model]), kept)
+                cells.write_value(cells.free_cell(sheet, case.row, places[kind, model]), value)
     return shown

@@ -15,7 +15,7 @@ from metareview.generation.outputs import describe_decoding, identify
 from metareview.generation.variants import Variant
 from metareview.scoring.comparison import Averages
 from metareview.scoring.metrics import METRICS, OTHERS
-from metareview.workbook.cells import emphasize, find_sheet, number_format, ungroup_columns, write_value
+from metareview.workbook.cells import emphasize, find_sheet, fit_rows, number_format, ungroup_columns, write_value
 from metareview.workbook.judgments import Counts
 
 SAME = ("model", "weights", "prompt", "data", "split", "cases", "decoding")  # a row that has these is replaced
@@ -95,3 +95,4 @@ def write_runs(workbook: Workbook, rows: list[dict[str, Any]]) -> None:
             write_value(cell, value)
             cell.number_format, cell.alignment = formats.get(name, "General"), TEXT if name in WIDTHS else NUMBER
     sheet.freeze_panes = sheet.freeze_panes or "B2"
+    fit_rows(sheet)

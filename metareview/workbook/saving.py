@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import stat
 import time
 from collections import Counter
 from pathlib import Path
@@ -20,7 +21,6 @@ FIRST_CELLS = {  # by which we know our own sheets
     "summary": "Summary of the last run (this sheet is written anew by every run)",
     "runs": "model",
     "judgments": "kind",
-    "judgements": "kind",
 }
 CHART_TITLES = ("Mean ROUGE (F1)", "Validation loss (nats per token) by epoch")  # by which we know our own charts
 # What openpyxl may drop: files inside a workbook, and marks in those of its sheets.
@@ -82,25 +82,39 @@ def modified(path: Path) -> int | None:
     return path.stat().st_mtime_ns if path.exists() else None
 
 
-def save_workbook(workbook: Workbook, target: Path) -> None:
-    """Write the workbook beside its place and put it there when it is complete.
+def create_log(log: Path, like: Path) -> None:
+    """Create a file, if it is not there, that nobody can read who cannot read `like`: both hold the reviews' texts."""
+    rights = stat.S_IMODE(like.stat().st_mode) | stat.S_IWUSR if like.exists() else 0o666
+    log.touch(mode=rights)
+    log.chmod(stat.S_IMODE(log.stat().st_mode) & rights)
 
-    If the new file lacks parts of the old one, which openpyxl cannot keep, the old one stays under another name.
+
+def save_workbook(workbook: Workbook, target: Path, like: Path | None = None) -> None:
+    """Write the workbook beside its place and put it there when it is complete, with the rights of the old file.
+
+    A new one can be read by those who can read the file `like`, if there is one. If the new file lacks parts of the old
+    one, which openpyxl cannot keep, the old one stays under another name.
     """
     with replacing(target) as new:
+        if model := next((path for path in (target, like) if path and path.exists()), None):
+            new.touch(mode=stat.S_IMODE(model.stat().st_mode) | stat.S_IWUSR)  # never more than the umask says
         workbook.save(new)
-        if target.exists() and (losses := _count_parts(target) - _count_parts(new)):
-            kept = _add_time(target)
-            shutil.copy2(target, kept)
-            print(f"{target} had parts that get lost on saving ({', '.join(sorted(losses))}); it is kept as {kept}.")
+        if target.exists():
+            new.chmod(stat.S_IMODE(target.stat().st_mode))
+            if losses := _count_parts(target) - _count_parts(new):
+                kept = _add_time(target)
+                shutil.copy2(target, kept)
+                print(
+                    f"{target} had parts that get lost on saving ({', '.join(sorted(losses))}); it is kept as {kept}."
+                )
 
 
-def save_unless_changed(workbook: Workbook, target: Path, seen: int | None) -> Path:
+def save_unless_changed(workbook: Workbook, target: Path, seen: int | None, like: Path) -> Path:
     """Save the workbook and return where: beside `target` if that was changed since `seen` or is open elsewhere."""
     if modified(target) != seen or find_lock(target):
         print(f"{target} was changed or opened in the meantime and stays as it is.")
-        target = _add_time(target)
-    save_workbook(workbook, target)
+        like, target = target, _add_time(target)
+    save_workbook(workbook, target, like)
     return target
 
 

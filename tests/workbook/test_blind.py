@@ -26,14 +26,14 @@ def target(tmp_path: Path) -> Path:
     book = open_book(open_cases(str(source)), tmp_path / "a.xlsx", [])
     write_texts(book, **TEXTS)
     save_workbook(book.sheet.parent, tmp_path / "a.xlsx")
-    save_workbook(make_blind(book), blind_path(tmp_path / "a.xlsx"))
+    save_workbook(make_blind(book, "a-z0-9"), blind_path(tmp_path / "a.xlsx"))
     return tmp_path / "a.xlsx"
 
 
 def test_the_copy_hides_who_wrote_what_and_keeps_the_title(target: Path) -> None:
     sheet = open_workbook(str(blind_path(target))).active
     header = read_header(sheet)
-    assert list(header) == ["case", "review", "reference", "a", "b", "c", "preferred", "rating a", "rating b",
+    assert list(header) == ["case", "review", "reference", "preferred", "a", "rating a", "b", "rating b", "c",
                             "rating c", "comment"]  # fmt: skip
     assert sheet["A3"].value == "paper 1"
     first = [sheet.cell(row, header["a"]).value.split()[0] for row in range(2, 42)]
@@ -63,7 +63,7 @@ def test_the_judgments_go_to_those_who_wrote_the_texts(target: Path, capsys: pyt
     for _ in range(2):  # once more changes nothing
         unblind(target)
         said = capsys.readouterr().out
-        assert "tuned: preferred 39, mean rating 5.0 (rated 40)" in said
+        assert "tuned: preferred 39 of 39, mean rating 5.0 (rated 40)" in said
         assert re.search(r"Not taken from .*a_blind\.xlsx, rows 36, 41: ", said)
         sheet = open_workbook(str(target)).active
         ratings = [[judged(sheet, row, "rating", model) for model in MODELS] for row in range(2, 42)]

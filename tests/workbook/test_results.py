@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 from openpyxl import load_workbook
 from openpyxl.comments import Comment
@@ -19,8 +19,8 @@ from metareview.scoring import metrics
 from metareview.scoring.comparison import average_scores
 from metareview.scoring.score_table import format_scores
 from metareview.workbook.cases import Source, open_cases
-from metareview.workbook.judgments import CHOICES, find_columns, read_hidden
-from metareview.workbook.results import make_book, open_book, write_book
+from metareview.workbook.judgments import CHOICES, count_judgments, find_columns, read_hidden
+from metareview.workbook.results import label_models, make_book, open_book, show_judgments, write_book
 from metareview.workbook.saving import save_workbook
 from metareview.workbook.summary import Comparison
 
@@ -33,7 +33,7 @@ def headers(sheet: Worksheet) -> list[str | None]:
 
 def test_texts_then_judgments_then_scores() -> None:
     sheet = run(make_sheet(*CASES), a=X, b=Y)
-    assert headers(sheet) == ["review", "reference", "a", "b", "preferred", "rating a", "rating b", "comment",
+    assert headers(sheet) == ["review", "reference", "preferred", "a", "rating a", "b", "rating b", "comment",
                               "a ROUGE-L", "b ROUGE-L", "a words", "b words", "a ended", "b ended",
                               "a repetition", "b repetition", "a verdict", "b verdict",
                               "a terms in no review", "b terms in no review"]  # fmt: skip
@@ -97,7 +97,7 @@ def test_what_a_person_made_of_the_results_stays() -> None:
     """Order of rows, own columns with look, width and note, one without a header or with a header of ours, sheets."""
     cases = [["review", "A", "note"], ["first", "mine", "n"], ["second", None, None], ["third", None, "x"]]
     sheet = run(make_sheet(*cases), a=X)
-    assert headers(sheet)[:5] == ["review", "A", "note", "a (2)", "preferred"]
+    assert headers(sheet)[:5] == ["review", "A", "note", "preferred", "a (2)"]
     sort_rows(sheet, [2, 0, 1])
     last = sheet.max_column
     for row, values in enumerate((["mine", "mine"], [3, "=A2"], [1, "=A3"], [2, "=A4", "no header"]), start=1):
@@ -186,14 +186,15 @@ def test_what_the_test_cases_look_like_stays_and_the_results_are_easy_to_read(tm
     cases.merge_cells("B5:H5")
     cases.column_dimensions["A"].width, cases.row_dimensions[3].height = 33, 20
     cases.column_dimensions["A"].min, cases.column_dimensions["A"].max = 1, 16_384  # as LibreOffice does
-    cases.merge_cells("B3:C4")
+    cases.merge_cells("B3:D4")
     sheet = run(cases, a=["word " * 60] * 3)
     save_workbook(sheet.parent, tmp_path / "a.xlsx")
     sheet = load_workbook(tmp_path / "a.xlsx").active
-    assert [sheet.column_dimensions[letter].width for letter in "ABC"] == [33, 33, 45]
-    assert sheet.row_dimensions[3].height is None and sheet["C3"].value == "word " * 60 and sheet["B3"].value == "d"
+    assert [sheet.column_dimensions[letter].width for letter in "ABCD"] == [33, 33, 11, 38]
+    assert sheet.row_dimensions[2].height == 15 * 8  # 300 characters in a column 38 wide: 39 a line
+    assert sheet["D3"].value == "word " * 60 and sheet["B3"].value == "d"
     assert sheet["B5"].value == "a footer" and "B5:H5" in sheet.merged_cells
-    assert sheet["C1"].font.bold and sheet["C1"].fill.fill_type == "solid" and sheet["C2"].alignment.wrap_text
+    assert sheet["D1"].font.bold and sheet["D1"].fill.fill_type == "solid" and sheet["D2"].alignment.wrap_text
     assert sheet.freeze_panes == "B2" and sheet.auto_filter.ref == f"A1:{get_column_letter(sheet.max_column)}5"
 
 
@@ -220,9 +221,23 @@ EVENTS = st.lists(
 )
 
 
+def find_preferences(made: dict[tuple[str, frozenset], str], review: str, texts: dict[str, str]) -> list[str | None]:
+    """What the cell may show: of what was preferred among some of the texts, that among most of them."""
+    among = [key for name, key in made if name == review and key <= set(texts.values())]
+    shown = []
+    for key in [key for key in among if len(key) == max(map(len, among))]:
+        [model] = [model for model, text in texts.items() if text == made[review, key]]
+        unseen = ", ".join(model for model, text in texts.items() if text not in key)
+        shown.append(f"{model} ({unseen} not seen)" if unseen else model)
+    return shown or [None]
+
+
+@settings(max_examples=60, phases=[Phase.explicit, Phase.generate])
 @given(events=EVENTS)
 @example(events=[("rate", 0, "a", 1), ("rewrite", "a", 0, "2"), ("run", list(MODELS), 3, None), ("rate", 0, "a", 2),
                  ("rewrite", "a", 0, "1"), ("run", list(MODELS), 3, None)])  # fmt: skip
+@example(events=[("run", list(MODELS), 2, None), ("prefer", 0, "a", None), ("run", list(MODELS), 3, None),
+                 ("sort", [2, 0, 1], None, None), ("run", list(MODELS), 2, None)])  # fmt: skip
 def test_a_judgment_stays_with_what_it_was_given_to(events: list[tuple]) -> None:
     """Against a model of what a person did: a rating for each text of a review, a preference for each set, a comment.
 
@@ -256,12 +271,51 @@ def test_a_judgment_stays_with_what_it_was_given_to(events: list[tuple]) -> None
             texts = {model: [shown[review][model] for review in order] for model in place[:other]}
             sheet = run(make_sheet(*CASES), sheet, **texts)
             for row, review in enumerate(order, start=2):
+                assert judged(sheet, row, "comment") == comments.get(review)
                 for model, text in shown[review].items():
                     assert judged(sheet, row, "text", model) == text
                     assert judged(sheet, row, "rating", model) == ratings.get((review, text))
-                preferred = preferences.get((review, frozenset(shown[review].values())))
-                assert shown[review].get(judged(sheet, row, "preferred")) == preferred
-                assert judged(sheet, row, "comment") == comments.get(review)
+                assert judged(sheet, row, "preferred") in find_preferences(preferences, review, shown[review])
     store, _ = read_hidden(sheet.parent)
     kept = sorted(judgment.value for (kind, *_), judgment in store.items() if kind == "rating")
     assert kept == sorted(value for value in ratings.values() if value is not None)
+
+
+def test_a_preference_survives_another_model() -> None:
+    """It counts among the models that it was made among, until the person chooses among all, or empties the cell."""
+    sheet = run(make_sheet(*CASES), a=X, b=Y)
+    for row, choice in ((2, "b"), (3, "tie"), (4, "a")):
+        judge(sheet, row, "preferred", choice)
+    sheet = run(make_sheet(*CASES), sheet, a=X, b=Y, c=["z"] * 3)
+    assert [judged(sheet, row, "preferred") for row in (2, 3, 4)] == [
+        "b (c not seen)", "tie (c not seen)", "a (c not seen)"]  # fmt: skip
+    judge(sheet, 2, "preferred", "b")
+    judge(sheet, 4, "preferred", None)
+    book = make_book(Source(make_sheet(*CASES).parent, "a", "a"), sheet.parent, "b.xlsx", [])
+    sheet = write_texts(book, a=X, b=Y, c=["z"] * 3)
+    assert [judged(sheet, row, "preferred") for row in (2, 3, 4)] == ["b", "tie (c not seen)", None]
+    counts = count_judgments(book.store, show_judgments(sheet, book.store), ["a", "b", "c"])
+    figures = {model: (count["preferred"], count["compared"]) for model, count in counts.items()}
+    assert figures == {"a": (0, 2), "b": (1, 2), "c": (0, 1)} and book.remarks == []
+
+
+def test_models_are_called_by_what_tells_them_apart() -> None:
+    def label(*names: str) -> list[str]:
+        settings = TokenizationArguments("m", "plain")
+        variants = [Variant(name, "m", {}, None, number > 0, settings, "a-z", 9) for number, name in enumerate(names)]
+        return list(label_models(variants).values())
+
+    assert label("pythia", "pythia_finetuned") == ["base", "finetuned"]
+    assert label("p", "p_f_lr1e-3", "p_f_lr1e-3_seed7", "p_f_lr1e-4") == ["base", "lr1e-3", "lr1e-3_seed7", "lr1e-4"]
+    assert label("a", "x_base", "x_tie") == ["a", "x_base", "x_tie"]  # two would be called base
+
+
+def test_a_protected_sheet_can_be_judged(tmp_path: Path) -> None:
+    cases = make_sheet(*CASES)
+    cases.protection.password = "secret"
+    cases.protection.enable()
+    save_workbook(run(cases, a=X, b=Y).parent, tmp_path / "a.xlsx")
+    sheet = load_workbook(tmp_path / "a.xlsx").active
+    unlocked = {column for column, place in find_columns(sheet).items() if not sheet.cell(3, place).protection.locked}
+    assert unlocked == {("preferred", ""), ("rating", "a"), ("rating", "b"), ("comment", "")}
+    assert sheet.protection.sheet and sheet.protection.password == cases.protection.password
