@@ -419,9 +419,7 @@ def test_evaluation_loads_the_adapter_with_its_base(adapted: Path) -> None:
     assert result.returncode == 0, result.stderr
     sheet = load_workbook(adapted / "eval_test.xlsx")["examples"]
     header = [cell.value for cell in sheet[1]]
-    texts = [
-        [row[header.index(name)].value for name in ("base", "pythia_finetuned")] for row in sheet.iter_rows(min_row=2)
-    ]
+    texts = [[row[header.index(name)].value for name in ("base", "finetuned")] for row in sheet.iter_rows(min_row=2)]
     assert len(texts) == 3 and any(base != fine_tuned for base, fine_tuned in texts)
 
 

@@ -16,7 +16,10 @@ from metareview.workbook.saving import open_workbook, save_workbook
 MODELS = ("base", "tuned", "other")
 CASES = [["case", "A", "review", "reference", "mine"]]
 CASES += [[f"paper {number}", "clash", f"review {number}", "r", "secret"] for number in range(40)]
-TEXTS = {model: [f"{model} {number}" for number in range(40)] for model in MODELS}
+TEXTS = {
+    model: [f"{model} {number}{end}" for number in range(40)]
+    for model, end in zip(MODELS, ("! *", "", ""), strict=True)
+}
 
 
 @pytest.fixture
@@ -38,6 +41,7 @@ def test_the_copy_hides_who_wrote_what_and_keeps_the_title(target: Path) -> None
     assert sheet["A3"].value == "paper 1"
     first = [sheet.cell(row, header["a"]).value.split()[0] for row in range(2, 42)]
     assert all(3 < first.count(model) < 30 for model in MODELS)  # in random order: outside once in 2,000 times or less
+    assert {sheet.cell(2, header[letter]).value for letter in "abc"} == {f"{model} 0" for model in MODELS}  # cleaned
     words = [str(cell.value) for other in sheet.parent.worksheets for row in other.iter_rows() for cell in row]
     assert not {"secret", *MODELS} & set(words)
 
@@ -59,6 +63,7 @@ def test_the_judgments_go_to_those_who_wrote_the_texts(target: Path, capsys: pyt
     save_workbook(blind.parent, blind_path(target))
     workbook = open_workbook(str(target))
     judge(workbook.active, 2, "rating", 2, "base")  # judged openly before: stays
+    judge(workbook.active, 3, "rating", 9, "base")  # does not count: in the place of this one comes a valid one
     save_workbook(workbook, target)
     for _ in range(2):  # once more changes nothing
         unblind(target)
