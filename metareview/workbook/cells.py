@@ -96,11 +96,10 @@ def change_font(font: Font, **changes: Any) -> Font:
     return changed
 
 
-def emphasize(cell: Cell, fill: bool = True) -> None:
-    """Make a cell bold; a header also gets a background."""
+def mark_header(cell: Cell) -> None:
+    """Make a cell bold, with a background."""
     cell.font = change_font(cell.font, bold=True)
-    if fill:
-        cell.fill = PatternFill("solid", fgColor="DDE6F0")
+    cell.fill = PatternFill("solid", fgColor="DDE6F0")
 
 
 def style_column(sheet: Worksheet, column: int, width: float, choices: str = "") -> None:
@@ -113,7 +112,7 @@ def style_column(sheet: Worksheet, column: int, width: float, choices: str = "")
     alignment = Alignment(wrap_text=True, vertical="top", horizontal="center" if width < CENTERED_BELOW else None)
     for row in range(1, sheet.max_row + 1):
         sheet.cell(row, column).alignment = alignment
-    emphasize(sheet.cell(1, column))
+    mark_header(sheet.cell(1, column))
     if choices:
         cells = f"{letter}2:{letter}{LAST_ROW}"
         sheet.add_data_validation(DataValidation("list", choices, showErrorMessage=True, sqref=cells))

@@ -19,7 +19,7 @@ from metareview.sources.forms import Paper, describe_counts, describe_paper
 from metareview.sources.pasted import split_pasted
 from metareview.sources.table_files import FORMATS, decode_text
 from metareview.workbook.cases import find_case_sheet
-from metareview.workbook.cells import CELL_LIMIT, emphasize, read_header, write_value
+from metareview.workbook.cells import CELL_LIMIT, mark_header, read_header, write_value
 from metareview.workbook.judgments import fingerprint
 from metareview.workbook.previous import name_rows
 from metareview.workbook.saving import check_target, create_log, open_workbook, save_workbook
@@ -69,7 +69,7 @@ def add_case(path: str, texts: dict[str, str]) -> int:
     row = max(rows, default=1) + 1
     if texts["reference"] and "reference" not in columns:
         columns["reference"] = sheet.max_column + 1
-        emphasize(sheet.cell(1, columns["reference"], "reference"))
+        mark_header(sheet.cell(1, columns["reference"], "reference"))
     for name, text in texts.items():
         if len(text) > CELL_LIMIT:
             limit = f"the {name} has {len(text):,} characters, but a cell holds {CELL_LIMIT:,}"

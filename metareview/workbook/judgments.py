@@ -153,13 +153,15 @@ def count_judgments(store: Store, cases: list[ShownCase], models: list[str]) -> 
         for model, values in ratings.items():
             rating = store.get(find_key(store, case, "rating", model))
             values += [rating.value] if rating and is_counted(case, "rating", rating) else []
-    counts: Counts = {}
-    for model, values in ratings.items():
-        chosen = preferred[model] if compared[model] else None
-        mean = sum(values) / len(values) if values else None
-        figures = (chosen, compared[model] or None, mean, len(values) or None)
-        counts[model] = dict(zip(("preferred", "compared", "mean rating", "rated"), figures, strict=True))
-    return counts
+    return {
+        model: {
+            "preferred": preferred[model] if compared[model] else None,
+            "compared": compared[model] or None,
+            "mean rating": sum(values) / len(values) if values else None,
+            "rated": len(values) or None,
+        }
+        for model, values in ratings.items()
+    }
 
 
 def describe_judgments(counts: Counts) -> list[str]:

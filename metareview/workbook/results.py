@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,10 +33,10 @@ class Book:
 
     sheet: Worksheet  # with the test cases
     start: int  # the first column for results
-    cases: list[Case] = field(default_factory=list)
-    test: dict[str, Any] = field(default_factory=dict)  # what is tested on: data, split, cases
-    store: Store = field(default_factory=dict)  # all judgments
-    remarks: list[str] = field(default_factory=list)  # lines about judgments that do not count
+    cases: list[Case]
+    test: dict[str, Any]  # what is tested on: data, split, cases
+    store: Store  # all judgments
+    remarks: list[str]  # lines about judgments that do not count
 
 
 class Style(NamedTuple):
@@ -72,9 +72,8 @@ def label_models(variants: list[Variant]) -> dict[str, str]:
     bases = [variant.name for variant in variants if not variant.fine_tuned]
     labels = {name: "base" if len(bases) == 1 else name for name in bases}
     labels |= {"_".join(parts): "_".join(parts[shared:]) or parts[-1] for parts in tuned}
-    known = [label.lower() for label in labels.values()]
-    is_clear = len(set(known)) == len(known) and not set(known) & set(RESERVED)
-    return labels if is_clear else {name: name for name in labels}
+    taken = {*RESERVED, *map(str.lower, labels.values())}
+    return labels if len(taken) == len(RESERVED) + len(labels) else {name: name for name in labels}
 
 
 def open_book(source: Source, target: Path, keeps: Sequence[str]) -> Book:
@@ -90,18 +89,15 @@ def make_book(source: Source, workbook: Workbook, target: str, keeps: Sequence[s
     """The same from an open workbook: that of `source`, or one with the last results, which `target` is the name of."""
     sheet = find_case_sheet(workbook, target)
     store, _ = judgments.read_hidden(workbook)
-    rows = name_rows(sheet)
-    rejected = judgments.merge_judgments(store, read_shown(sheet, rows))
-    book = Book(sheet, strip_results(sheet), store=store)
-    if rejected:
+    rows, remarks = name_rows(sheet), []
+    if rejected := judgments.merge_judgments(store, read_shown(sheet, rows)):
         rule = "a rating is a number from 1 to 5, a preference names a model, and equal texts have one rating"
-        book.remarks = [f"Not all judgments in the rows {', '.join(map(str, rejected))} count: {rule}."]
+        remarks = [f"Not all judgments in the rows {', '.join(map(str, rejected))} count: {rule}."]
+    start = strip_results(sheet)
     if workbook is not source.workbook:
-        names = source.name, target
-        add_cases(sheet, rows, book.start, find_case_sheet(source.workbook, source.name), names)
-    book.cases = read_cases(sheet, target, source, keeps)
-    book.test = {"data": source.data, "split": source.split, "cases": len(book.cases)}
-    return book
+        add_cases(sheet, rows, start, find_case_sheet(source.workbook, source.name), (source.name, target))
+    cases = read_cases(sheet, target, source, keeps)
+    return Book(sheet, start, cases, {"data": source.data, "split": source.split, "cases": len(cases)}, store, remarks)
 
 
 def write_book(book: Book, variants: list[Variant], results: Results, comparison: Comparison) -> Counts:

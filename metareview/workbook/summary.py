@@ -15,7 +15,7 @@ from metareview.scoring.comparison import Averages
 from metareview.scoring.metrics import METRICS, OTHERS, ROUGE
 from metareview.scoring.score_table import find_metrics
 from metareview.scoring.verdicts import RELIABILITY
-from metareview.workbook.cells import change_font, emphasize, number_format, read_header, write_value
+from metareview.workbook.cells import change_font, mark_header, number_format, read_header, write_value
 from metareview.workbook.judgments import HIGHEST, LOWEST, NEITHER, TIE, find_columns
 from metareview.workbook.saving import CHART_TITLES, FIRST_CELLS
 
@@ -69,7 +69,7 @@ def write_summary(
     lines = [*comparison.sentences, *remarks, *NOTES]
     for number, line in [*enumerate(first, start=1), *enumerate(lines, start=details)]:
         write_value(sheet.cell(number, 1), line)
-    emphasize(sheet["A1"], fill=False)
+    sheet["A1"].font = change_font(sheet["A1"].font, bold=True)
     if scored:
         sheet.add_chart(_plot_scores(sheet, top, scored, [columns[name] for name in ROUGE], height), f"A{row}")
     if losses:
@@ -148,7 +148,7 @@ def _write_cells(sheet: Worksheet, row: int, first: int, values: Iterable, form=
         cell.number_format = form
         cell.alignment = Alignment(horizontal="left" if column == 1 else "right", wrap_text=is_header)
         if is_header:
-            emphasize(cell)
+            mark_header(cell)
 
 
 def _plot_scores(sheet: Worksheet, top: int, systems: int, columns: list[int], height: float) -> BarChart:
