@@ -118,7 +118,14 @@ from metareview.workbook.cases import Case, draw_examples, name_log, name_target
 from metareview.workbook.drafting import print_drafts, read_review_files
 from metareview.workbook.judgments import describe_judgments
 from metareview.workbook.results import open_book, write_book
-from metareview.workbook.saving import check_target, create_log, modified, save_unless_changed, save_workbook
+from metareview.workbook.saving import (
+    check_target,
+    create_log,
+    modified,
+    open_workbook,
+    save_unless_changed,
+    save_workbook,
+)
 from metareview.workbook.summary import Comparison
 
 
@@ -145,7 +152,8 @@ def main(flags: EvaluationFlags) -> None:
         source = draw_examples(flags.processed_dir, split, flags.num_examples, flags.sample_seed)
     else:
         source = open_cases(flags.test_cases, flags.encoding)
-    book = open_book(source, target, [variant.keep for variant in variants])
+    workbook = open_workbook(str(target)) if target.exists() else source.workbook
+    book = open_book(source, workbook, str(target), [variant.keep for variant in variants])
     reviews = target if split or target.exists() else Path(flags.test_cases)  # who can read it can read the results
     if flags.blind:
         check_blind(target)

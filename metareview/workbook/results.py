@@ -1,10 +1,9 @@
-"""The results workbook: made anew by each run from the test cases, the last results, the new texts and their scores."""
+"""The results workbook: the test cases, or the last results, with the new texts, their scores and their judgments."""
 
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from openpyxl import Workbook
@@ -21,7 +20,6 @@ from metareview.workbook.cases import Case, Source, find_case_sheet, read_cases
 from metareview.workbook.judgments import ROW, Column, Counts, ShownCase, Store, find_columns, fingerprint
 from metareview.workbook.previous import add_cases, name_rows, strip_results
 from metareview.workbook.runs import describe_runs, write_runs
-from metareview.workbook.saving import open_workbook
 from metareview.workbook.summary import Comparison, write_summary
 
 TYPED = ("preferred", "rating", "comment")  # kinds of columns that a person fills in
@@ -76,17 +74,12 @@ def label_models(variants: list[Variant]) -> dict[str, str]:
     return labels if len(taken) == len(RESERVED) + len(labels) else {name: name for name in labels}
 
 
-def open_book(source: Source, target: Path, keeps: Sequence[str]) -> Book:
-    """The workbook for the results: the last ones in `target` without their texts, or else the test cases themselves.
+def open_book(source: Source, workbook: Workbook, target: str, keeps: Sequence[str]) -> Book:
+    """The workbook for the results: the last ones, which `target` is the name of, without their texts.
 
-    What a person typed into it stays. `keeps` are the characters that each of the models knows.
+    If there are none, `workbook` is that of `source`. What a person typed into it stays. `keeps` are the characters
+    that each of the models knows.
     """
-    workbook = open_workbook(str(target)) if target.exists() else source.workbook
-    return make_book(source, workbook, str(target), keeps)
-
-
-def make_book(source: Source, workbook: Workbook, target: str, keeps: Sequence[str]) -> Book:
-    """The same from an open workbook: that of `source`, or one with the last results, which `target` is the name of."""
     sheet = find_case_sheet(workbook, target)
     store, _ = judgments.read_hidden(workbook)
     rows, remarks = name_rows(sheet), []

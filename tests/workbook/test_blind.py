@@ -4,13 +4,11 @@ import re
 from pathlib import Path
 
 import pytest
-from workbooks import judge, judged, make_workbook, write_texts
+from workbooks import judge, judged, make_sheet, make_workbook, open_sheet, write_texts
 
 from metareview.common.cli import InputError
 from metareview.workbook.blind import blind_path, check_blind, make_blind, unblind
-from metareview.workbook.cases import open_cases
 from metareview.workbook.cells import read_header
-from metareview.workbook.results import open_book
 from metareview.workbook.saving import open_workbook, save_workbook
 
 MODELS = ("base", "tuned", "other")
@@ -25,8 +23,7 @@ TEXTS = {
 @pytest.fixture
 def target(tmp_path: Path) -> Path:
     """A workbook with forty cases, which have titles, and the texts of three models; and its blind copy."""
-    source = make_workbook(tmp_path / "cases.xlsx", *CASES)
-    book = open_book(open_cases(str(source)), tmp_path / "a.xlsx", [])
+    book = open_sheet(make_sheet(*CASES))
     write_texts(book, **TEXTS)
     save_workbook(book.sheet.parent, tmp_path / "a.xlsx")
     save_workbook(make_blind(book, "a-z0-9"), blind_path(tmp_path / "a.xlsx"))

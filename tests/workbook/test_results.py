@@ -10,7 +10,7 @@ from openpyxl.comments import Comment
 from openpyxl.styles import PatternFill
 from openpyxl.utils import get_column_letter
 from openpyxl.worksheet.worksheet import Worksheet
-from workbooks import CASES, judge, judged, make_sheet, make_workbook, run, write_texts
+from workbooks import CASES, judge, judged, make_sheet, make_workbook, open_sheet, run, write_texts
 
 from metareview.data.tokenization import TokenizationArguments
 from metareview.generation.outputs import Output
@@ -19,9 +19,8 @@ from metareview.scoring import metrics
 from metareview.scoring.comparison import average_scores
 from metareview.scoring.score_table import format_scores
 from metareview.workbook import judgments
-from metareview.workbook.cases import Source, open_cases
 from metareview.workbook.judgments import CHOICES, count_judgments, find_columns, read_hidden
-from metareview.workbook.results import label_models, make_book, open_book, show_judgments, write_book
+from metareview.workbook.results import label_models, show_judgments, write_book
 from metareview.workbook.saving import save_workbook
 from metareview.workbook.summary import Comparison
 
@@ -55,7 +54,7 @@ def test_a_metric_is_added_in_one_place(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert "commas" in format_scores(averages) and "1.00" in format_scores(averages)
     (tmp_path / "config.json").write_text("{}")
     variant = Variant("m", str(tmp_path), {}, None, True, TokenizationArguments("m", "plain"), "a-z", 9)
-    book = open_book(open_cases(str(make_workbook(tmp_path / "a.xlsx", ["review"], ["a"]))), tmp_path / "b.xlsx", [])
+    book = open_sheet(make_sheet(["review"], ["a"]))
     write_book(book, [variant], results, Comparison(averages, {}, {}, []))
     assert book.sheet.cell(2, find_columns(book.sheet)["commas", "m"]).value == 1
     for title in ("summary", "runs"):
@@ -69,7 +68,7 @@ def test_judgments_follow_texts_to_other_names_and_stay_if_they_do_not_count() -
     for row, kind, value in ((2, "rating", 2), (3, "rating", 0), (3, "preferred", "b"), (4, "preferred", "nobody")):
         judge(sheet, row, kind, value, "b" if kind == "rating" else "")
     judge(sheet, 4, "comment", "=short")
-    book = make_book(Source(make_sheet(*CASES).parent, "a.xlsx", "a.xlsx"), sheet.parent, "b.xlsx", [])
+    book = open_sheet(make_sheet(*CASES), sheet)
     assert "the rows 3, 4 count: a rating is a number from 1 to 5" in book.remarks[0]
     sheet = write_texts(book, renamed=Y, a=X)
     assert judged(sheet, 2, "rating", "renamed") == 2 and judged(sheet, 3, "preferred") == "renamed"
@@ -128,8 +127,7 @@ def test_cases_that_the_results_lack_are_added_and_theirs_stay(capsys: pytest.Ca
     judge(sheet, 9, "comment", "all in all, good")
     for _ in range(2):
         rows = ["zero", "r0", 0], ["first", "r", 1], ["second", "r2", "=C3"], ["first", "again", 3]
-        cases = make_sheet(["review", "reference", "new"], *rows)
-        book = make_book(Source(cases.parent, "a.xlsx", "a.xlsx"), sheet.parent, "b.xlsx", [])
+        book = open_sheet(make_sheet(["review", "reference", "new"], *rows), sheet)
         assert [(case.row, case.review, case.reference) for case in book.cases] == [
             (2, "first", "corrected"), (3, "second", "r2"), (4, "third", "r"), (5, "a case of mine", ""),
             (10, "zero", "r0"), (11, "first", "again")]  # fmt: skip
@@ -146,9 +144,8 @@ def test_cases_that_the_results_lack_are_added_and_theirs_stay(capsys: pytest.Ca
 def test_results_in_the_test_cases_themselves(tmp_path: Path) -> None:
     """The file's own columns are the user's: they stay in their places, also right of the results."""
     path = make_workbook(tmp_path / "a.xlsx", *CASES)
-    sheet = None
     for texts in ({"a": X, "b": Y}, {"b": Y}, {"a": X, "b": Y, "c": X}):
-        sheet = write_texts(open_book(open_cases(str(path)), path, []), **texts)
+        sheet = run(load_workbook(path).active, **texts)
         if len(texts) == 2:
             mine = sheet.max_column + 1
             sheet.cell(1, mine).value, sheet.cell(2, mine).value = "mine", "precious"
@@ -268,7 +265,7 @@ def test_a_preference_survives_another_model() -> None:
         "b (c not seen)", "tie (c not seen)", "a (c not seen)"]  # fmt: skip
     judge(sheet, 2, "preferred", "b")
     judge(sheet, 4, "preferred", None)
-    book = make_book(Source(make_sheet(*CASES).parent, "a", "a"), sheet.parent, "b.xlsx", [])
+    book = open_sheet(make_sheet(*CASES), sheet)
     sheet = write_texts(book, a=X, b=Y, c=["z"] * 3)
     assert [judged(sheet, row, "preferred") for row in (2, 3, 4)] == ["b", "tie (c not seen)", None]
     counts = count_judgments(book.store, show_judgments(sheet, book.store), ["a", "b", "c"])
