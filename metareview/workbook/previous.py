@@ -39,21 +39,20 @@ def strip_results(sheet: Worksheet) -> int:
     return min(places, default=max(_name_columns(sheet)) + 1)
 
 
-def add_cases(sheet: Worksheet, rows: dict[int, str], start: int, cases: Worksheet, names: tuple[str, str]) -> None:
-    """Add to the sheet of the last results what only the test cases have: rows below, columns from `start` on.
+def add_cases(sheet: Worksheet, rows: dict[int, str], start: int, cases: Worksheet) -> tuple[list[str], int]:
+    """Add to a sheet what only `cases` has: rows below, columns from `start` on. `rows` are the names of its own rows.
 
-    What is filled in the results counts, even if the test cases say something else. `rows` has the names of the rows
-    of `sheet`; `names` are those of the two files, the test cases first.
+    What is filled in `sheet` stays: returns the cells for which `cases` has something else, and how many reviews are
+    only in `sheet`.
     """
-    source, target = names
     present, columns = _number(rows), _number(_name_columns(sheet))
-    last, differing = max(rows, default=1), []
+    wanted, last, differing = _number(name_rows(cases)), max(rows, default=1), []
     for name, column in _number(_name_columns(cases)).items():
         if name not in columns:
             taken = columns.values()
             columns[name] = next(place for place in range(start, start + len(taken) + 1) if place not in taken)
             cells.copy_cell(cases.cell(1, column), sheet, 1, columns[name])
-        for key, row in _number(name_rows(cases)).items():
+        for key, row in wanted.items():
             if key not in present:
                 last += 1
                 present[key] = last
@@ -62,13 +61,9 @@ def add_cases(sheet: Worksheet, rows: dict[int, str], start: int, cases: Workshe
                 cells.copy_cell(cell, sheet, present[key], columns[name])
             elif cell.value is not None and fingerprint(known.value) != fingerprint(cell.value):
                 differing.append(known.coordinate)
-    review, shared = cells.read_header(sheet)["review"], _number(name_rows(cases))
-    if added := sum(key not in shared and sheet.cell(row, review).value is not None for key, row in present.items()):
-        stay = "They stay; delete their rows to leave them out."
-        print(f"Cases of {target} that are not in {source}: {added}. {stay}")
-    if differing:
-        where = f"{', '.join(differing[:5])}{', ...' if len(differing) > 5 else ''}"
-        print(f"{target} keeps what it has in cells for which {source} has something else: {where}")
+    review = cells.read_header(sheet)["review"]
+    own = [row for key, row in present.items() if key not in wanted and sheet.cell(row, review).value is not None]
+    return differing, len(own)
 
 
 def _number(names: dict[int, str]) -> dict[tuple[str, int], int]:

@@ -88,7 +88,12 @@ def open_book(source: Source, workbook: Workbook, target: str, keeps: Sequence[s
         remarks = [f"Not all judgments in the rows {', '.join(map(str, rejected))} count: {rule}."]
     start = strip_results(sheet)
     if workbook is not source.workbook:
-        add_cases(sheet, rows, start, find_case_sheet(source.workbook, source.name), (source.name, target))
+        differing, own = add_cases(sheet, rows, start, find_case_sheet(source.workbook, source.name))
+        if own:
+            print(f"Cases of {target} that are not in {source.name}: {own}. Delete their rows to leave them out.")
+        if differing:
+            where = f"{', '.join(differing[:5])}{', ...' if len(differing) > 5 else ''}"
+            print(f"{target} keeps what it has in cells for which {source.name} has something else: {where}")
     cases = read_cases(sheet, target, source, keeps)
     return Book(sheet, start, cases, {"data": source.data, "split": source.split, "cases": len(cases)}, store, remarks)
 

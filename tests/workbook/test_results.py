@@ -133,7 +133,7 @@ def test_cases_that_the_results_lack_are_added_and_theirs_stay(capsys: pytest.Ca
             (10, "zero", "r0"), (11, "first", "again")]  # fmt: skip
         assert [book.sheet.cell(row, 3).value for row in (1, 2, 3, 4, 10)] == ["new", 1, "=C2", None, 0]
         said = capsys.readouterr().out
-        assert "Cases of b.xlsx that are not in a.xlsx: 2. They stay" in said
+        assert "Cases of b.xlsx that are not in a.xlsx: 2. " in said
         assert "b.xlsx keeps what it has in cells for which a.xlsx has something else: B2" in said
         sheet = write_texts(book, a=["x"] * 6)
         assert sheet["B7"].value == "a remark" and judged(sheet, 9, "comment") == "all in all, good"
