@@ -72,9 +72,9 @@ def read_cases(sheet: Worksheet, path: str, source: Source, keeps: Sequence[str]
     columns, cases = read_header(sheet), []
     totals = [range_boundaries(table.ref)[-1] for table in sheet.tables.values() if table.totalsRowCount]
     unknown: dict[int, str] = {}  # rows of which cleaning leaves nothing
-    for row in range(2, sheet.max_row + 1):
+    for row in sorted(set(range(2, sheet.max_row + 1)) - set(totals)):
         texts = {name: _read_text(sheet, row, columns[name], path) if name in columns else "" for name in READ}
-        if row in totals or not any(map(str.strip, split_reviews(texts["review"]))):
+        if not any(map(str.strip, split_reviews(texts["review"]))):
             continue
         key = fingerprint(texts["review"])
         case = Case(row, key, **{name: source.whole.get(fingerprint(text), text) for name, text in texts.items()})

@@ -101,7 +101,7 @@ def test_csv_that_holds_no_cases_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_totals_row_is_no_case_and_hidden_rows_are_said(capsys: pytest.CaptureFixture) -> None:
-    sheet = make_sheet(["review", "n"], ["a", 1], ["b", 2], ["3 papers", 3])
+    sheet = make_sheet(["review", "n"], ["a", 1], ["b", 2], ["=SUBTOTAL(103,A2:A3)", 3])
     table = Table(displayName="Papers", ref="A1:B4", totalsRowCount=1)
     sheet.add_table(table)
     sheet.row_dimensions[3].hidden = True

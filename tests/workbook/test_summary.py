@@ -56,6 +56,7 @@ def test_formulas_calculate_in_libreoffice_and_nothing_is_lost_there(tmp_path: P
         judge(sheet, row, "preferred", choice)
         judge(sheet, row, "rating", rating, "base")
     judge(sheet, 2, "rating", "none", "tuned")
+    judge(sheet, 4, "preferred", "tuned (newer not seen)")
     judge(sheet, 4, "comment", "short")
     write_summary(sheet, TEST, Comparison(AVERAGES, {}, {}, []), {}, [], LOSSES)
     write_runs(sheet.parent, [{"model": "tuned", "date": "today"}])
@@ -65,7 +66,7 @@ def test_formulas_calculate_in_libreoffice_and_nothing_is_lost_there(tmp_path: P
     summary = load_workbook(tmp_path / "out" / "a.xlsx", data_only=True)["summary"]
     header, base, tuned, tie = (find_row(summary, name) for name in ("model", "base", "tuned", "tie"))
     place = header.index("preferred")
-    assert base[place : place + 3] == [0, 3, 2] and tuned[place] == 1 and tuned[place + 2] == 0 and tie[place] == 1
+    assert base[place : place + 3] == [0, 3, 2] and tuned[place] == 2 and tuned[place + 2] == 0 and tie[place] == 1
     saved = open_workbook(str(tmp_path / "out" / "a.xlsx"))  # as a person saves it there: we go on with it
     assert CHOICES in {rule.formula1 for rule in saved.active.data_validations.dataValidation}
     sheet = run(make_sheet(*CASES), saved.active, base=TEXTS["base"])
