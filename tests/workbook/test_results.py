@@ -170,6 +170,8 @@ def test_what_the_test_cases_look_like_stays_and_the_results_are_easy_to_read(tm
     cases.column_dimensions["A"].width, cases.row_dimensions[3].height = 33, 20
     cases.column_dimensions["A"].min, cases.column_dimensions["A"].max = 1, 16_384  # as LibreOffice does
     cases.merge_cells("B3:D4")
+    cases.auto_filter.ref, cases.row_dimensions[4].hidden = "A1:B4", True
+    cases.auto_filter.add_filter_column(0, ["a", "c"])
     sheet = run(cases, a=["word " * 60] * 3)
     save_workbook(sheet.parent, tmp_path / "a.xlsx")
     sheet = load_workbook(tmp_path / "a.xlsx").active
@@ -178,6 +180,7 @@ def test_what_the_test_cases_look_like_stays_and_the_results_are_easy_to_read(tm
     assert sheet["D3"].value == "word " * 60 and sheet["B3"].value == "d"
     assert sheet["B5"].value == "a footer" and "B5:H5" in sheet.merged_cells
     assert sheet["D1"].font.bold and sheet["D1"].fill.fill_type == "solid" and sheet["D2"].alignment.wrap_text
+    assert not sheet.row_dimensions[4].hidden and not sheet.auto_filter.filterColumn  # it was of columns that moved
     assert sheet.freeze_panes == "B2" and sheet.auto_filter.ref == f"A1:{get_column_letter(sheet.max_column)}5"
 
 
