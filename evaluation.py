@@ -120,7 +120,14 @@ from metareview.workbook.cases import Case, draw_examples, name_log, name_target
 from metareview.workbook.drafting import print_drafts, read_review_files
 from metareview.workbook.judgments import describe_judgments
 from metareview.workbook.results import open_book, write_book
-from metareview.workbook.saving import check_target, modified, save_unless_changed, save_workbook
+from metareview.workbook.saving import (
+    check_target,
+    create_log,
+    modified,
+    open_workbook,
+    save_unless_changed,
+    save_workbook,
+)
 from metareview.workbook.summary import Comparison
 
 
@@ -147,26 +154,28 @@ def main(flags: EvaluationFlags) -> None:
         source = draw_examples(flags.processed_dir, split, flags.num_examples, flags.sample_seed)
     else:
         source = open_cases(flags.test_cases, flags.encoding)
+    workbook = open_workbook(str(target)) if target.exists() else source.workbook
     columns = find_columns("".join(variant.settings.prompt_template for variant in variants))
-    book = open_book(source, target, [variant.keep for variant in variants], columns)
+    book = open_book(source, workbook, str(target), [variant.keep for variant in variants], columns)
+    reviews = target if split or target.exists() else Path(flags.test_cases)  # who can read it can read the results
     if flags.blind:
         check_blind(target)
 
     # 3. Let each model write, unless its texts are there; score what they wrote, all alike; compare.
+    create_log(name_log(target), reviews)
     results = write_and_score(variants, book.cases, flags.batch_size, name_log(target))
     comparison = compare(results, models, book.cases)
 
     # 4. Write the workbook and print what came out.
     counts = write_book(book, variants, results, comparison)
-    target = save_unless_changed(book.sheet.parent, target, seen)
+    target = save_unless_changed(book.sheet.parent, target, seen, reviews)
     lines = [*comparison.sentences, *book.remarks, *describe_judgments(counts)]
     print(format_scores(comparison.averages), *lines, sep="\n")
     print(f"The texts side by side, to read and to rate: {target}")
     if flags.blind:
-        save_workbook(make_blind(book), blind_path(target))
-        print(
-            f"To judge without knowing who wrote what: {blind_path(target)}; afterwards the same command with --unblind"
-        )
+        copy = blind_path(target)
+        save_workbook(make_blind(book, share([model.keep for model in models], DEFAULT_KEEP)), copy, target)
+        print(f"To judge without knowing who wrote what: {copy}; afterwards the same command with --unblind")
 
     # 5. Add the scores to the models' cards; on the Hub, if asked.
     for model in models:

@@ -67,13 +67,13 @@ def test_the_workbook_has_what_is_printed_and_a_second_run_writes_no_text(
     run_main("--max_new_tokens", 20)
     printed, (first, second, third) = capsys.readouterr().out, read_rows(path)
     assert source.read_bytes() == before  # the test cases stay clean
-    assert list(first)[:6] == ["mine", "review", "reference", base.name, model.name, "preferred"]
-    assert second[f"{base.name} words"] == len(second[base.name].split()) and second[f"{base.name} ROUGE-L"] is None
-    assert first["mine"] == "=note" and third[base.name] is None
+    assert list(first)[:6] == ["mine", "review", "reference", "preferred", "base", "rating base"]
+    assert second["base words"] == len(second["base"].split()) and second["base ROUGE-L"] is None
+    assert first["mine"] == "=note" and third["base"] is None
     assert "the reviews of 1 of 2 cases are cut to fit" in printed and "cannot be told" in printed
     assert max(len(line) for line in printed.splitlines() if line.startswith("|")) <= 110
     line = next(line for line in printed.splitlines() if line.startswith(f"| {model.name} "))
-    assert f"{first[f'{model.name} ROUGE-L']:.3f}" in line.split("|")[4]  # the one case that has a reference
+    assert f"{first['finetuned ROUGE-L']:.3f}" in line.split("|")[4]  # the one case that has a reference
     runs = {row["model"]: row for row in read_rows(path, "runs")}
     assert list(runs) == [base.name, model.name, "lead", "reference"]
     assert runs[model.name].items() >= {"data": "eval_examples.xlsx", "learning rate": 5e-3, "epochs": 2}.items()
@@ -101,25 +101,25 @@ def test_the_loop_of_a_user(model: Path, base: Path, tmp_path: Path) -> None:
         assert result.stderr.count("100%") <= 4 and "Loading" not in result.stderr  # a bar for each model, no others
         return result.stdout
 
-    assert "| m_lr1e-4 " in evaluate() and "m_lr1e-3" not in read_rows(results)[0]  # the newest alone
+    assert "| m_lr1e-4 " in evaluate() and "lr1e-3" not in read_rows(results)[0]  # the newest alone
     said = evaluate("--models", "models/*")
     assert "m_lr1e-4: 12 of 12 texts are in" in said and "m_lr1e-3: 12 of 12" not in said
     assert "m_lr1e-3 (2 seeds)" in said and "those of m_lr1e-4 differ." in said
     texts, workbook = read_rows(results), load_workbook(results)
-    judge(workbook.active, 2, "rating", 4, "m_lr1e-4")
-    judge(workbook.active, 3, "rating", 9, "m_lr1e-4")
-    judge(workbook.active, 2, "preferred", "m_lr1e-4")
+    judge(workbook.active, 2, "rating", 4, "lr1e-4")
+    judge(workbook.active, 3, "rating", 9, "lr1e-4")
+    judge(workbook.active, 2, "preferred", "lr1e-4")
     judge(workbook.active, 4, "comment", "mine")
     workbook.save(results)
 
     said = evaluate("--models", "models/m_lr1e-3", "models/m_lr1e-3_seed7")
     assert "Not all judgments in the rows 3 count" in said and read_rows(results)[2]["comment"] == "mine"
-    assert "rating m_lr1e-4" not in read_rows(results)[0]
+    assert "rating lr1e-4" not in read_rows(results)[0]
     said = evaluate("--models", "models/*", "--blind")
-    assert "m_lr1e-4: preferred 1, mean rating 4.0 (rated 1)" in said and str(blind.name) in said
+    assert "m_lr1e-4: preferred 1 of 1, mean rating 4.0 (rated 1)" in said and str(blind.name) in said
     back = read_rows(results)
-    assert back[0] == texts[0] | {"rating m_lr1e-4": 4, "preferred": "m_lr1e-4"}
-    assert back[1] == texts[1] | {"rating m_lr1e-4": 9} and back[2] == texts[2] | {"comment": "mine"}
+    assert back[0] == texts[0] | {"rating lr1e-4": 4, "preferred": "lr1e-4"}
+    assert back[1] == texts[1] | {"rating lr1e-4": 9} and back[2] == texts[2] | {"comment": "mine"}
     assert back[3:] == texts[3:]
     assert [row["mean rating"] for row in read_rows(results, "runs") if row["model"] == "m_lr1e-4"] == [4]
     card = (tmp_path / "models" / "m_lr1e-3" / "README.md").read_text()

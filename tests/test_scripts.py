@@ -273,7 +273,7 @@ def test_evaluation_loads_the_adapter_with_its_base(adapted: Path) -> None:
     flags = ["--models", "pythia_finetuned", "--num_examples", 3, "--max_new_tokens", 8]
     run_to_end(EVALUATE, *flags, cwd=adapted)
     header, *rows = load_workbook(adapted / "eval_test.xlsx")["examples"].iter_rows(values_only=True)
-    base, tuned = header.index("base"), header.index("pythia_finetuned")
+    base, tuned = header.index("base"), header.index("finetuned")
     assert len(rows) == 3 and any(row[base] != row[tuned] for row in rows)
 
 

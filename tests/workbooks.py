@@ -8,7 +8,7 @@ from openpyxl.worksheet.worksheet import Worksheet
 
 from metareview.workbook.cases import Source
 from metareview.workbook.judgments import find_columns
-from metareview.workbook.results import Book, list_columns, make_book, show_judgments, write_columns
+from metareview.workbook.results import Book, list_columns, open_book, show_judgments, write_columns
 
 SCORES = {"rougeL": 0.5, "words": 1, "repetition": 0.0, "ended": True, "verdict": None, "terms": "7, GAN"}
 CASES = (["review", "reference"], ["first", "r"], ["second", "r"], ["third", "r"])
@@ -35,10 +35,15 @@ def write_texts(book: Book, **texts: list[str]) -> Worksheet:
     return book.sheet
 
 
+def open_sheet(cases: Worksheet, previous: Worksheet | None = None) -> Book:
+    """The results workbook for test cases, of which `previous` are the last results."""
+    workbook = previous.parent if previous else cases.parent
+    return open_book(Source(cases.parent, "a.xlsx", "a.xlsx"), workbook, "b.xlsx", [])
+
+
 def run(cases: Worksheet, previous: Worksheet | None = None, **texts: list[str]) -> Worksheet:
-    """A run on test cases, of which `previous` are the last results; returns the sheet with the new ones."""
-    source = Source(cases.parent, "a.xlsx", "a.xlsx")
-    return write_texts(make_book(source, previous and previous.parent, "a_results.xlsx", []), **texts)
+    """A run on test cases; returns the sheet with the results."""
+    return write_texts(open_sheet(cases, previous), **texts)
 
 
 def judge(sheet: Worksheet, row: int, kind: str, value: Any, model: str = "") -> None:

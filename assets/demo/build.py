@@ -374,7 +374,7 @@ def precision_recall_f1(pairs: Iterable[tuple[set[str], set[str]]]) -> str:
 
 
 def read_columns(workbook: Path) -> dict[str, list[str]]:
-    """The references and the texts of each model, which are between `reference` and `preferred`, by their headers."""
+    """The references and the texts of each model, which have a column `rating NAME`, by their headers."""
     import openpyxl
 
     try:
@@ -384,10 +384,11 @@ def read_columns(workbook: Path) -> dict[str, list[str]]:
         raise ValueError(f"{workbook}: no such file") from None
     except Exception as error:  # openpyxl raises many kinds of errors for files that are not workbooks
         raise ValueError(f"{workbook}: cannot be read as an .xlsx workbook\n({error})") from None
-    if missing := [name for name in ("reference", "preferred") if not rows or name not in rows[0]]:
-        raise ValueError(f"{workbook}: no column {' and no column '.join(missing)} in row 1 of the active sheet")
-    places = range(rows[0].index("reference"), rows[0].index("preferred"))
-    return {rows[0][place]: [row[place] for row in rows[1:] if any(row)] for place in places}
+    header = rows[0] if rows else ()
+    if "reference" not in header:
+        raise ValueError(f"{workbook}: no column reference in row 1 of the active sheet")
+    names = ["reference", *(name for name in header if f"rating {name}" in header)]
+    return {name: [row[header.index(name)] for row in rows[1:] if any(row)] for name in names}
 
 
 def print_scores(workbook: Path) -> None:

@@ -1,6 +1,7 @@
 """Judging blind: a copy of the workbook that does not say which model wrote what, and the way back from it.
 
-No key is needed: the copy holds the texts, and judgments find their way back by the texts that they were given to.
+The copy has no key that could be read: judgments find their way back by the texts that they were given to, of which
+the hidden sheet has the fingerprints.
 """
 
 import random
@@ -11,13 +12,16 @@ from openpyxl import Workbook
 from openpyxl.utils import get_column_letter
 
 from metareview.common.cli import InputError
+from metareview.data.cleaning import clean_text
 from metareview.workbook import judgments
 from metareview.workbook.cases import find_case_sheet
-from metareview.workbook.cells import copy_widths, new_workbook, read_header
-from metareview.workbook.judgments import ShownCase, Store
+from metareview.workbook.cells import fit_text, new_workbook, read_header
+from metareview.workbook.judgments import Judgment, ShownCase, Store, fingerprint
 from metareview.workbook.previous import name_rows
 from metareview.workbook.results import TYPED, Book, list_columns, read_shown, show_judgments, write_columns
 from metareview.workbook.saving import check_lock, check_target, open_workbook, save_workbook
+
+ORIGINAL = "original"  # kind in the hidden sheet of the copy: by what the copy shows, the text in the workbook
 
 
 def blind_path(target: Path) -> Path:
@@ -34,10 +38,11 @@ def check_blind(target: Path) -> None:
             raise InputError(f"{str(copy)!r} has judgments: take them with --unblind, then move it away")
 
 
-def make_blind(book: Book) -> Workbook:
+def make_blind(book: Book, keep: str) -> Workbook:
     """A workbook with the texts of each case as A, B, C, ... in random order, and empty columns to judge them in.
 
-    A person's own columns left of the reviews come along. Reviews that repeat are left out.
+    All texts are cleaned to the characters `keep`: else some models would be known by their punctuation. A person's own
+    columns left of the reviews come along. Reviews that repeat are left out.
     """
     places = judgments.find_columns(book.sheet)
     models = [model for kind, model in places if kind == "text"]
@@ -45,32 +50,39 @@ def make_blind(book: Book) -> Workbook:
     columns = {column: style for column, style in list_columns(letters, False).items() if column[0] in ("text", *TYPED)}
     header, titles = read_header(book.sheet), {style.title.lower() for style in columns.values()}
     context = {name: place for name, place in header.items() if place < header["review"] and name not in titles}
-    rows, texts = [], {letter: [] for letter in letters}
+    rows, texts, originals = [], {letter: [] for letter in letters}, {}
     for case in {case.key: case for case in book.cases}.values():
         values = {name: book.sheet.cell(case.row, place).value for name, place in context.items()}
-        rows.append(values | {"review": case.review, "reference": case.reference})
+        review = str(book.sheet.cell(case.row, header["review"]).value)
+        rows.append(values | {"review": review, "reference": case.reference})
         for letter, model in zip(letters, random.SystemRandom().sample(models, len(models)), strict=True):
-            texts[letter].append({"text": str(book.sheet.cell(case.row, places["text", model]).value or "")})
+            text = str(book.sheet.cell(case.row, places["text", model]).value or "")
+            texts[letter].append({"text": clean_text(text, keep)})
+            shown = fingerprint(fit_text(texts[letter][-1]["text"])[0])
+            originals[ORIGINAL, fingerprint(review), shown] = Judgment(fingerprint(text))
     workbook = new_workbook(rows)
-    copy_widths(book.sheet, workbook.active, {place: number for number, place in enumerate(context.values(), start=1)})
-    write_columns(workbook.active, len(rows[0]) + 1, columns, list(range(2, len(rows) + 2)), texts, {})
+    write_columns(workbook.active, len(rows[0]) + 1, columns, list(range(2, len(rows) + 2)), texts, originals)
     return workbook
 
 
 def read_blind(copy: Path) -> list[ShownCase]:
-    """The cases of a blind copy with their judgments; the texts are named A, B, C, ..."""
+    """The cases of a blind copy with their judgments; the models are A, B, C, ..., the texts those of the workbook."""
     workbook = open_workbook(str(copy))
     sheet = find_case_sheet(workbook, str(copy))
-    _, headers = judgments.read_hidden(workbook)
+    originals, headers = judgments.read_hidden(workbook)
     if missing := [headers[column] for column in headers.keys() - judgments.find_columns(sheet).keys()]:
         raise InputError(f"the blind copy {str(copy)!r} has no column {', '.join(missing)} (any more)")
-    return read_shown(sheet, name_rows(sheet))
+    cases = read_shown(sheet, name_rows(sheet))
+    for case in cases:
+        for letter, text in case.texts.items():
+            case.texts[letter] = originals.get((ORIGINAL, case.review, text), Judgment(text)).value
+    return cases
 
 
 def unblind(target: Path) -> None:
     """Put the judgments of the blind copy into the workbook `target`, and print what a person thinks of each model.
 
-    A judgment that the workbook has already stays; the rows of the copy with another one are named.
+    A judgment that the workbook has already, and that counts, stays; the rows of the copy with another one are named.
     """
     copy = blind_path(target)
     if not copy.is_file() or not target.is_file():
@@ -84,17 +96,20 @@ def unblind(target: Path) -> None:
         raise InputError(f"{str(target)!r} holds no results to which the judgments belong")
     shown, rejected = read_shown(sheet, name_rows(sheet)), set()
     judgments.merge_judgments(store, shown)
+    cases = {case.review: case for case in shown}
     writers = {(case.review, text): model for case in shown for model, text in case.texts.items()}
     for case in read_blind(copy):
         judged: Store = {}
         rejected |= set(judgments.merge_judgments(judged, [case]))
         for (kind, review, text), judgment in judged.items():
             if judgments.is_counted(case, kind, judgment):
-                named = replace(judgment, model=writers.get((review, judgment.value), ""))
-                kept = store.setdefault((kind, review, text), named)
-                rejected |= {case.row} if kept.value != judgment.value else set()
+                kept = store.get((kind, review, text))
+                if kept is None or (review in cases and not judgments.is_counted(cases[review], kind, kept)):
+                    store[kind, review, text] = replace(judgment, model=writers.get((review, judgment.value), ""))
+                elif kept.value != judgment.value:
+                    rejected.add(case.row)
     judgments.write_hidden(workbook, headers, store)
-    counts = judgments.count_judgments(show_judgments(sheet, store), models)
+    counts = judgments.count_judgments(store, show_judgments(sheet, store), models)
     save_workbook(workbook, target)
     print(*judgments.describe_judgments(counts), f"They are in {target}.", sep="\n")
     if rejected:

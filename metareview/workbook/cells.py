@@ -7,7 +7,7 @@ from typing import Any
 from openpyxl import Workbook
 from openpyxl.cell.cell import Cell, MergedCell
 from openpyxl.formula.translate import Translator
-from openpyxl.styles import Alignment, PatternFill
+from openpyxl.styles import Alignment, Font, PatternFill
 from openpyxl.utils import get_column_letter
 from openpyxl.worksheet.datavalidation import DataValidation
 from openpyxl.worksheet.worksheet import Worksheet
@@ -15,12 +15,13 @@ from openpyxl.worksheet.worksheet import Worksheet
 FORBIDDEN = r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]"  # what XML 1.0 cannot hold
 CELL_LIMIT = 32_767  # characters that Excel takes in one cell
 CUT_MARK = " [cut]"
-LAST_ROW = 1_048_576  # Excel's limit: drop-downs hold for rows that are added later too
 HIGHEST_ROW = 409  # points, Excel's limit
-LINE_HEIGHT = 15  # points
-LETTERS, HEADER_LETTERS = 1.2, 0.8  # in the width of a digit, by which widths are counted; headers are bold
+DEFAULT_SIZE, SMALL_SIZE = 11, 9  # points: of letters
+LINE_HEIGHT = 4 / 3  # in the size of the letters
+LETTERS, BOLD = 1.0, 0.8  # letters in the width of a digit, by which widths are counted
+WIDEST = 85  # characters: of a column of reviews, so that two texts are beside it on a screen
+LAST_ROW = 1_048_576  # Excel's limit: drop-downs hold for rows that are added later too
 NARROW = 11  # characters: the width of a column of numbers
-DEFAULT_WIDTH = 13  # characters: of a column for which none is set
 CENTERED_BELOW = 20  # characters: numbers and choices
 CASE_WIDTHS = {"row": 7, "case": 24, "review": 60, "reference": 40}  # characters
 
@@ -60,15 +61,14 @@ def free_cell(sheet: Worksheet, row: int, column: int) -> Cell:
 
 
 def copy_cell(cell: Cell, sheet: Worksheet, row: int, column: int) -> None:
-    """Copy a cell with its look and its note into another sheet; the references of a formula move with it."""
+    """Copy a cell with its look and its note into another sheet; a formula refers to the cells of its new place."""
     target = free_cell(sheet, row, column)
     target.value = cell.value
     if cell.data_type == "f" and isinstance(cell.value, str):
         target.value = Translator(cell.value, cell.coordinate).translate_formula(target.coordinate)
     target.data_type, target.number_format = cell.data_type, cell.number_format
-    for name in ("font", "fill", "border", "alignment"):
+    for name in ("font", "fill", "border", "alignment", "protection", "comment"):
         setattr(target, name, copy(getattr(cell, name)))
-    target.comment = cell.comment or target.comment
 
 
 def new_workbook(rows: list[dict[str, Any]]) -> Workbook:
@@ -88,13 +88,18 @@ def number_format(form: str) -> str:
     return "0" + ("." + "0" * digits if digits else "") + ("%" if form.endswith("%") else "")
 
 
-def emphasize(cell: Cell, fill: bool = True) -> None:
-    """Make a cell bold; a header also gets a background."""
-    font = copy(cell.font)
-    font.bold = True
-    cell.font = font
-    if fill:
-        cell.fill = PatternFill("solid", fgColor="DDE6F0")
+def change_font(font: Font, **changes: Any) -> Font:
+    """A font with some attributes changed."""
+    changed = copy(font)
+    for name, value in changes.items():
+        setattr(changed, name, value)
+    return changed
+
+
+def mark_header(cell: Cell) -> None:
+    """Make a cell bold, with a background."""
+    cell.font = change_font(cell.font, bold=True)
+    cell.fill = PatternFill("solid", fgColor="DDE6F0")
 
 
 def style_column(sheet: Worksheet, column: int, width: float, choices: str = "") -> None:
@@ -107,7 +112,7 @@ def style_column(sheet: Worksheet, column: int, width: float, choices: str = "")
     alignment = Alignment(wrap_text=True, vertical="top", horizontal="center" if width < CENTERED_BELOW else None)
     for row in range(1, sheet.max_row + 1):
         sheet.cell(row, column).alignment = alignment
-    emphasize(sheet.cell(1, column))
+    mark_header(sheet.cell(1, column))
     if choices:
         cells = f"{letter}2:{letter}{LAST_ROW}"
         sheet.add_data_validation(DataValidation("list", choices, showErrorMessage=True, sqref=cells))
@@ -124,24 +129,37 @@ def ungroup_columns(sheet: Worksheet) -> None:
                 sheet.column_dimensions[single.index] = single
 
 
-def copy_widths(source: Worksheet, target: Worksheet, columns: dict[int, int]) -> None:
-    """Make columns as wide as those of another sheet; `columns` has those of `target` by those of `source`."""
-    ungroup_columns(source)
-    for column, place in columns.items():
-        if width := source.column_dimensions.get(get_column_letter(column)):
-            copied = target.column_dimensions[get_column_letter(place)]
-            copied.width, copied.hidden = width.width, width.hidden
+def _measure(text: Any, width: float, size: float, letters: float = LETTERS) -> float:
+    """About how high a text is (points) in a column of this width (characters) in a font of this size (points)."""
+    room = letters * width * DEFAULT_SIZE / size
+    return round(size * LINE_HEIGHT) * sum(1 + int(len(line) // room) for line in str(text).split("\n"))
+
+
+def fit_column(sheet: Worksheet, column: int) -> None:
+    """Make a column of texts as wide as it takes, up to WIDEST, to show as many of them as possible whole.
+
+    If that is not enough, the letters become smaller.
+    """
+    texts = [cell for cell in next(sheet.iter_cols(column, column, 2)) if cell.value]
+    dimension = sheet.column_dimensions[get_column_letter(column)]
+    widths = [dimension.width, *range(int(dimension.width), WIDEST + 1)]
+    choices = [(size, width) for size in (DEFAULT_SIZE, SMALL_SIZE) for width in widths]
+
+    def count_cut(choice: tuple[float, float]) -> int:
+        size, width = choice
+        return sum(_measure(cell.value, width, size) > HIGHEST_ROW for cell in texts)
+
+    size, dimension.width = min(choices, key=count_cut)
+    for cell in texts:
+        cell.font = change_font(cell.font, size=size)
 
 
 def fit_rows(sheet: Worksheet) -> None:
-    """Make the rows as high as their longest text needs, if no height is set; that of the header only grows."""
-    letters = [get_column_letter(column) for column in range(1, sheet.max_column + 1)]
-    widths = [getattr(sheet.column_dimensions.get(letter), "width", DEFAULT_WIDTH) for letter in letters]
-    for number, row in enumerate(sheet.iter_rows(values_only=True), start=1):
-        room, lines = HEADER_LETTERS if number == 1 else LETTERS, 1
-        for text, width in zip(row, widths, strict=True):
-            if isinstance(text, str):
-                lines = max(lines, sum(1 + int(len(line) // (room * width)) for line in text.split("\n")))
-        height, needed = sheet.row_dimensions[number].height, min(HIGHEST_ROW, LINE_HEIGHT * lines)
-        if (height is None and lines > 1) or (number == 1 and needed > (height or LINE_HEIGHT)):
-            sheet.row_dimensions[number].height = needed
+    """Make all rows as high as their longest text needs, within Excel's limit; what is folded away does not count."""
+    for row in sheet.iter_rows():
+        heights = [LINE_HEIGHT * DEFAULT_SIZE]
+        for cell in row:
+            column = sheet.column_dimensions[get_column_letter(cell.column)]
+            if isinstance(cell.value, str) and not column.hidden:
+                heights.append(_measure(cell.value, column.width, cell.font.size, BOLD if cell.font.bold else LETTERS))
+        sheet.row_dimensions[row[0].row].height = min(HIGHEST_ROW, round(max(heights)))

@@ -4,8 +4,6 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from openpyxl.styles import Alignment
-
 from metareview.common.cli import InputError, format_count
 from metareview.common.hub import public_name
 from metareview.data.cleaning import DEFAULT_KEEP, clean_reviews, clean_text, join_reviews, split_reviews
@@ -20,10 +18,10 @@ from metareview.sources.forms import Paper, describe_counts, describe_paper
 from metareview.sources.pasted import split_pasted
 from metareview.sources.table_files import FORMATS, decode_text
 from metareview.workbook.cases import find_case_sheet
-from metareview.workbook.cells import CELL_LIMIT, emphasize, read_header, write_value
+from metareview.workbook.cells import CELL_LIMIT, new_workbook, read_header
 from metareview.workbook.judgments import fingerprint
-from metareview.workbook.previous import name_rows
-from metareview.workbook.saving import check_target, open_workbook, save_workbook
+from metareview.workbook.previous import add_cases, name_rows
+from metareview.workbook.saving import check_target, create_log, open_workbook, save_workbook
 
 
 def print_drafts(paper: Paper, models: list[Variant], test_cases: str | None, log: Path) -> None:
@@ -41,6 +39,7 @@ def print_drafts(paper: Paper, models: list[Variant], test_cases: str | None, lo
     if test_cases:
         case = {"case": paper.title, "review": join_reviews(paper.reviews), "reference": paper.meta_review}
         print(f"Saved as row {add_case(test_cases, case)} of {test_cases}.")
+        create_log(log, Path(test_cases))
     outputs = {}
     for model in models:
         row = {"review": reviews[model.name], **clean_details(paper.details, model.keep)}
@@ -63,23 +62,15 @@ def add_case(path: str, texts: dict[str, str]) -> int:
     check_target(Path(path))
     workbook = open_workbook(path)
     sheet = find_case_sheet(workbook, path)
-    rows, columns = name_rows(sheet), read_header(sheet)
-    present = [row for row, name in rows.items() if name == fingerprint(texts["review"])]
-    if present:
-        return present[0]
-    row = max(rows, default=1) + 1
-    if texts["reference"] and "reference" not in columns:
-        columns["reference"] = sheet.max_column + 1
-        emphasize(sheet.cell(1, columns["reference"], "reference"))
     for name, text in texts.items():
         if len(text) > CELL_LIMIT:
             limit = f"the {name} has {len(text):,} characters, but a cell holds {CELL_LIMIT:,}"
             raise InputError(f"{limit}; nothing was saved. Give the command without --save")
-        if text and name in columns:
-            write_value(sheet.cell(row, columns[name]), text)
-            sheet.cell(row, columns[name]).alignment = Alignment(wrap_text=True, vertical="top")
+    columns, rows, review = read_header(sheet), name_rows(sheet), fingerprint(texts["review"])
+    case = {name: text for name, text in texts.items() if text and (name in columns or name == "reference")}
+    add_cases(sheet, rows, sheet.max_column + 1, new_workbook([case]).active)
     save_workbook(workbook, Path(path))
-    return row
+    return next((row for row, name in rows.items() if name == review), max(rows, default=1) + 1)
 
 
 def read_review_files(names: list[str], encoding: str = "utf-8") -> list[str]:

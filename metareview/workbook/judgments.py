@@ -17,16 +17,17 @@ from openpyxl.worksheet.worksheet import Worksheet
 
 from metareview.workbook.cells import find_sheet, write_value
 
-SHEETS = ("judgments", "judgements")  # the hidden sheet; what it was called before
+SHEET = "judgments"  # the hidden sheet
 HEADER = ("kind", "review", "text", "model", "value")  # its columns
 COLUMN = "column"  # kind of its rows that say which columns are ours: the header is the value
 ROW = "row "  # before its number, stands for a row without a review or anything else of a person's
 CHOICES = "metareview_choices"  # the cells that say what can be preferred: a list of them may be too long for a rule
 TIE, NEITHER = "tie", "neither"
 LOWEST, HIGHEST = 1, 5  # of a rating
+UNSEEN = " not seen)"  # the end of a cell with a preference that was made among fewer texts than the sheet has
 Column = tuple[str, str]  # what is in it (text, preferred, rating, comment or a score), and of which model, if of one
 Key = tuple[str, str, str]  # kind, fingerprint of the review, fingerprint of the text or texts
-Counts = dict[str, dict[str, float | None]]  # by model: preferred, mean rating, rated
+Counts = dict[str, dict[str, float | None]]  # by model: preferred, compared, mean rating, rated
 
 
 @dataclass(frozen=True)
@@ -55,15 +56,39 @@ def fingerprint(text: Any) -> str:
     return hashlib.sha256(" ".join(str(text or "").split()).encode(errors="replace")).hexdigest()[:16]
 
 
-def find_key(case: ShownCase, kind: str, model: str) -> Key:
-    """Where the judgment in a column of a case is kept."""
-    if kind == "preferred":
-        return kind, case.review, " ".join(sorted(case.texts.values()))
-    return kind, case.review, case.texts.get(model, "") if kind in ("rating", "note") else ""
+def find_key(store: Store, case: ShownCase, kind: str, model: str) -> Key:
+    """Where the store has what a column of a case shows: of preferences, the one among most of the case's texts."""
+    if kind != "preferred":
+        return kind, case.review, case.texts.get(model, "") if kind in ("rating", "note") else ""
+    shown = set(case.texts.values())
+    among = [texts for name, review, texts in store if (name, review) == (kind, case.review)]
+    among = [texts for texts in among if shown.issuperset(texts.split())]
+    return kind, case.review, max(among, key=lambda texts: len(set(texts.split())), default=" ".join(sorted(shown)))
+
+
+def find_unseen(case: ShownCase, key: Key) -> list[str]:
+    """The models whose texts were not among those that a preference was made among."""
+    return [model for model, text in case.texts.items() if text not in key[2].split()]
+
+
+def _name_preferred(case: ShownCase, judgment: Judgment) -> Any:
+    """The model of the sheet that wrote the preferred text, or else what is preferred."""
+    writers = [model for model, text in case.texts.items() if text == judgment.value]
+    return judgment.model if judgment.model in writers else next(iter(writers), judgment.value)
+
+
+def show(store: Store, case: ShownCase, kind: str, model: str) -> Any:
+    """What a cell shows; of a preference, the model, and which models the person had not seen then."""
+    key = find_key(store, case, kind, model)
+    judgment = store.get(key)
+    if judgment is None or kind != "preferred":
+        return judgment and judgment.value
+    unseen = ", ".join(find_unseen(case, key))
+    return f"{_name_preferred(case, judgment)}{f' ({unseen} not seen)' if unseen else ''}"
 
 
 def encode(case: ShownCase, kind: str, value: Any) -> Judgment | None:
-    """What a cell says, as it is kept; None for an empty cell. A rating that is typed as a text is a number."""
+    """What a person typed, as it is kept; None for an empty cell. A rating that is typed as a text is a number."""
     text = "" if value is None else str(value).strip()
     if kind == "preferred":
         names = {name.casefold(): name for name in (*case.texts, TIE, NEITHER)}
@@ -75,13 +100,6 @@ def encode(case: ShownCase, kind: str, value: Any) -> Judgment | None:
     elif kind == "rating" and re.fullmatch(r"\d+(\.\d+)?", text):
         return Judgment(float(text))
     return Judgment(text) if text else None
-
-
-def decode(case: ShownCase, kind: str, judgment: Judgment | None) -> Any:
-    """What a cell shows of a judgment: of a preference, the model that wrote the text in this sheet."""
-    if judgment is None or kind != "preferred" or case.texts.get(judgment.model) == judgment.value:
-        return judgment and (judgment.model or judgment.value)
-    return next((name for name, text in case.texts.items() if text == judgment.value), judgment.value)
 
 
 def is_counted(case: ShownCase, kind: str, judgment: Judgment) -> bool:
@@ -99,58 +117,67 @@ def merge_judgments(store: Store, cases: Iterable[ShownCase]) -> list[int]:
     the store is kept, the first where several do; comments are all kept. Returns the rows with a judgment that does not
     count or is not kept.
     """
-    shown: dict[Key, list[tuple[int, Judgment | None]]] = defaultdict(list)
+    changes: dict[Key, list[tuple[int, Judgment | None]]] = defaultdict(list)
     rejected = set()
     for case in cases:
         for (kind, model), value in case.cells.items():
-            judgment = encode(case, kind, value)
-            shown[find_key(case, kind, model)].append((case.row, judgment))
+            if kind == "preferred" and str(value).endswith(UNSEEN):
+                continue  # as it was shown
+            key, judgment = find_key(store, case, kind, model), encode(case, kind, value)
+            if judgment and kind == "preferred" and find_unseen(case, key):
+                key = kind, case.review, " ".join(sorted(set(case.texts.values())))
+            if judgment != store.get(key):
+                changes[key].append((case.row, judgment))
             if judgment and not is_counted(case, kind, judgment):
                 rejected.add(case.row)
-    for key, entries in shown.items():
-        changed = [(row, judgment) for row, judgment in entries if judgment != store.get(key)]
+    for key, changed in changes.items():
         typed = [judgment for _, judgment in changed if judgment]
         if key[0] in ("comment", "note") and typed:
             store[key] = Judgment("\n".join(dict.fromkeys(judgment.value for judgment in typed)))
         elif typed:
             store[key] = typed[0]
             rejected |= {row for row, judgment in changed if judgment and judgment.value != typed[0].value}
-        elif changed:
-            del store[key]
+        else:
+            store.pop(key, None)
     return sorted(rejected)
 
 
-def count_judgments(cases: list[ShownCase], models: list[str]) -> Counts:
-    """Of each model: how often it is preferred, its mean rating from 1 to 5, and how many of its texts are rated."""
-    preferred, ratings = Counter[str](), {model: [] for model in models}
+def count_judgments(store: Store, cases: list[ShownCase], models: list[str]) -> Counts:
+    """Of each model: in how many cases it is preferred, and could be; the mean of its ratings, and their number."""
+    preferred, compared, ratings = Counter[str](), Counter[str](), {model: [] for model in models}
     for case in cases:
-        for (kind, model), value in case.cells.items():
-            judgment = encode(case, kind, value)
-            if judgment and kind == "preferred":
-                preferred[judgment.model] += 1
-            elif judgment and kind == "rating" and is_counted(case, kind, judgment):
-                ratings[model].append(judgment.value)
-    counts: Counts = {}
-    for model, values in ratings.items():
-        mean = sum(values) / len(values) if values else None
-        times = preferred[model] if preferred else None
-        counts[model] = {"preferred": times, "mean rating": mean, "rated": len(values) or None}
-    return counts
+        key = find_key(store, case, "preferred", "")
+        if (judgment := store.get(key)) and is_counted(case, "preferred", judgment):
+            preferred[_name_preferred(case, judgment)] += 1
+            compared.update(case.texts.keys() - find_unseen(case, key))
+        for model, values in ratings.items():
+            rating = store.get(find_key(store, case, "rating", model))
+            values += [rating.value] if rating and is_counted(case, "rating", rating) else []
+    return {
+        model: {
+            "preferred": preferred[model] if compared[model] else None,
+            "compared": compared[model] or None,
+            "mean rating": sum(values) / len(values) if values else None,
+            "rated": len(values) or None,
+        }
+        for model, values in ratings.items()
+    }
 
 
 def describe_judgments(counts: Counts) -> list[str]:
     """What a person thinks of each model, in lines; none if nothing is judged."""
     lines = []
     for model, count in counts.items():
-        rated = f", mean rating {count['mean rating']:.1f} (rated {count['rated']})" if count["rated"] else ""
-        lines.append(f"{model}: preferred {count['preferred'] or 0}{rated}")
-    return lines if any(count["preferred"] or count["rated"] for count in counts.values()) else []
+        parts = [f"preferred {count['preferred']} of {count['compared']}"] if count["compared"] else []
+        parts += [f"mean rating {count['mean rating']:.1f} (rated {count['rated']})"] if count["rated"] else []
+        lines += [f"{model}: {', '.join(parts)}"] if parts else []
+    return lines
 
 
 def read_hidden(workbook: Workbook) -> tuple[Store, dict[Column, str]]:
     """The judgments that the hidden sheet of a workbook keeps, and the headers of our columns."""
     store, headers = {}, {}
-    sheet = find_sheet(workbook, *SHEETS)
+    sheet = find_sheet(workbook, SHEET)
     for row in sheet.iter_rows(min_row=2, max_col=len(HEADER), values_only=True) if sheet else ():
         kind, review, text, model = (str(cell or "") for cell in row[:-1])
         if kind == COLUMN:
@@ -162,7 +189,7 @@ def read_hidden(workbook: Workbook) -> tuple[Store, dict[Column, str]]:
 
 def write_hidden(workbook: Workbook, headers: dict[Column, str], store: Store) -> None:
     """Write the hidden sheet: the headers of our columns, the judgments and, as CHOICES, what can be preferred."""
-    sheet = find_sheet(workbook, *SHEETS) or workbook.create_sheet(SHEETS[0])
+    sheet = find_sheet(workbook, SHEET) or workbook.create_sheet(SHEET)
     sheet.sheet_state = "veryHidden"  # nobody should sort or edit it
     sheet.delete_rows(1, sheet.max_row)
     rows: list[tuple[Any, ...]] = [HEADER, *((COLUMN, "", *column, header) for column, header in headers.items())]

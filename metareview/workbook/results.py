@@ -1,24 +1,25 @@
-"""The results workbook: made anew by each run from the test cases, the last results, the new texts and their scores."""
+"""The results workbook: the test cases, or the last results, with the new texts, their scores and their judgments."""
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any, NamedTuple
 
 from openpyxl import Workbook
 from openpyxl.comments import Comment
+from openpyxl.styles import Protection
 from openpyxl.utils import get_column_letter
+from openpyxl.worksheet.filters import AutoFilter
 from openpyxl.worksheet.worksheet import Worksheet
 
-from metareview.generation.variants import Variant
+from metareview.generation.variants import RESERVED, Variant
 from metareview.scoring.metrics import METRICS, ROUGE, Results
 from metareview.workbook import cells, judgments
 from metareview.workbook.cases import Case, Source, find_case_sheet, read_cases
 from metareview.workbook.judgments import ROW, Column, Counts, ShownCase, Store, find_columns, fingerprint
-from metareview.workbook.previous import carry_over, copy_sheets, name_rows, strip_results
+from metareview.workbook.previous import add_cases, name_rows, strip_results
 from metareview.workbook.runs import describe_runs, write_runs
-from metareview.workbook.saving import open_workbook
 from metareview.workbook.summary import Comparison, write_summary
 
 TYPED = ("preferred", "rating", "comment")  # kinds of columns that a person fills in
@@ -30,10 +31,10 @@ class Book:
 
     sheet: Worksheet  # with the test cases
     start: int  # the first column for results
-    cases: list[Case] = field(default_factory=list)
-    test: dict[str, Any] = field(default_factory=dict)  # what is tested on: data, split, cases
-    store: Store = field(default_factory=dict)  # all judgments
-    remarks: list[str] = field(default_factory=list)  # lines about judgments that do not count
+    cases: list[Case]
+    test: dict[str, Any]  # what is tested on: data, split, cases
+    store: Store  # all judgments
+    remarks: list[str]  # lines about judgments that do not count
 
 
 class Style(NamedTuple):
@@ -46,11 +47,12 @@ class Style(NamedTuple):
 
 
 def list_columns(models: list[str], has_references: bool) -> dict[Column, Style]:
-    """Our columns from left to right: texts, judgments, scores; ROUGE only with references."""
+    """Our columns from left to right: preference, texts with their ratings, comment, scores; ROUGE with references."""
     ratings = ",".join(map(str, range(judgments.LOWEST, judgments.HIGHEST + 1)))
-    columns = {("text", model): Style(model, 45) for model in models}
-    columns["preferred", ""] = Style("preferred", 14, choices=judgments.CHOICES)
-    columns |= {("rating", model): Style(f"rating {model}", 10, choices=f'"{ratings}"') for model in models}
+    columns = {("preferred", ""): Style("preferred", 11, choices=judgments.CHOICES)}
+    for model in models:
+        columns["text", model] = Style(model, 38)
+        columns["rating", model] = Style(f"rating {model}", 9, choices=f'"{ratings}"')
     columns["comment", ""] = Style("comment", 40)
     for name, metric in METRICS.items():
         if metric.in_sheet and (has_references or name not in ROUGE):
@@ -61,48 +63,56 @@ def list_columns(models: list[str], has_references: bool) -> dict[Column, Style]
     return columns
 
 
-def open_book(source: Source, target: Path, keeps: Sequence[str], others: Sequence[str] = ()) -> Book:
-    """The test cases of `source` with what a person has made of the last results: in `target`, or in `source` itself.
+def label_models(variants: list[Variant]) -> dict[str, str]:
+    """What the sheet calls each model, by its name: base, or the part of the name that tells it from the others."""
+    tuned = [variant.name.split("_") for variant in variants if variant.fine_tuned]
+    shared = len(list(takewhile(lambda parts: len(set(parts)) == 1, zip(*tuned, strict=False))))
+    bases = [variant.name for variant in variants if not variant.fine_tuned]
+    labels = {name: "base" if len(bases) == 1 else name for name in bases}
+    labels |= {"_".join(parts): "_".join(parts[shared:]) or parts[-1] for parts in tuned}
+    taken = {*RESERVED, *map(str.lower, labels.values())}
+    return labels if len(taken) == len(RESERVED) + len(labels) else {name: name for name in labels}
 
-    `keeps` are the characters that each of the models knows, `others` the columns that their prompts read.
-    """
-    if target.exists():
-        return make_book(source, open_workbook(str(target)), str(target), keeps, others)
-    holds_results = cells.find_sheet(source.workbook, *judgments.SHEETS)
-    return make_book(source, open_workbook(source.name) if holds_results else None, str(target), keeps, others)
 
-
-def make_book(
-    source: Source, previous: Workbook | None, target: str, keeps: Sequence[str], others: Sequence[str] = ()
+def open_book(
+    source: Source, workbook: Workbook, target: str, keeps: Sequence[str], others: Sequence[str] = ()
 ) -> Book:
-    """The same from a workbook with the last results, if there is one, which `target` is the name of."""
-    sheet = find_case_sheet(source.workbook, source.name)
-    book = Book(sheet, strip_results(sheet))
-    if previous:
-        old, shown = find_case_sheet(previous, target), []
-        rows = carry_over(old, sheet, book.start, source.name, target)
-        copy_sheets(old, sheet)
-        book.store, _ = judgments.read_hidden(previous)
-        for case in read_shown(old, name_rows(old)):
-            row = rows[case.row]
-            shown.append(replace(case, row=row, review=f"{ROW}{row}" if case.review.startswith(ROW) else case.review))
-        if rejected := judgments.merge_judgments(book.store, shown):
-            rule = "a rating is a number from 1 to 5, a preference names a model, and equal texts have one rating"
-            book.remarks = [f"Not all judgments in the rows {', '.join(map(str, rejected))} count: {rule}."]
-    book.cases = read_cases(sheet, target, source, keeps, others)
-    book.test = {"data": source.data, "split": source.split, "cases": len(book.cases)}
-    return book
+    """The workbook for the results: the last ones, which `target` is the name of, without their texts.
+
+    If there are none, `workbook` is that of `source`. What a person typed into it stays. `keeps` are the characters
+    that each of the models knows, `others` the columns that their prompts read.
+    """
+    sheet = find_case_sheet(workbook, target)
+    store, _ = judgments.read_hidden(workbook)
+    rows, remarks = name_rows(sheet), []
+    if rejected := judgments.merge_judgments(store, read_shown(sheet, rows)):
+        rule = "a rating is a number from 1 to 5, a preference names a model, and equal texts have one rating"
+        remarks = [f"Not all judgments in the rows {', '.join(map(str, rejected))} count: {rule}."]
+    start = strip_results(sheet)
+    if workbook is not source.workbook:
+        differing, own = add_cases(sheet, rows, start, find_case_sheet(source.workbook, source.name))
+        if own:
+            print(f"Cases of {target} that are not in {source.name}: {own}. Delete their rows to leave them out.")
+        if differing:
+            where = f"{', '.join(differing[:5])}{', ...' if len(differing) > 5 else ''}"
+            print(f"{target} keeps what it has in cells for which {source.name} has something else: {where}")
+    cases = read_cases(sheet, target, source, keeps, others)
+    return Book(sheet, start, cases, {"data": source.data, "split": source.split, "cases": len(cases)}, store, remarks)
 
 
 def write_book(book: Book, variants: list[Variant], results: Results, comparison: Comparison) -> Counts:
     """Write texts, scores, judgments that are kept of these texts, `summary` and `runs`; returns what is judged."""
-    models = [variant.name for variant in variants]
-    columns = list_columns(models, any(case.reference for case in book.cases))
-    write_columns(book.sheet, book.start, columns, [case.row for case in book.cases], results, book.store)
-    counts = judgments.count_judgments(show_judgments(book.sheet, book.store), models)
-    recorded = {variant.name: variant.record.get("validation_losses") for variant in variants}
+    labels = label_models(variants)
+    columns = list_columns(list(labels.values()), any(case.reference for case in book.cases))
+    named = {label: results[name] for name, label in labels.items()}
+    write_columns(book.sheet, book.start, columns, [case.row for case in book.cases], named, book.store)
+    for name, label in labels.items():
+        book.sheet.cell(1, find_columns(book.sheet)["text", label]).comment = Comment(name, "")
+    judged = judgments.count_judgments(book.store, show_judgments(book.sheet, book.store), list(labels.values()))
+    counts = {name: judged[label] for name, label in labels.items()}
+    recorded = {labels[variant.name]: variant.record.get("validation_losses") for variant in variants}
     losses = {model: points for model, points in recorded.items() if points}
-    write_summary(book.sheet, book.test, comparison, book.remarks, losses)
+    write_summary(book.sheet, book.test, comparison, labels, book.remarks, losses)
     write_runs(book.sheet.parent, describe_runs(variants, book.test, comparison.averages, counts))
     return counts
 
@@ -129,13 +139,21 @@ def write_columns(
             replaced += cells.write_value(cell, "none" if kind == "verdict" and value is None else value)
             cell.number_format = style.number_format
         cells.style_column(sheet, place, style.width, style.choices)
+        for row in rows if kind in TYPED else ():  # a protected sheet can be judged, too
+            cells.free_cell(sheet, row, place).protection = Protection(locked=False)
+        if kind not in ("text", *TYPED):  # scores are folded away
+            dimension = sheet.column_dimensions[get_column_letter(place)]
+            dimension.outlineLevel, dimension.hidden = 1, True
     if replaced:
         print(f"{replaced} characters that a workbook cannot hold are replaced in it; the .jsonl file has them.")
     judgments.write_hidden(sheet.parent, headers, store)
+    cells.fit_column(sheet, cells.read_header(sheet)["review"])
     cells.fit_rows(sheet)
     sheet.freeze_panes = sheet.freeze_panes or "B2"
+    for row in rows if sheet.auto_filter.filterColumn else ():  # a filter of columns that move: all rows are shown
+        sheet.row_dimensions[row].hidden = False
     if not sheet.tables:  # over all columns: sorting some of them would tear cases apart
-        sheet.auto_filter.ref = f"A1:{get_column_letter(sheet.max_column)}{sheet.max_row}"
+        sheet.auto_filter = AutoFilter(f"A1:{get_column_letter(sheet.max_column)}{sheet.max_row}")
 
 
 def read_shown(sheet: Worksheet, names: dict[int, str]) -> list[ShownCase]:
@@ -156,18 +174,17 @@ def read_shown(sheet: Worksheet, names: dict[int, str]) -> list[ShownCase]:
 
 
 def show_judgments(sheet: Worksheet, store: Store) -> list[ShownCase]:
-    """Write beside the texts what the store has of them; returns what the sheet shows then."""
+    """Write beside the texts what the store has of them; returns the cases as they are shown then."""
     names = {int(review.removeprefix(ROW)): review for _, review, _ in store if review.startswith(ROW)}
     shown, places = read_shown(sheet, names | name_rows(sheet)), find_columns(sheet)
     for case in shown:
         for kind, model in case.cells:
-            kept = judgments.decode(case, kind, store.get(judgments.find_key(case, kind, model)))
-            if kept is None and not case.cells[kind, model]:
+            value = judgments.show(store, case, kind, model)
+            if value is None:
                 continue
-            case.cells[kind, model] = kept
             if kind == "note":
                 place = places["text", model] if model else places["comment", ""]
-                sheet.cell(case.row, place).comment = Comment(kept, "") if kept else None
+                sheet.cell(case.row, place).comment = Comment(value, "")
             else:
-                cells.write_value(cells.free_cell(sheet, case.row, places[kind, model]), kept)
+                cells.write_value(cells.free_cell(sheet, case.row, places[kind, model]), value)
     return shown

@@ -15,7 +15,7 @@ from metareview.generation.outputs import describe_decoding, identify
 from metareview.generation.variants import Variant
 from metareview.scoring.comparison import Averages
 from metareview.scoring.metrics import METRICS, OTHERS
-from metareview.workbook.cells import emphasize, find_sheet, fit_rows, number_format, ungroup_columns, write_value
+from metareview.workbook.cells import find_sheet, fit_rows, mark_header, number_format, ungroup_columns, write_value
 from metareview.workbook.judgments import Counts
 
 SAME = ("model", "weights", "prompt", "data", "split", "cases", "decoding")  # a row that has these is replaced
@@ -80,7 +80,7 @@ def write_runs(workbook: Workbook, rows: list[dict[str, Any]]) -> None:
         if name not in columns:
             columns[name] = max(columns.values(), default=0) + 1
             write_value(sheet.cell(1, columns[name]), name)
-            emphasize(sheet.cell(1, columns[name]))
+            mark_header(sheet.cell(1, columns[name]))
             sheet.cell(1, columns[name]).alignment = TEXT if name in WIDTHS else NUMBER
             sheet.column_dimensions[get_column_letter(columns[name])].width = WIDTHS.get(name, OTHER_WIDTH)
     formats = FORMATS | {metric.title: number_format(metric.format) for metric in METRICS.values()}

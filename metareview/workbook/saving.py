@@ -3,13 +3,13 @@
 import os
 import re
 import shutil
+import stat
 import time
 from collections import Counter
 from pathlib import Path
 from zipfile import ZipFile
 
 from openpyxl import Workbook, load_workbook
-from openpyxl.worksheet.worksheet import Worksheet
 
 from metareview.common.cli import InputError
 from metareview.common.files import replacing
@@ -20,7 +20,6 @@ FIRST_CELLS = {  # by which we know our own sheets
     "summary": "Summary of the last run (this sheet is written anew by every run)",
     "runs": "model",
     "judgments": "kind",
-    "judgements": "kind",
 }
 CHART_TITLES = ("Mean ROUGE (F1)", "Validation loss (nats per token) by epoch")  # by which we know our own charts
 # What openpyxl may drop: files inside a workbook, and marks in those of its sheets.
@@ -45,21 +44,16 @@ def open_workbook(path: str) -> Workbook:
     for sheet in workbook.worksheets:
         if sheet["A1"].value != FIRST_CELLS.get(sheet.title.lower(), sheet["A1"].value):
             raise InputError(f"{path!r} has a sheet {sheet.title!r} of its own, where ours would go; rename it")
-        _drop_far_cells(sheet)
+        last = max(filled_rows(sheet), default=1) + FAR
+        for place in [place for place in sheet._cells if place[0] > last]:
+            del sheet._cells[place]  # such as a color in Excel's last row: each row up to it takes time
     return workbook
-
-
-def _drop_far_cells(sheet: Worksheet) -> None:
-    """Forget empty cells far below the last text, such as a color in Excel's last row: each row up to it takes time."""
-    last = max(filled_rows(sheet), default=1) + FAR
-    for place in [place for place in sheet._cells if place[0] > last]:
-        del sheet._cells[place]
 
 
 def find_lock(target: Path) -> Path | None:
     """The file by which LibreOffice or Excel show that they have a workbook open."""
-    locks = (target.with_name(f".~lock.{target.name}#"), target.with_name(f"~${target.name}"))
-    return next((lock for lock in locks if lock.exists()), None)
+    locks = [target.with_name(f".~lock.{target.name}#"), target.with_name(f"~${target.name}")]
+    return next(filter(Path.exists, locks), None)
 
 
 def check_lock(target: Path) -> None:
@@ -82,25 +76,40 @@ def modified(path: Path) -> int | None:
     return path.stat().st_mtime_ns if path.exists() else None
 
 
-def save_workbook(workbook: Workbook, target: Path) -> None:
-    """Write the workbook beside its place and put it there when it is complete.
+def _read_rights(path: Path) -> int:
+    """Who can read and write a file; its user always can. 0o666 if there is no file: the umask decides then."""
+    return stat.S_IMODE(path.stat().st_mode) | stat.S_IWUSR if path.exists() else 0o666
 
-    If the new file lacks parts of the old one, which openpyxl cannot keep, the old one stays under another name.
+
+def create_log(log: Path, like: Path) -> None:
+    """Create a file, if it is not there, that nobody can read who cannot read `like`: both hold the reviews' texts."""
+    log.touch(mode=_read_rights(like))
+    log.chmod(_read_rights(log) & _read_rights(like))
+
+
+def save_workbook(workbook: Workbook, target: Path, like: Path | None = None) -> None:
+    """Write the workbook beside its place and put it there when it is complete, with the rights of the old file.
+
+    A new one can be read by those who can read the file `like`. If the new file lacks parts of the old one, which
+    openpyxl cannot keep, the old one stays under another name.
     """
     with replacing(target) as new:
+        new.touch(mode=_read_rights(target if target.exists() else like or target))
         workbook.save(new)
-        if target.exists() and (losses := _count_parts(target) - _count_parts(new)):
-            kept = _add_time(target)
-            shutil.copy2(target, kept)
-            print(f"{target} had parts that get lost on saving ({', '.join(sorted(losses))}); it is kept as {kept}.")
+        if target.exists():
+            new.chmod(_read_rights(target))
+            if losses := _count_parts(target) - _count_parts(new):
+                kept, lost = _add_time(target), ", ".join(sorted(losses))
+                shutil.copy2(target, kept)
+                print(f"{target} had parts that get lost on saving ({lost}); it is kept as {kept}.")
 
 
-def save_unless_changed(workbook: Workbook, target: Path, seen: int | None) -> Path:
+def save_unless_changed(workbook: Workbook, target: Path, seen: int | None, like: Path) -> Path:
     """Save the workbook and return where: beside `target` if that was changed since `seen` or is open elsewhere."""
     if modified(target) != seen or find_lock(target):
         print(f"{target} was changed or opened in the meantime and stays as it is.")
-        target = _add_time(target)
-    save_workbook(workbook, target)
+        like, target = target, _add_time(target)
+    save_workbook(workbook, target, like)
     return target
 
 

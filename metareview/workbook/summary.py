@@ -1,5 +1,6 @@
 """The sheet `summary`: which model is better and how certain that is; means, a person's ratings, charts."""
 
+import re
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,15 +12,15 @@ from openpyxl.utils import get_column_letter, quote_sheetname
 from openpyxl.worksheet.worksheet import Worksheet
 
 from metareview.scoring.comparison import Averages
-from metareview.scoring.metrics import METRICS, ROUGE
+from metareview.scoring.metrics import METRICS, OTHERS, ROUGE
 from metareview.scoring.score_table import find_metrics
 from metareview.scoring.verdicts import RELIABILITY
-from metareview.workbook.cells import LINE_HEIGHT, NARROW, emphasize, number_format, read_header, write_value
+from metareview.workbook.cells import change_font, mark_header, number_format, read_header, write_value
 from metareview.workbook.judgments import HIGHEST, LOWEST, NEITHER, TIE, find_columns
 from metareview.workbook.saving import CHART_TITLES, FIRST_CELLS
 
 NOTES = (
-    "from, to: the 95% interval of the mean over the cases; of several seeds, the lowest and the highest.",
+    "±: half of the 95% interval of the mean over the cases. In parentheses: the lowest and the highest of the seeds.",
     "reference: the meta-review by a person. lead: the opening words of each review, together as many as the reference "
     "has. other paper: the reference of another case.",
     "repetition: 4-grams that repeat an earlier one. copied: words in fragments of 4 or more from a review.",
@@ -27,7 +28,8 @@ NOTES = (
 )
 JUDGED = {"preferred": "0", "mean rating": "0.0", "rated": "0"}  # columns of a person's judgments: number formats
 Losses = dict[str, list[list[float]]]  # pairs of epoch and validation loss by model
-WIDTHS = (42, 64)  # of the first column, at least and at most, in characters
+GRAY = "808080"
+FIRST_WIDTH, WIDTH, ROW_HEIGHT = 32, 20, 0.53  # of columns in characters, of rows in cm
 
 
 @dataclass
@@ -41,58 +43,84 @@ class Comparison:
 
 
 def write_summary(
-    cases: Worksheet, test: dict[str, Any], comparison: Comparison, remarks: list[str], losses: Losses
+    cases: Worksheet,
+    test: dict[str, Any],
+    comparison: Comparison,
+    labels: dict[str, str],
+    remarks: list[str],
+    losses: Losses,
 ) -> None:
-    """Write the sheet, right after `cases`, that with the results: sentences, means, live ratings, notes, charts.
+    """Write the sheet, right after `cases`, that with the results: three sentences, a table, charts, then the details.
 
-    `test` has the data, the split and the number of cases; `losses` pairs of epoch and validation loss by model.
+    `test` has the data, the split and the number of cases; `labels` what the sheet calls a model, by its name; `losses`
+    pairs of epoch and validation loss by what the sheet calls the model.
     """
-    averages, spread = comparison.averages, comparison.spread
     sheet = cases.parent.create_sheet("summary", cases.parent.index(cases) + 1)
     where = f"{test['data']}, split {test['split']}" if test["split"] else test["data"]
     when = f"{time.strftime('%Y-%m-%d %H:%M')}: {test['cases']} cases of {where}."
-    lines = [FIRST_CELLS["summary"], when, *comparison.sentences, *remarks]
-    top = len(lines) + 2
-    columns = _write_averages(sheet, top, averages | spread, 0)
-    row = _write_ratings(sheet, top, [*averages, *spread], cases) + 2
-    if find_metrics(averages, 1):
-        _write_averages(sheet, row, averages | spread, 1)
-        row += len(averages | spread) + 2
-    for number, line in [*enumerate(lines, start=1), *enumerate(NOTES, start=row)]:
-        write_value(sheet.cell(number, 1), line)
-    emphasize(sheet["A1"], fill=False)
+    first = [FIRST_CELLS["summary"], when, *describe_best(comparison)]
+    averages = {labels.get(system, system): estimates for system, estimates in comparison.averages.items()}
+    top, systems = len(first) + 2, averages | comparison.spread
+    columns = _write_averages(sheet, top, systems, set(comparison.averages) & set(OTHERS))
+    row = _write_ratings(sheet, top, list(systems), cases) + 2
     scored = sum("rougeL" in estimates for estimates in averages.values())  # not the reference, which is the last
-    row, height = row + len(NOTES) + 1, max(7.5, 2.5 + 1.1 * scored)  # cm
+    height = max(7.5, 2.5 + 1.1 * scored)  # cm
+    details = row + int(height / ROW_HEIGHT) + 2 if scored or losses else row
+    lines = [*comparison.sentences, *remarks, *NOTES]
+    for number, line in [*enumerate(first, start=1), *enumerate(lines, start=details)]:
+        write_value(sheet.cell(number, 1), line)
+    sheet["A1"].font = change_font(sheet["A1"].font, bold=True)
     if scored:
         sheet.add_chart(_plot_scores(sheet, top, scored, [columns[name] for name in ROUGE], height), f"A{row}")
     if losses:
-        sheet.add_chart(_plot_losses(sheet, row + int(height * 2) + 2, losses, height), f"G{row}")
-    sheet.column_dimensions["A"].width = min(max(WIDTHS[0], *map(len, averages | spread)), WIDTHS[1])
-    for column in range(2, sheet.max_column + 1):
-        sheet.column_dimensions[get_column_letter(column)].width = NARROW
+        sheet.add_chart(_plot_losses(sheet, details + len(lines) + 1, losses, height), f"F{row}")
+    for column in range(1, sheet.max_column + 1):
+        sheet.column_dimensions[get_column_letter(column)].width = WIDTH if column > 1 else FIRST_WIDTH
     sheet.sheet_view.showGridLines = False
 
 
-def _write_averages(sheet: Worksheet, top: int, averages: Averages, table: int) -> dict[str, int]:
-    """A table of means of these METRICS, some with from and to, its header in row `top`; returns their columns."""
-    columns, place = {}, 2
-    _write_cells(sheet, top, 1, ["model"], is_header=True)
-    for name in find_metrics(averages, table):
-        metric, columns[name] = METRICS[name], place
-        titles = [metric.title, "from", "to"] if metric.interval else [metric.title]
-        _write_cells(sheet, top, place, titles, is_header=True)
-        for row, (system, estimates) in enumerate(averages.items(), start=top + 1):
-            values = estimates.get(name, (None, None, None))[: len(titles)]
-            _write_cells(sheet, row, 1, [system])
-            _write_cells(sheet, row, place, values, number_format(metric.format))
-        place += len(titles)
-    sheet.row_dimensions[top].height = 2 * LINE_HEIGHT
-    return columns
+def describe_best(comparison: Comparison) -> list[str]:
+    """In plain sentences: the model with the highest ROUGE-L, whether it is better than others, what its texts are."""
+    averages = {name: means for name, means in comparison.averages.items() if "rougeL" in means}
+    models = [name for name in comparison.verdicts if name in averages]
+    if not models:
+        return list(comparison.verdicts.values())[:1]
+    best = max(models, key=lambda name: averages[name]["rougeL"][0])
+    others = [f"{name} {means['rougeL'][0]:.3f}" for name, means in averages.items() if name not in models]
+    means = {name: format(mean, METRICS[name].format) for name, (mean, *_) in averages[best].items()}
+    rank = ", the highest of the fine-tuned models" if models[1:] else ""
+    sentences = [f"{best} has a ROUGE-L of {means['rougeL']}{rank}; {', '.join(others)}."]
+    sentences.append(re.sub(r" \(ROUGE-L [^)]*\)", "", comparison.verdicts[best]))
+    if means.keys() >= {"words", "ended", "named"}:
+        texts = f"Its texts have {means['words']} words on average; {means['ended']} end on their own"
+        sentences.append(f"{texts} and {means['named']} name a verdict.")
+    return sentences
+
+
+def _write_averages(sheet: Worksheet, top: int, averages: Averages, floors: set[str]) -> dict[str, int]:
+    """A table of means, some with their interval, its header in row `top`, floors in gray; returns their columns.
+
+    The cells are numbers, for the charts: the interval is a part of their format.
+    """
+    names = [*find_metrics(averages, 0), *find_metrics(averages, 1)]
+    _write_cells(sheet, top, 1, ["model", *(METRICS[name].title for name in names)], is_header=True)
+    for row, (system, estimates) in enumerate(averages.items(), start=top + 1):
+        _write_cells(sheet, row, 1, [system])
+        for column, name in enumerate(names, start=2):
+            mean, low, high = estimates.get(name, (None, None, None))
+            form, interval = METRICS[name].format, ""
+            if METRICS[name].interval and low is not None:
+                half = format((high - low) / 2, form)
+                interval = f" ({low:{form}}–{high:{form}})" if system.endswith(" seeds)") else f" ± {half}"
+            _write_cells(sheet, row, column, [mean], number_format(form) + (f'"{interval}"' if interval else ""))
+        for cell in sheet[row] if system in floors else ():
+            cell.font = change_font(cell.font, color=GRAY)
+    return {name: column for column, name in enumerate(names, start=2)}
 
 
 def _write_ratings(sheet: Worksheet, top: int, systems: list[str], cases: Worksheet) -> int:
     """Right of the table, what a person has judged, in formulas that change while one judges; returns the last row."""
-    first, places = sheet.max_column + 2, {**find_columns(cases), ("review", ""): read_header(cases)["review"]}
+    first, places = sheet.max_column + 1, {**find_columns(cases), ("review", ""): read_header(cases)["review"]}
     letters = {column: get_column_letter(place) for column, place in places.items()}
     last, title = max(3, cases.max_row), quote_sheetname(cases.title)
     ranges = {column: f"{title}!${letter}$2:${letter}${last}" for column, letter in letters.items()}
@@ -100,8 +128,9 @@ def _write_ratings(sheet: Worksheet, top: int, systems: list[str], cases: Worksh
     for row, system in enumerate([*systems, TIE, NEITHER], start=top + 1):
         _write_cells(sheet, row, 1, [system])
         formulas, name, ratings = [], system.replace('"', '""'), ranges.get(("rating", system))
-        if ratings or system in (TIE, NEITHER):
-            formulas.append(f'=SUMPRODUCT(--({ranges["preferred", ""]}="{name}"))')
+        if ratings or system in (TIE, NEITHER):  # also where later models were not seen: NAME (... not seen)
+            begins = f'LEFT({ranges["preferred", ""]}&" (",{len(system) + 2})="{name} ("'
+            formulas.append(f"=SUMPRODUCT(--({begins}))")
         if ratings:
             counted = f'{ratings},">={LOWEST}",{ratings},"<={HIGHEST}",{ranges["review", ""]},"<>"'
             formulas.append(f'=IF(COUNTIFS({counted})=0,"",AVERAGEIFS({ratings},{counted}))')
@@ -119,7 +148,7 @@ def _write_cells(sheet: Worksheet, row: int, first: int, values: Iterable, form=
         cell.number_format = form
         cell.alignment = Alignment(horizontal="left" if column == 1 else "right", wrap_text=is_header)
         if is_header:
-            emphasize(cell)
+            mark_header(cell)
 
 
 def _plot_scores(sheet: Worksheet, top: int, systems: int, columns: list[int], height: float) -> BarChart:

@@ -4,40 +4,41 @@ import re
 from pathlib import Path
 
 import pytest
-from workbooks import judge, judged, make_workbook, write_texts
+from workbooks import judge, judged, make_sheet, make_workbook, open_sheet, write_texts
 
 from metareview.common.cli import InputError
 from metareview.workbook.blind import blind_path, check_blind, make_blind, unblind
-from metareview.workbook.cases import open_cases
 from metareview.workbook.cells import read_header
-from metareview.workbook.results import open_book
 from metareview.workbook.saving import open_workbook, save_workbook
 
 MODELS = ("base", "tuned", "other")
 CASES = [["case", "A", "review", "reference", "mine"]]
 CASES += [[f"paper {number}", "clash", f"review {number}", "r", "secret"] for number in range(40)]
-TEXTS = {model: [f"{model} {number}" for number in range(40)] for model in MODELS}
+TEXTS = {
+    model: [f"{model} {number}{end}" for number in range(40)]
+    for model, end in zip(MODELS, ("! *", "", ""), strict=True)
+}
 
 
 @pytest.fixture
 def target(tmp_path: Path) -> Path:
     """A workbook with forty cases, which have titles, and the texts of three models; and its blind copy."""
-    source = make_workbook(tmp_path / "cases.xlsx", *CASES)
-    book = open_book(open_cases(str(source)), tmp_path / "a.xlsx", [])
+    book = open_sheet(make_sheet(*CASES))
     write_texts(book, **TEXTS)
     save_workbook(book.sheet.parent, tmp_path / "a.xlsx")
-    save_workbook(make_blind(book), blind_path(tmp_path / "a.xlsx"))
+    save_workbook(make_blind(book, "a-z0-9"), blind_path(tmp_path / "a.xlsx"))
     return tmp_path / "a.xlsx"
 
 
 def test_the_copy_hides_who_wrote_what_and_keeps_the_title(target: Path) -> None:
     sheet = open_workbook(str(blind_path(target))).active
     header = read_header(sheet)
-    assert list(header) == ["case", "review", "reference", "a", "b", "c", "preferred", "rating a", "rating b",
+    assert list(header) == ["case", "review", "reference", "preferred", "a", "rating a", "b", "rating b", "c",
                             "rating c", "comment"]  # fmt: skip
     assert sheet["A3"].value == "paper 1"
     first = [sheet.cell(row, header["a"]).value.split()[0] for row in range(2, 42)]
     assert all(3 < first.count(model) < 30 for model in MODELS)  # in random order: outside once in 2,000 times or less
+    assert {sheet.cell(2, header[letter]).value for letter in "abc"} == {f"{model} 0" for model in MODELS}  # cleaned
     words = [str(cell.value) for other in sheet.parent.worksheets for row in other.iter_rows() for cell in row]
     assert not {"secret", *MODELS} & set(words)
 
@@ -59,11 +60,12 @@ def test_the_judgments_go_to_those_who_wrote_the_texts(target: Path, capsys: pyt
     save_workbook(blind.parent, blind_path(target))
     workbook = open_workbook(str(target))
     judge(workbook.active, 2, "rating", 2, "base")  # judged openly before: stays
+    judge(workbook.active, 3, "rating", 9, "base")  # does not count: in the place of this one comes a valid one
     save_workbook(workbook, target)
     for _ in range(2):  # once more changes nothing
         unblind(target)
         said = capsys.readouterr().out
-        assert "tuned: preferred 39, mean rating 5.0 (rated 40)" in said
+        assert "tuned: preferred 39 of 39, mean rating 5.0 (rated 40)" in said
         assert re.search(r"Not taken from .*a_blind\.xlsx, rows 36, 41: ", said)
         sheet = open_workbook(str(target)).active
         ratings = [[judged(sheet, row, "rating", model) for model in MODELS] for row in range(2, 42)]

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from datasets import Dataset, DatasetDict
 from openpyxl import load_workbook
+from openpyxl.worksheet.table import Table
 from workbooks import make_sheet
 
 from metareview.common.cli import InputError
@@ -97,3 +98,12 @@ def test_csv_that_holds_no_cases_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("review\n")
     with pytest.raises(InputError, match="has no rows"):
         open_cases(str(tmp_path / "a.csv"))
+
+
+def test_a_totals_row_is_no_case_and_hidden_rows_are_said(capsys: pytest.CaptureFixture) -> None:
+    sheet = make_sheet(["review", "n"], ["a", 1], ["b", 2], ["=SUBTOTAL(103,A2:A3)", 3])
+    table = Table(displayName="Papers", ref="A1:B4", totalsRowCount=1)
+    sheet.add_table(table)
+    sheet.row_dimensions[3].hidden = True
+    assert [case.row for case in read_cases(sheet, "a", Source(sheet.parent, "a", "a"))] == [2, 3]
+    assert capsys.readouterr().out == "Hidden or filtered rows of a are cases, too: 3.\n"

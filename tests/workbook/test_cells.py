@@ -4,7 +4,7 @@ from pathlib import Path
 
 from openpyxl import Workbook, load_workbook
 
-from metareview.workbook.cells import CELL_LIMIT, number_format, write_value
+from metareview.workbook.cells import CELL_LIMIT, fit_column, write_value
 
 
 def test_texts_never_become_formulas_and_stay_within_a_cell(tmp_path: Path) -> None:
@@ -19,5 +19,9 @@ def test_texts_never_become_formulas_and_stay_within_a_cell(tmp_path: Path) -> N
     assert len(loaded[8].value) == CELL_LIMIT and loaded[8].value.endswith("[cut]")
 
 
-def test_number_formats() -> None:
-    assert [number_format(form) for form in (".3f", ".0f", ".0%", ".1%")] == ["0.000", "0", "0%", "0.0%"]
+def test_a_column_grows_and_its_letters_shrink_until_texts_are_seen_whole() -> None:
+    for words, width, size in ((100, 30, 11), (400, 75, 11), (500, 61, 9), (9_000, 30, 11)):
+        sheet = Workbook().active
+        sheet["A2"], sheet.column_dimensions["A"].width = "word " * words, 30
+        fit_column(sheet, 1)
+        assert (sheet.column_dimensions["A"].width, sheet["A2"].font.size) == (width, size)

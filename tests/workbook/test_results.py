@@ -3,14 +3,14 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 from openpyxl import load_workbook
 from openpyxl.comments import Comment
 from openpyxl.styles import PatternFill
 from openpyxl.utils import get_column_letter
 from openpyxl.worksheet.worksheet import Worksheet
-from workbooks import CASES, judge, judged, make_sheet, make_workbook, run, write_texts
+from workbooks import CASES, judge, judged, make_sheet, make_workbook, open_sheet, run, write_texts
 
 from metareview.data.tokenization import TokenizationArguments
 from metareview.generation.outputs import Output
@@ -18,9 +18,9 @@ from metareview.generation.variants import Variant
 from metareview.scoring import metrics
 from metareview.scoring.comparison import average_scores
 from metareview.scoring.score_table import format_scores
-from metareview.workbook.cases import Source, open_cases
-from metareview.workbook.judgments import CHOICES, find_columns, read_hidden
-from metareview.workbook.results import make_book, open_book, write_book
+from metareview.workbook import judgments
+from metareview.workbook.judgments import CHOICES, count_judgments, find_columns, read_hidden
+from metareview.workbook.results import label_models, show_judgments, write_book
 from metareview.workbook.saving import save_workbook
 from metareview.workbook.summary import Comparison
 
@@ -33,7 +33,10 @@ def headers(sheet: Worksheet) -> list[str | None]:
 
 def test_texts_then_judgments_then_scores() -> None:
     sheet = run(make_sheet(*CASES), a=X, b=Y)
-    assert headers(sheet) == ["review", "reference", "a", "b", "preferred", "rating a", "rating b", "comment",
+    rules = {rule.formula1 for rule in sheet.data_validations.dataValidation}
+    choices = sheet.parent[judgments.SHEET]["G"]  # in cells: a list in a rule may have 255 characters
+    assert rules == {CHOICES, '"1,2,3,4,5"'} and [cell.value for cell in choices[:4]] == ["a", "b", "tie", "neither"]
+    assert headers(sheet) == ["review", "reference", "preferred", "a", "rating a", "b", "rating b", "comment",
                               "a ROUGE-L", "b ROUGE-L", "a words", "b words", "a ended", "b ended",
                               "a repetition", "b repetition", "a verdict", "b verdict",
                               "a terms in no review", "b terms in no review"]  # fmt: skip
@@ -51,7 +54,7 @@ def test_a_metric_is_added_in_one_place(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert "commas" in format_scores(averages) and "1.00" in format_scores(averages)
     (tmp_path / "config.json").write_text("{}")
     variant = Variant("m", str(tmp_path), {}, None, True, TokenizationArguments("m", "plain"), "a-z", 9)
-    book = open_book(open_cases(str(make_workbook(tmp_path / "a.xlsx", ["review"], ["a"]))), tmp_path / "b.xlsx", [])
+    book = open_sheet(make_sheet(["review"], ["a"]))
     write_book(book, [variant], results, Comparison(averages, {}, {}, []))
     assert book.sheet.cell(2, find_columns(book.sheet)["commas", "m"]).value == 1
     for title in ("summary", "runs"):
@@ -65,7 +68,7 @@ def test_judgments_follow_texts_to_other_names_and_stay_if_they_do_not_count() -
     for row, kind, value in ((2, "rating", 2), (3, "rating", 0), (3, "preferred", "b"), (4, "preferred", "nobody")):
         judge(sheet, row, kind, value, "b" if kind == "rating" else "")
     judge(sheet, 4, "comment", "=short")
-    book = make_book(Source(make_sheet(*CASES).parent, "a.xlsx", "a.xlsx"), sheet.parent, "b.xlsx", [])
+    book = open_sheet(make_sheet(*CASES), sheet)
     assert "the rows 3, 4 count: a rating is a number from 1 to 5" in book.remarks[0]
     sheet = write_texts(book, renamed=Y, a=X)
     assert judged(sheet, 2, "rating", "renamed") == 2 and judged(sheet, 3, "preferred") == "renamed"
@@ -93,11 +96,11 @@ def sort_rows(sheet: Worksheet, order: list[int]) -> None:
             sheet.cell(row, column).value = value
 
 
-def test_columns_of_a_persons_own_in_the_results_return() -> None:
-    """By case, also when rows are sorted; with look, width and note; also without a header, or with one of ours."""
+def test_what_a_person_made_of_the_results_stays() -> None:
+    """Order of rows, own columns with look, width and note, one without a header or with a header of ours, sheets."""
     cases = [["review", "A", "note"], ["first", "mine", "n"], ["second", None, None], ["third", None, "x"]]
     sheet = run(make_sheet(*cases), a=X)
-    assert headers(sheet)[:5] == ["review", "A", "note", "a (2)", "preferred"]
+    assert headers(sheet)[:5] == ["review", "A", "note", "preferred", "a (2)"]
     sort_rows(sheet, [2, 0, 1])
     last = sheet.max_column
     for row, values in enumerate((["mine", "mine"], [3, "=A2"], [1, "=A3"], [2, "=A4", "no header"]), start=1):
@@ -107,76 +110,42 @@ def test_columns_of_a_persons_own_in_the_results_return() -> None:
     sheet.cell(3, last + 2).fill = PatternFill("solid", fgColor="FF0000")
     sheet.cell(3, last + 4).comment = Comment("look", "me")
     sheet.column_dimensions[get_column_letter(last + 3)].width = 71
+    sheet.parent.create_sheet("runs").append(["model", "my remark"])
     sheet = run(make_sheet(*cases), sheet, a=X, b=Y)
     rows = [[cell.value for cell in row] for row in sheet.iter_rows(min_col=last + 2, max_col=last + 4)]
-    assert rows == [["mine", "mine", None], [1, "=A2", None], [2, "=A3", "no header"], [3, "=A4", None]]
-    assert [sheet["B2"].value, sheet["B3"].value, sheet["C2"].value] == ["mine", "typed in the results", "n"]
-    assert sheet.cell(2, last + 2).fill.fgColor.rgb == "00FF0000" and sheet.cell(2, last + 4).comment.text == "look"
+    assert rows == [["mine", "mine", None], [3, "=A2", None], [1, "=A3", None], [2, "=A4", "no header"]]
+    assert [sheet[place].value for place in ("A2", "B3", "B4", "C3")] == ["third", "mine", "typed in the results", "n"]
+    assert sheet.cell(3, last + 2).fill.fgColor.rgb == "00FF0000" and sheet.cell(3, last + 4).comment.text == "look"
     assert sheet.column_dimensions[get_column_letter(last + 3)].width == 71
     assert [judged(sheet, 2, "text", model) for model in "ab"] == ["x", "y"]
+    assert sheet.parent.sheetnames == ["Sheet", "runs", "judgments"] and sheet.parent["runs"]["B1"].value == "my remark"
 
 
-NAMES = st.lists(st.sampled_from("abcd"), unique=True, min_size=1)
-
-
-@settings(max_examples=30)
-@given(first=NAMES, runs=st.lists(NAMES, min_size=1, max_size=3), gap=st.integers(1, 9))
-def test_a_persons_columns_never_move(first: list[str], runs: list[list[str]], gap: int) -> None:
-    sheet = run(make_sheet(*CASES), **dict.fromkeys(first, X))
-    where = sheet.max_column + gap
-    sheet.cell(1, where).value, sheet.cell(3, where).value = "mine", "precious"
-    for names in runs:
-        sheet = run(make_sheet(*CASES), sheet, **{name: [name] * 3 for name in names})
-        assert (sheet.cell(1, where).value, sheet.cell(3, where).value) == ("mine", "precious")
-        places = list(find_columns(sheet).values())
-        assert places == sorted(set(places) - {where}) and [judged(sheet, 2, "text", name) for name in names] == names
-        own = [cell.value for cell in sheet[1] if cell.value and cell.column not in places]
-        assert own == ["review", "reference", "mine"]
-
-
-def test_cases_and_references_of_the_results_stay(capsys: pytest.CaptureFixture) -> None:
+def test_cases_that_the_results_lack_are_added_and_theirs_stay(capsys: pytest.CaptureFixture) -> None:
     sheet = run(make_sheet(*CASES), a=X)
     sheet["A5"], sheet["B2"], sheet["B3"], sheet["B7"] = "a case of mine", "corrected", None, "a remark"
     judge(sheet, 9, "comment", "all in all, good")
     for _ in range(2):
-        cases = make_sheet(["review", "reference", "new"], ["zero", "r0", 0], ["first", "r", 1], ["second", "r2", 2])
-        book = make_book(Source(cases.parent, "a.xlsx", "a.xlsx"), sheet.parent, "b.xlsx", [])
+        rows = ["zero", "r0", 0], ["first", "r", 1], ["second", "r2", "=C3"], ["first", "again", 3]
+        book = open_sheet(make_sheet(["review", "reference", "new"], *rows), sheet)
         assert [(case.row, case.review, case.reference) for case in book.cases] == [
-            (2, "zero", "r0"), (3, "first", "corrected"), (4, "second", "r2"), (5, "third", "r"),
-            (6, "a case of mine", "")]  # fmt: skip
+            (2, "first", "corrected"), (3, "second", "r2"), (4, "third", "r"), (5, "a case of mine", ""),
+            (10, "zero", "r0"), (11, "first", "again")]  # fmt: skip
+        assert [book.sheet.cell(row, 3).value for row in (1, 2, 3, 4, 10)] == ["new", 1, "=C2", None, 0]
         said = capsys.readouterr().out
-        assert "Cases of b.xlsx that are not in a.xlsx: 2. They stay" in said
-        assert "b.xlsx keeps what it has in cells for which a.xlsx has something else: B" in said
-        sheet = write_texts(book, a=["x"] * 5)
+        assert "Cases of b.xlsx that are not in a.xlsx: 2. " in said
+        assert "b.xlsx keeps what it has in cells for which a.xlsx has something else: B2" in said
+        sheet = write_texts(book, a=["x"] * 6)
         assert sheet["B7"].value == "a remark" and judged(sheet, 9, "comment") == "all in all, good"
     judge(sheet, 9, "comment", None)
-    assert judged(run(make_sheet(*CASES), sheet, a=["x"] * 5), 9, "comment") is None
-
-
-def test_other_sheets_of_a_persons_own_return_and_so_does_runs() -> None:
-    cases = make_sheet(*CASES)
-    cases.parent.create_sheet("notes")["A1"] = "in the test cases"
-    sheet = run(cases, a=X)
-    sheet.parent.create_sheet("runs").append(["model", "my remark"])
-    sheet.parent["runs"].append(["a", "good"])
-    sheet.parent["notes"]["B2"] = "typed in the results"
-    sheet.parent.create_sheet("mine").append(["=1+1"])
-    sheet.parent["mine"].merge_cells("A1:B1")
-    for _ in range(2):
-        cases = make_sheet(*CASES)
-        cases.parent.create_sheet("notes")["A1"] = "in the test cases"
-        sheet = run(cases, sheet, b=Y)
-    assert sorted(sheet.parent.sheetnames) == ["Sheet", "judgments", "mine", "notes", "runs"]
-    assert sheet.parent["notes"]["A1"].value == "in the test cases" and sheet.parent["runs"]["B2"].value == "good"
-    assert sheet.parent["notes"]["B2"].value == "typed in the results" and sheet.parent["mine"]["A1"].data_type == "f"
+    assert judged(run(make_sheet(*CASES), sheet, a=["x"] * 6), 9, "comment") is None
 
 
 def test_results_in_the_test_cases_themselves(tmp_path: Path) -> None:
     """The file's own columns are the user's: they stay in their places, also right of the results."""
     path = make_workbook(tmp_path / "a.xlsx", *CASES)
-    sheet = None
     for texts in ({"a": X, "b": Y}, {"b": Y}, {"a": X, "b": Y, "c": X}):
-        sheet = write_texts(open_book(open_cases(str(path)), path, []), **texts)
+        sheet = run(load_workbook(path).active, **texts)
         if len(texts) == 2:
             mine = sheet.max_column + 1
             sheet.cell(1, mine).value, sheet.cell(2, mine).value = "mine", "precious"
@@ -195,30 +164,24 @@ def test_results_in_the_test_cases_themselves(tmp_path: Path) -> None:
 
 
 def test_what_the_test_cases_look_like_stays_and_the_results_are_easy_to_read(tmp_path: Path) -> None:
-    """Widths that a program set for a group of columns, merged cells, heights, filters; headers, wrapped texts."""
+    """Widths that a program set for a group of columns, merged cells; rows as high as their texts, filters."""
     cases = make_sheet(["review", "reference"], ["a", "b"], ["c", "d"], ["e", None], [None, "a footer"])
     cases.merge_cells("B5:H5")
     cases.column_dimensions["A"].width, cases.row_dimensions[3].height = 33, 20
     cases.column_dimensions["A"].min, cases.column_dimensions["A"].max = 1, 16_384  # as LibreOffice does
-    cases.merge_cells("B3:C4")
+    cases.merge_cells("B3:D4")
+    cases.auto_filter.ref, cases.row_dimensions[4].hidden = "A1:B4", True
+    cases.auto_filter.add_filter_column(0, ["a", "c"])
     sheet = run(cases, a=["word " * 60] * 3)
     save_workbook(sheet.parent, tmp_path / "a.xlsx")
     sheet = load_workbook(tmp_path / "a.xlsx").active
-    assert [sheet.column_dimensions[letter].width for letter in "ABC"] == [33, 33, 45]
-    assert sheet.row_dimensions[2].height == 15 * 6  # 300 characters in a column 45 wide: 54 letters a line
-    assert sheet.row_dimensions[3].height == 20 and sheet["C3"].value == "word " * 60 and sheet["B3"].value == "d"
+    assert [sheet.column_dimensions[letter].width for letter in "ABCD"] == [33, 33, 11, 38]
+    assert sheet.row_dimensions[2].height == 15 * 8  # 300 characters in a column 38 wide: 39 a line
+    assert sheet["D3"].value == "word " * 60 and sheet["B3"].value == "d"
     assert sheet["B5"].value == "a footer" and "B5:H5" in sheet.merged_cells
-    assert sheet["C1"].font.bold and sheet["C1"].fill.fill_type == "solid" and sheet["C2"].alignment.wrap_text
+    assert sheet["D1"].font.bold and sheet["D1"].fill.fill_type == "solid" and sheet["D2"].alignment.wrap_text
+    assert not sheet.row_dimensions[4].hidden and not sheet.auto_filter.filterColumn  # it was of columns that moved
     assert sheet.freeze_panes == "B2" and sheet.auto_filter.ref == f"A1:{get_column_letter(sheet.max_column)}5"
-
-
-def test_many_models_have_a_drop_down_that_excel_takes() -> None:
-    """A list in a rule may have 255 characters."""
-    sheet = run(make_sheet(*CASES), **{f"pythia-70m_finetuned_lr1e-{number}": X for number in range(30)})
-    assert {rule.formula1 for rule in sheet.data_validations.dataValidation} == {CHOICES, '"1,2,3,4,5"'}
-    assert sheet.parent.defined_names[CHOICES].attr_text == "judgments!$G$1:$G$32"
-    choices = [cell.value for cell in sheet.parent["judgments"]["G"][:32]]
-    assert choices[29:] == ["pythia-70m_finetuned_lr1e-29", "tie", "neither"]
 
 
 MODELS, REVIEWS = ("a", "b", "c"), ("first", "second", "third")
@@ -235,9 +198,23 @@ EVENTS = st.lists(
 )
 
 
+def find_preferences(made: dict[tuple[str, frozenset], str], review: str, texts: dict[str, str]) -> list[str | None]:
+    """What the cell may show: of what was preferred among some of the texts, that among most of them."""
+    among = [key for name, key in made if name == review and key <= set(texts.values())]
+    shown = []
+    for key in [key for key in among if len(key) == max(map(len, among))]:
+        [model] = [model for model, text in texts.items() if text == made[review, key]]
+        unseen = ", ".join(model for model, text in texts.items() if text not in key)
+        shown.append(f"{model} ({unseen} not seen)" if unseen else model)
+    return shown or [None]
+
+
+@settings(max_examples=60, phases=[Phase.explicit, Phase.generate])
 @given(events=EVENTS)
 @example(events=[("rate", 0, "a", 1), ("rewrite", "a", 0, "2"), ("run", list(MODELS), 3, None), ("rate", 0, "a", 2),
                  ("rewrite", "a", 0, "1"), ("run", list(MODELS), 3, None)])  # fmt: skip
+@example(events=[("run", list(MODELS), 2, None), ("prefer", 0, "a", None), ("run", list(MODELS), 3, None),
+                 ("sort", [2, 0, 1], None, None), ("run", list(MODELS), 2, None)])  # fmt: skip
 def test_a_judgment_stays_with_what_it_was_given_to(events: list[tuple]) -> None:
     """Against a model of what a person did: a rating for each text of a review, a preference for each set, a comment.
 
@@ -267,15 +244,55 @@ def test_a_judgment_stays_with_what_it_was_given_to(events: list[tuple]) -> None
         elif event == "run":
             shown = {review: {model: f"{model} writes {versions[model, review]} on {review}" for model in place[:other]}
                      for review in REVIEWS}  # fmt: skip
-            texts = {model: [shown[review][model] for review in REVIEWS] for model in place[:other]}
+            order = [sheet.cell(row, 1).value for row in (2, 3, 4)] if sheet else REVIEWS
+            texts = {model: [shown[review][model] for review in order] for model in place[:other]}
             sheet = run(make_sheet(*CASES), sheet, **texts)
-            for row, review in enumerate(REVIEWS, start=2):
+            for row, review in enumerate(order, start=2):
+                assert judged(sheet, row, "comment") == comments.get(review)
                 for model, text in shown[review].items():
                     assert judged(sheet, row, "text", model) == text
                     assert judged(sheet, row, "rating", model) == ratings.get((review, text))
-                preferred = preferences.get((review, frozenset(shown[review].values())))
-                assert shown[review].get(judged(sheet, row, "preferred")) == preferred
-                assert judged(sheet, row, "comment") == comments.get(review)
+                assert judged(sheet, row, "preferred") in find_preferences(preferences, review, shown[review])
     store, _ = read_hidden(sheet.parent)
     kept = sorted(judgment.value for (kind, *_), judgment in store.items() if kind == "rating")
     assert kept == sorted(value for value in ratings.values() if value is not None)
+
+
+def test_a_preference_survives_another_model() -> None:
+    """It counts among the models that it was made among, until the person chooses among all, or empties the cell."""
+    sheet = run(make_sheet(*CASES), a=X, b=Y)
+    for row, choice in ((2, "b"), (3, "tie"), (4, "a")):
+        judge(sheet, row, "preferred", choice)
+    sheet = run(make_sheet(*CASES), sheet, a=X, b=Y, c=["z"] * 3)
+    assert [judged(sheet, row, "preferred") for row in (2, 3, 4)] == [
+        "b (c not seen)", "tie (c not seen)", "a (c not seen)"]  # fmt: skip
+    judge(sheet, 2, "preferred", "b")
+    judge(sheet, 4, "preferred", None)
+    book = open_sheet(make_sheet(*CASES), sheet)
+    sheet = write_texts(book, a=X, b=Y, c=["z"] * 3)
+    assert [judged(sheet, row, "preferred") for row in (2, 3, 4)] == ["b", "tie (c not seen)", None]
+    counts = count_judgments(book.store, show_judgments(sheet, book.store), ["a", "b", "c"])
+    figures = {model: (count["preferred"], count["compared"]) for model, count in counts.items()}
+    assert figures == {"a": (0, 2), "b": (1, 2), "c": (0, 1)} and book.remarks == []
+
+
+def test_models_are_called_by_what_tells_them_apart() -> None:
+    def label(*names: str) -> list[str]:
+        settings = TokenizationArguments("m", "plain")
+        variants = [Variant(name, "m", {}, None, number > 0, settings, "a-z", 9) for number, name in enumerate(names)]
+        return list(label_models(variants).values())
+
+    assert label("pythia", "pythia_finetuned") == ["base", "finetuned"]
+    assert label("p", "p_f_lr1e-3", "p_f_lr1e-3_seed7", "p_f_lr1e-4") == ["base", "lr1e-3", "lr1e-3_seed7", "lr1e-4"]
+    assert label("a", "x_base", "x_tie") == ["a", "x_base", "x_tie"]  # two would be called base
+
+
+def test_a_protected_sheet_can_be_judged(tmp_path: Path) -> None:
+    cases = make_sheet(*CASES)
+    cases.protection.password = "secret"
+    cases.protection.enable()
+    save_workbook(run(cases, a=X, b=Y).parent, tmp_path / "a.xlsx")
+    sheet = load_workbook(tmp_path / "a.xlsx").active
+    unlocked = {column for column, place in find_columns(sheet).items() if not sheet.cell(3, place).protection.locked}
+    assert unlocked == {("preferred", ""), ("rating", "a"), ("rating", "b"), ("comment", "")}
+    assert sheet.protection.sheet and sheet.protection.password == cases.protection.password

@@ -9,6 +9,7 @@ from openpyxl import load_workbook
 from openpyxl.worksheet.worksheet import Worksheet
 from workbooks import CASES, judge, judged, make_sheet, run
 
+from metareview.scoring.metrics import ROUGE
 from metareview.workbook.judgments import CHOICES
 from metareview.workbook.runs import write_runs
 from metareview.workbook.saving import open_workbook, save_workbook
@@ -18,8 +19,8 @@ SOFFICE = shutil.which("soffice")
 TEXTS = {"base": ["a"] * 3, "tuned": ["b\nc"] * 3}
 TEST = {"data": "d", "split": "test", "cases": 3}
 LOSSES = {"tuned": [[0.0, 12.0], [0.5, 1.5], [1.0, 1.0]]}
-ROUGE = dict.fromkeys(("rouge1", "rouge2", "rougeL"), (0.2, 0.1, 0.3))
-AVERAGES = {"base": ROUGE, "tuned": ROUGE, "lead": ROUGE | {"named": (0.5, None, None)}}
+SCORES = {name: (mean, None, None) for name, mean in zip(ROUGE, (0.2, 0.1, 0.3), strict=True)}
+AVERAGES = {"base": SCORES, "tuned": SCORES, "lead": SCORES | {"named": (0.5, None, None)}}
 SPREAD = {"tuned (2 seeds)": {"rougeL": (0.25, 0.2, 0.3)}}
 
 
@@ -27,16 +28,24 @@ def find_row(sheet: Worksheet, first: str) -> list:
     return next([cell.value for cell in row] for row in sheet.iter_rows() if row[0].value == first)
 
 
-def test_a_row_for_each_model_and_the_spread_of_seeds() -> None:
-    sheet = run(make_sheet(*CASES), **TEXTS)
-    write_summary(sheet, TEST, Comparison(AVERAGES, SPREAD, {}, ["=no formula"]), ["a remark"], LOSSES)
+def test_sentences_then_a_table_with_intervals_then_the_details() -> None:
+    sheet = run(make_sheet(*CASES), base=TEXTS["base"], t=TEXTS["tuned"])
+    verdicts = {"tuned": "tuned is better than its base (ROUGE-L +0.1, 0 to 0.2)."}
+    averages = AVERAGES | {"tuned": dict.fromkeys(ROUGE, (0.25, 0.2, 0.3))}
+    comparison = Comparison(averages, SPREAD, verdicts, ["=no formula"])
+    write_summary(sheet, TEST, comparison, {"tuned": "t"}, ["a remark"], LOSSES)
     summary = sheet.parent["summary"]
-    assert summary["A2"].value.endswith(": 3 cases of d, split test.")
-    assert summary["A3"].value == "=no formula" and summary["A3"].data_type == "s" and summary["A4"].value == "a remark"
+    first = [cell.value for cell in summary["A"][1:4]]
+    assert first[0].endswith(": 3 cases of d, split test.") and first[2] == "tuned is better than its base."
+    assert first[1] == "tuned has a ROUGE-L of 0.250; base 0.300, lead 0.300."
     header = find_row(summary, "model")
-    assert header[:10] == ["model", "ROUGE-1", "from", "to", "ROUGE-2", "from", "to", "ROUGE-L", "from", "to"]
-    assert all(find_row(summary, name)[1:4] == [0.2, 0.1, 0.3] for name in ("base", "tuned", "lead"))
-    assert find_row(summary, "tuned (2 seeds)")[7:10] == [0.25, 0.2, 0.3]
+    assert header[:5] == ["model", "ROUGE-1", "ROUGE-2", "ROUGE-L", "names a verdict"]
+    assert find_row(summary, "base")[1:4] == [0.2, 0.1, 0.3] and find_row(summary, "t")[1:4] == [0.25] * 3
+    cells = {row[0].value: row for row in summary.iter_rows()}
+    formats = [cells[name][3].number_format for name in ("base", "t", "tuned (2 seeds)")]
+    assert formats == ["0.000", '0.000" ± 0.050"', '0.000" (0.200–0.300)"']
+    gray = [name for name in AVERAGES if cells.get(name) and cells[name][3].font.color.rgb == "00808080"]
+    assert gray == ["lead"] and cells["=no formula"][0].data_type == "s" and "a remark" in cells
     assert find_row(summary, "tuned: epoch")[1:4] == [0.0, 0.5, 1.0] and len(summary._charts) == 2
 
 
@@ -47,8 +56,9 @@ def test_formulas_calculate_in_libreoffice_and_nothing_is_lost_there(tmp_path: P
         judge(sheet, row, "preferred", choice)
         judge(sheet, row, "rating", rating, "base")
     judge(sheet, 2, "rating", "none", "tuned")
+    judge(sheet, 4, "preferred", "tuned (newer not seen)")
     judge(sheet, 4, "comment", "short")
-    write_summary(sheet, TEST, Comparison(AVERAGES, {}, {}, []), [], LOSSES)
+    write_summary(sheet, TEST, Comparison(AVERAGES, {}, {}, []), {}, [], LOSSES)
     write_runs(sheet.parent, [{"model": "tuned", "date": "today"}])
     save_workbook(sheet.parent, path)
     convert = [SOFFICE, f"-env:UserInstallation=file://{tmp_path}/profile", "--headless", "--convert-to", "xlsx"]
@@ -56,7 +66,7 @@ def test_formulas_calculate_in_libreoffice_and_nothing_is_lost_there(tmp_path: P
     summary = load_workbook(tmp_path / "out" / "a.xlsx", data_only=True)["summary"]
     header, base, tuned, tie = (find_row(summary, name) for name in ("model", "base", "tuned", "tie"))
     place = header.index("preferred")
-    assert base[place : place + 3] == [0, 3, 2] and tuned[place] == 1 and tuned[place + 2] == 0 and tie[place] == 1
+    assert base[place : place + 3] == [0, 3, 2] and tuned[place] == 2 and tuned[place + 2] == 0 and tie[place] == 1
     saved = open_workbook(str(tmp_path / "out" / "a.xlsx"))  # as a person saves it there: we go on with it
     assert CHOICES in {rule.formula1 for rule in saved.active.data_validations.dataValidation}
     sheet = run(make_sheet(*CASES), saved.active, base=TEXTS["base"])
