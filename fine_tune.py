@@ -140,7 +140,7 @@ from metareview.training.checkpoints import (
     load_state,
 )
 from metareview.training.dataset import choose_tokenization, load_examples, shared_folder
-from metareview.training.hub_checkpoints import CheckpointPusher, push_model
+from metareview.training.hub_checkpoints import CheckpointPusher, fetch_run, push_model
 from metareview.training.model_card import model_card
 from metareview.training.plan import print_plan
 from metareview.training.results import (
@@ -156,7 +156,6 @@ from metareview.training.resuming import (
     check_output_folder,
     choose_folder,
     describe_start,
-    fetch_start,
     find_start,
     mark_finished,
     mark_started,
@@ -243,7 +242,8 @@ def find_place(flags: FineTuningFlags, job: Job) -> Any:
         if flags.push_to_hub:
             job.repo_id = open_repository(flags, flags.hub_model_id or job.folder.resolve().name, "model")
         if job.repo_id and flags.hub_strategy == "checkpoint" and not job.start.checkpoint and not flags.restart:
-            job.start = fetch_start(job.repo_id, job.folder, job.settings)
+            fetch_run(job.repo_id, job.folder)
+            job.start = find_start(job.folder, job.settings, False, flags.resume_from_checkpoint)
     if job.start.checkpoint:
         print(describe_start(load_state(job.start.checkpoint), job.start.checkpoint, job.steps))
     else:

@@ -57,16 +57,11 @@ def describe_training(
     }
 
 
-def find_perplexity(loss: float | None) -> float | None:
-    """The exponential of a loss in nats per token; None where there is no loss, or one too large for a number."""
-    return math.exp(loss) if loss is not None and loss < LARGEST_LOSS else None
-
-
 def describe_loss(loss: float | None) -> str:
-    """A loss in words, with the perplexity."""
+    """A loss in nats per token, with the perplexity, its exponential."""
     if loss is None:
         return "not evaluated"
-    return f"{loss:.4f} (perplexity {find_perplexity(loss) or math.inf:.2f})"
+    return f"{loss:.4f} (perplexity {math.exp(loss) if loss < LARGEST_LOSS else math.inf:.2f})"
 
 
 def describe_results(results: dict[str, float | None], speed: float | None) -> str:
