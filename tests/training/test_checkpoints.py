@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from conftest import LENGTHS, WEIGHTS, make_arguments, make_examples, make_model, make_trainer
-from transformers import TrainerCallback, TrainerState
+from transformers import TrainerCallback, TrainingArguments
 
 from metareview.training.checkpoints import (
     MANIFEST,
@@ -66,54 +66,46 @@ def test_what_somebody_else_wrote_is_no_checkpoint(name: str, content: str, inte
     assert find_checkpoint(interrupted) == older
 
 
+class Listener(TrainerCallback):
+    """The complete checkpoints in the output folder at each save."""
+
+    def __init__(self) -> None:
+        self.complete: list[list[int]] = []
+
+    def on_save(self, args: TrainingArguments, *_: object, **__: object) -> None:
+        checkpoints = list_checkpoints(Path(args.output_dir))
+        self.complete.append([step for step in checkpoints if find_fault(checkpoints[step]) is None])
+
+
 @pytest.mark.parametrize(("strategy", "saved"), [("no", [3]), ("steps", [2, 3])])
 def test_the_last_step_is_saved_once_and_told(strategy: str, saved: list[int], tmp_path: Path) -> None:
     """Told to the callbacks: one of them pushes checkpoints to the Hub."""
-    told = []
-
-    class Listener(TrainerCallback):
-        def on_save(self, args: object, state: TrainerState, control: object, **_: object) -> None:
-            told.append(state.global_step)
-
-    arguments = make_arguments(tmp_path, max_steps=3, eval_strategy="no", save_steps=2, save_strategy=strategy)
-    callbacks = (CheckpointKeeper(None), Listener())
-    trainer = make_trainer(make_model("gpt_neox"), arguments, make_examples(LENGTHS), callbacks)
-    trainer.train()
-    assert told == saved and trainer.state.global_step == 3
-    assert all(find_fault(tmp_path / f"checkpoint-{step}") is None for step in saved)
+    args = make_arguments(tmp_path, max_steps=3, eval_strategy="no", save_steps=2, save_strategy=strategy)
+    listener = Listener()
+    make_trainer(make_model("gpt_neox"), args, make_examples(LENGTHS), (CheckpointKeeper(None), listener)).train()
+    assert [steps[0] for steps in listener.complete] == saved
 
 
-def test_the_best_weights_are_saved_whatever_the_intervals_are(tmp_path: Path) -> None:
-    arguments = make_arguments(tmp_path, max_steps=5, eval_steps=1, save_steps=4)
-    trainer = make_trainer(make_model("gpt_neox"), arguments, make_examples(LENGTHS), (CheckpointKeeper(1),))
+@pytest.mark.parametrize(
+    ("save_steps", "before", "after"),
+    [
+        (1, [[], [1], [2, 1], [3, 2], [4, 3, 2]], [[1], [2, 1], [3, 2], [4, 3, 2], [5, 4, 2]]),
+        (4, [[], [1], [2, 1], [4, 2]], [[1], [2, 1], [4, 2], [5, 4, 2]]),  # new best weights are always saved
+    ],
+)
+def test_two_complete_checkpoints_are_kept_besides_the_best(
+    save_steps: int, before: list, after: list, tmp_path: Path
+) -> None:
+    """Older ones are deleted only when the new one is complete."""
+    args = make_arguments(tmp_path, max_steps=5, eval_steps=1, save_steps=save_steps)
+    listeners = Listener(), Listener()
+    callbacks = (listeners[0], CheckpointKeeper(2), listeners[1])
+    trainer = make_trainer(make_model("gpt_neox"), args, make_examples(LENGTHS), callbacks)
     losses = iter([9.0, 3.0, 1.0, 2.0, 4.0, 5.0])  # before the first step, and after each
     trainer.compute_metrics = lambda _: {"loss": next(losses)}
     trainer.train()
+    assert [listener.complete for listener in listeners] == [before, after]
     assert find_best(trainer.state, tmp_path) == tmp_path / "checkpoint-2"
-    assert list(list_checkpoints(tmp_path)) == [5, 2]
-
-
-def test_rotation_keeps_two_complete_checkpoints_besides_the_best(tmp_path: Path) -> None:
-    """The newest ones; older ones go only when the new one is complete."""
-    there: list[tuple[list[int], list[int]]] = []  # all checkpoints, and those that are complete, at each save
-
-    class Before(TrainerCallback):
-        def on_save(self, *_: object, **__: object) -> None:
-            checkpoints = dict(reversed(list_checkpoints(tmp_path).items()))
-            there.append((list(checkpoints), [step for step in checkpoints if find_fault(checkpoints[step]) is None]))
-
-    class After(Before):
-        pass
-
-    arguments = make_arguments(tmp_path, epochs=3, eval_steps=1, save_steps=1, checkpoints_kept=2)
-    callbacks = (Before(), CheckpointKeeper(2), After())
-    trainer = make_trainer(make_model("gpt_neox"), arguments, make_examples(LENGTHS), callbacks)
-    losses = iter([9.0, 3.0, 1.0, 2.0, 4.0, 5.0, 6.0])
-    trainer.compute_metrics = lambda _: {"loss": next(losses)}
-    trainer.train()
-    kept = [[], [1], [1, 2], [2, 3], [2, 3, 4], [2, 4, 5], [2, 5, 6]]  # after each step; that of step 2 is the best
-    assert there[::2] == [([*kept[step - 1], step], kept[step - 1]) for step in range(1, 7)]
-    assert there[1::2] == [(steps, steps) for steps in kept[1:]]
 
 
 def test_the_result_is_the_last_checkpoint_or_the_best_if_it_is_undamaged(
