@@ -223,7 +223,7 @@ def written(hub: Hub) -> set[str]:
         (READER, [], ["token of reader is read-only"]),
         (WRITER, ["--hub_user", "other"], ["cannot push to other/processed_meta_review", "answers 403"]),
         (WRITER, ["--hub_dataset_id", "a", "--hub_tokenized_id", "reader/A"], ["both mean reader/a"]),
-        (WRITER, ["--hub_dataset_id", "two words"], ["cannot push to reader/two words: Repo id must use"]),
+        (WRITER, ["--hub_dataset_id", "two words"], ["cannot push to two words: Repo id must use", "--hub_dataset_id"]),
         (WRITER, ["--hub_dataset_id", "public"], ["reader/public is public", "--hub_private_repo False"]),
     ],
 )
@@ -280,6 +280,14 @@ def test_the_printed_command_pushes_a_model(hub: Hub, data: list[object], tmp_pa
     subprocess.run(command, cwd=tmp_path, env=os.environ | AS_WRITER, capture_output=True, check=True)
     local = {file.name for file in (tmp_path / "the model's").iterdir() if file.is_file()}
     assert written(hub) == local and WEIGHTS in local and hub.repos["model", "reader/it"].private
+
+
+def test_a_name_too_long_for_the_hub_is_refused_before_training(hub: Hub, data: list[object], tmp_path: Path) -> None:
+    """With the true reason, with and without a token."""
+    for token in ("", WRITER):
+        result = run_script(TUNE, *data, "--output_dir", "a" * 97, "--push_to_hub", cwd=tmp_path, HF_TOKEN=token)
+        assert_failed(result, 2, "cannot push to aaa", "the maximum length is 96", "--hub_model_id")
+    assert not (tmp_path / ("a" * 97)).exists()
 
 
 def test_training_goes_on_after_a_failed_push(hub: Hub, data: list[object], tmp_path: Path) -> None:
