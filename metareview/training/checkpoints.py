@@ -152,8 +152,10 @@ class CheckpointKeeper(TrainerCallback):
     def on_evaluate(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, metrics: dict[str, float], **_: Any
     ) -> None:
-        if args.save_strategy != "no" and metrics["eval_loss"] < (state.best_metric or math.inf):
-            control.should_save = True  # whatever the intervals are: else the best weights were lost
+        """Save the best weights and, if PATIENCE ends the run here, the last ones, whatever the intervals are."""
+        is_best = metrics["eval_loss"] < (state.best_metric or math.inf)
+        if control.should_training_stop or (is_best and args.save_strategy != "no"):
+            control.should_save = True
 
     def on_epoch_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         if args.should_save and control.should_save:  # perhaps the same step again, which is incomplete meanwhile

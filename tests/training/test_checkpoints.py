@@ -8,6 +8,7 @@ import pytest
 from conftest import LENGTHS, WEIGHTS, make_arguments, make_examples, make_model, make_trainer
 from transformers import TrainerCallback, TrainingArguments
 
+from metareview.training.callbacks import Patience
 from metareview.training.checkpoints import (
     MANIFEST,
     TRAINER_STATE,
@@ -106,6 +107,17 @@ def test_two_complete_checkpoints_are_kept_besides_the_best(
     trainer.train()
     assert [listener.complete for listener in listeners] == [before, after]
     assert find_best(trainer.state, tmp_path) == tmp_path / "checkpoint-2"
+
+
+@pytest.mark.parametrize("given", [{"save_steps": 4}, {"save_strategy": "no"}], ids=str)
+def test_where_patience_ends_the_run_its_last_step_is_saved(given: dict, tmp_path: Path) -> None:
+    args = make_arguments(tmp_path, max_steps=9, eval_steps=1, patience=1, **given)
+    callbacks = (Patience(1), CheckpointKeeper(2))
+    trainer = make_trainer(make_model("gpt_neox"), args, make_examples(LENGTHS), callbacks)
+    losses = iter([9.0, 3.0, 1.0, 2.0])  # before the first step, and after each
+    trainer.compute_metrics = lambda _: {"loss": next(losses)}
+    trainer.train()
+    assert trainer.state.global_step == 3 and find_checkpoint(tmp_path) == tmp_path / "checkpoint-3"
 
 
 def test_the_result_is_the_last_checkpoint_or_the_best_if_it_is_undamaged(
