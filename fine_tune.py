@@ -127,6 +127,7 @@ from transformers.trainer_callback import TrainerState
 from metareview.common.files import lock, remove
 from metareview.common.hub import open_repository
 from metareview.common.model import TRAINING_RECORD, prepare_model
+from metareview.data.learned import LEARNED, hash_training_texts
 from metareview.data.tokenization import find_ends, load_tokenizer
 from metareview.training.arguments import build_adapter, build_training_arguments, count_steps, name_precision
 from metareview.training.batching import SummaryCollator, draw_validation
@@ -139,7 +140,7 @@ from metareview.training.checkpoints import (
     keep_weights,
     load_state,
 )
-from metareview.training.dataset import choose_tokenization, load_examples, shared_folder
+from metareview.training.dataset import choose_tokenization, load_examples, load_texts, shared_folder
 from metareview.training.hub_checkpoints import CheckpointPusher, fetch_run, push_model
 from metareview.training.model_card import model_card
 from metareview.training.plan import print_plan
@@ -155,6 +156,7 @@ from metareview.training.resuming import (
     Start,
     check_output_folder,
     choose_folder,
+    describe_run,
     describe_start,
     find_start,
     mark_finished,
@@ -175,6 +177,7 @@ class Job:
     tokenizer: Tokenizer
     examples: DatasetDict
     record: dict[str, Any]  # of the tokenized data
+    learned: bytes  # hashes of the texts of the training split
     folder: Path = Path()
     settings: dict[str, Any] = field(default_factory=dict)
     start: Start = field(default_factory=Start)
@@ -226,7 +229,10 @@ def load(flags: FineTuningFlags) -> Job:
     tokenizer, limit = load_tokenizer(how)
     with args.main_process_first(local=False):
         examples, record = load_examples(flags, args, how, tokenizer, limit)
-    return Job(args, how.model_name_or_path, asked_max_length, tokenizer, examples, record)
+        texts = load_texts(flags.processed_dir).get("train")
+    learned = hash_training_texts(texts, examples["train"], tokenizer, how.max_summary_tokens)
+    print(describe_run(flags, how.model_name_or_path, record))
+    return Job(args, how.model_name_or_path, asked_max_length, tokenizer, examples, record, learned)
 
 
 def find_place(flags: FineTuningFlags, job: Job) -> Any:
@@ -248,7 +254,6 @@ def find_place(flags: FineTuningFlags, job: Job) -> Any:
         print(describe_start(load_state(job.start.checkpoint), job.start.checkpoint, job.steps))
     else:
         print(f"A new run of {format_count(job.steps, 'step')}: {job.folder}")
-    print(f"Texts of {job.record['dataset_name']}, cleaned to {job.record.get('keep', 'whatever they hold')}")
     return folder_lock
 
 
@@ -261,11 +266,11 @@ def train(flags: FineTuningFlags, job: Job) -> tuple[TrainerState, float | None]
     state = load_state(checkpoint)
     if state.global_step >= job.steps:  # only the model is still to be saved
         return state, None
-    stop, callbacks = Stop(), [CheckpointKeeper(flags.checkpoints_kept)]
+    stop = Stop()
+    callbacks = [stop, Patience(flags.patience)] if flags.patience else [stop]
+    callbacks.append(CheckpointKeeper(flags.checkpoints_kept))  # after Patience, whose last step it saves
     if job.repo_id and flags.hub_strategy == "checkpoint":
         callbacks.append(CheckpointPusher(job.repo_id))
-    if flags.patience:
-        callbacks.append(Patience(flags.patience))
     model = prepare_model(job.base, build_adapter(flags, job.args), checkpoint)
     trainer = SummaryTrainer(
         model=model,
@@ -274,7 +279,7 @@ def train(flags: FineTuningFlags, job: Job) -> tuple[TrainerState, float | None]
         train_dataset=job.examples["train"],
         eval_dataset=draw_validation(job.examples["validation"], flags.validation_examples),
         processing_class=job.tokenizer,
-        callbacks=[stop, *callbacks],
+        callbacks=callbacks,
     )
     if job.args.should_save:
         mark_started(job.folder, Run(job.settings, False, flags.restart, name_precision(job.args)), checkpoint)
@@ -293,7 +298,8 @@ def save(flags: FineTuningFlags, job: Job, state: TrainerState, speed: float | N
     result = choose_result(state, job.folder, last, flags.save)
     model = prepare_model(job.base, build_adapter(flags, job.args), result)
     saved_step = load_state(result).global_step
-    record = job.record | describe_training(job.base, job.settings, job.asked_max_length, state, saved_step)
+    record = {name: value for name, value in job.record.items() if name != "constants"}
+    record |= describe_training(job.base, job.settings, job.asked_max_length, state, saved_step)
     record |= {
         "precision": read_run(job.folder).precision,
         "max_new_tokens": flags.max_new_tokens,
@@ -303,19 +309,20 @@ def save(flags: FineTuningFlags, job: Job, state: TrainerState, speed: float | N
     }
     card = model_card(job.args, record, job.repo_id or str(job.folder))
     texts = {TRAINING_RECORD: json.dumps(record, indent=2) + "\n", "README.md": str(card)}
+    files = {name: text.encode() for name, text in texts.items()} | {LEARNED: job.learned}
     ends = find_ends(job.base, job.tokenizer)
     settings = {
         "eos_token_id": ends,
         "pad_token_id": job.tokenizer.pad_token_id,
         "max_new_tokens": flags.max_new_tokens,
     }
-    names = save_result(model, job.tokenizer, texts, state.log_history, saved_step, settings, job.folder)
+    names = save_result(model, job.tokenizer, files, state.log_history, record["results"], settings, job.folder)
     best = find_best(state, job.folder)
     mark_finished(job.folder)
     keep_weights(job.folder, last, best)
     remove(shared_folder(flags.tokenized_dir))  # all processes have read it
     print(describe_results(record["results"], speed))
-    print(f"Model: {job.folder} (the weights of step {record['results']['saved_step']:,})")
+    print(f"Model: {job.folder} (the weights of step {saved_step:,}, epoch {record['results']['saved_epoch']:g})")
     print(*advise_on_losses(state.log_history, record["results"], best), sep="\n", end="")
     return names
 

@@ -103,6 +103,7 @@ from typing import Any
 
 from metareview.common.files import lock
 from metareview.common.hub import check_token, open_repository, public_name
+from metareview.data.constants import record_constants
 from metareview.data.dataset_card import push_splits
 from metareview.data.rows import clean_splits, drop_rows
 from metareview.data.splits import check_output_folders, complete_splits, read_record, save_splits
@@ -186,6 +187,7 @@ def build_record(flags: ProcessingFlags, name: str, how: TokenizationArguments) 
         "frame": list(astuple(how.frame)),
         "asked_max_length": flags.max_length,
         "max_summary_tokens": flags.max_summary_tokens,
+        "constants": record_constants(flags),
     }
     asked = {"test_year": flags.test_year, "group_column": flags.group_column}
     return record | {key: value for key, value in asked.items() if value}

@@ -39,6 +39,8 @@ import fine_tune
 from metareview.common.cli import parse_flags
 from metareview.common.files import lock
 from metareview.common.model import load_model
+from metareview.data.constants import SCRIPT
+from metareview.data.learned import hash_text, load_learned
 from metareview.data.prompts import encode_prompts
 from metareview.training.checkpoints import find_fault
 from metareview.training.trainer_flags import PASSED
@@ -99,6 +101,27 @@ def test_the_saved_loss_is_that_of_the_saved_model(fine_tuned: Path) -> None:
         loss = torch.cat(plain_losses(model, validation)).mean().item()
     recorded = json.loads((folder / "training_record.json").read_text())["results"]["eval_loss"]
     assert loss == pytest.approx(recorded, rel=5e-3)  # recorded under bf16 where the hardware has it
+
+
+def test_a_finished_model_knows_what_it_has_learned(fine_tuned: Path) -> None:
+    train = load_from_disk(str(fine_tuned / "processed_meta_review"))["train"]
+    learned = load_learned(fine_tuned / "pythia_finetuned")
+    assert learned == {hash_text(text) for name in ("review", "summary") for text in train[name]}
+
+
+def test_what_a_run_trains_on_is_said_first_with_edits_that_are_not_in_its_data(
+    fine_tuned: Path, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edited = SCRIPT.read_text().replace('PROMPT = "plain"', 'PROMPT = "instruction"')
+    edited = edited.replace("SPLIT_SEED = 42", "SPLIT_SEED = 7")
+    monkeypatch.setattr("metareview.data.constants.SCRIPT", tmp_path / SCRIPT.name)
+    (tmp_path / SCRIPT.name).write_text(edited)
+    flags = ["--model", base, *FINE_TUNING]
+    for more, names in (([], "SPLIT_SEED, PROMPT"), (["--prompt", "plain"], "SPLIT_SEED")):
+        lines = run_script(TUNE, *flags, *more, cwd=fine_tuned).stdout.splitlines()
+        assert lines[0].startswith(f"Model {base}; texts of ") and lines[0].endswith("to a-zA-Z0-9; prompt plain")
+        assert lines[1].startswith(f"Not in these data: {names}, edited since.")
+        assert "holds the finished model of these settings" in lines[2]
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from transformers.trainer_callback import TrainerState
 from metareview.common.cli import InputError
 from metareview.common.files import read_json, write_json
 from metareview.common.model import MODELS_DIR, TRAINING_RECORD, hash_weights, is_model
+from metareview.data.constants import find_edited
 from metareview.training.arguments import Flags, count_step_examples
 from metareview.training.checkpoints import (
     RUN,
@@ -22,12 +23,13 @@ from metareview.training.checkpoints import (
     find_fault,
     load_state,
 )
-from metareview.training.run_name import hash_settings, name_run
+from metareview.training.run_name import format_value, hash_settings, name_run
 
 LENGTH = ("num_train_epochs", "max_steps")
 FLAG_SETTINGS = ("learning_rate", "max_steps", "seed", "validation_examples", "save", "patience", "use_lora", "trainer")
 LORA_SETTINGS = ("lora_r", "lora_alpha", "lora_targets", "load_in_4bit")
-DATA_SETTINGS = ("dataset_name", "keep", "texts", "tokenizer", "prompt_template", "max_length", "max_summary_tokens")
+DATA_SETTINGS = ("dataset_name", "keep", "drop_sentences", "texts", "tokenizer", "prompt_template", "max_length")
+DATA_SETTINGS += ("max_summary_tokens",)
 HASHES = {"texts": "the texts", "tokenizer": "the tokenizer of MODEL", "base_weights": "the weights of MODEL"}
 CONSTANTS = {  # what a user edits, unless it is the name of the setting in capitals
     "base_model": "MODEL",
@@ -209,6 +211,19 @@ def mark_started(folder: Path, run: Run, start: Path | None) -> None:
 def mark_finished(folder: Path) -> None:
     """Say that the run in a folder is finished: its model is saved."""
     write_json(folder / RUN, vars(read_run(folder)) | {"is_finished": True})
+
+
+def describe_run(flags: Flags, base: str, record: dict[str, Any]) -> str:
+    """What is trained on what; and which constants of the first script were edited after the data were made."""
+    data, keep = record["dataset_name"], record.get("keep", "whatever they hold")
+    prompt = format_value("prompt_template", record["prompt_template"])
+    line = f"Model {base}; texts of {data}, cleaned to {keep}; prompt {prompt}"
+    folders = {"PROCESSED_DIR": flags.processed_dir, "TOKENIZED_DIR": flags.tokenized_dir}
+    edited = find_edited(record.get("constants", {}), folders)
+    edited = [name for name in edited if getattr(flags, name.lower(), None) is None]  # else it is as the flag says
+    if edited:
+        line += f"\nNot in these data: {', '.join(edited)}, edited since. To apply: python processing_meta_review.py"
+    return line
 
 
 def describe_start(state: TrainerState, checkpoint: Path, steps: int) -> str:

@@ -37,6 +37,7 @@ HASHED: dict[str, Any] = {
     "lora_targets": "all-linear",
     "validation_examples": 300,
     "precision": None,  # what the hardware is fast with
+    "drop_sentences": None,
     "trainer": {},
     "evaluations": None,  # what decides the best weights, where they are saved
 }
