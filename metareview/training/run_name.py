@@ -41,7 +41,7 @@ HASHED: dict[str, Any] = {
     "trainer": {},
     "evaluations": None,  # what decides the best weights, where they are saved
 }
-LONGEST_NAME = 80  # characters: the Hub takes 96 with the owner's name
+LONGEST_NAME = 80  # characters: the Hub takes 96, and `choose_folder` may add a hash
 
 
 def hash_settings(settings: Any) -> str:
