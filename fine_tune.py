@@ -195,6 +195,7 @@ def main(flags: FineTuningFlags) -> None:
         if flags.plan:
             print_plan(flags, job.args, job.base, job.tokenizer, job.examples)
             return
+        print(describe_run(flags, job.base, job.record))
 
         # 2. Find the folder of this run, and where the run stands: new, interrupted or finished.
         _lock = find_place(flags, job)  # until this process ends
@@ -231,7 +232,6 @@ def load(flags: FineTuningFlags) -> Job:
         examples, record = load_examples(flags, args, how, tokenizer, limit)
         texts = load_texts(flags.processed_dir).get("train")
     learned = hash_training_texts(texts, examples["train"], tokenizer, how.max_summary_tokens)
-    print(describe_run(flags, how.model_name_or_path, record))
     return Job(args, how.model_name_or_path, asked_max_length, tokenizer, examples, record, learned)
 
 

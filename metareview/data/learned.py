@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 from metareview.common.hub import reading
 from metareview.data.prompts import encode_texts
 
-LEARNED = "learned.bin"  # in the folder of a model: sorted hashes of HASH_BYTES each
+LEARNED = "learned.hashes"  # in the folder of a model: sorted hashes of HASH_BYTES each
 HASH_BYTES = 8
 
 

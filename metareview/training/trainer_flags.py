@@ -61,6 +61,6 @@ def read_trainer_settings(constant: dict[str, Any], flags: list[str], ours: dict
         if not accepts(name):
             raise InputError(f"TRAINER sets {name!r}, which the Trainer does not have; see --help_all")
         for promise, refused in REFUSED.items():
-            if {name, f"{name}={value}"} & set(refused.split()):
-                raise InputError(f"TRAINER (--{name}) cannot set {name!r} to {value!r}: {promise}")
+            for word in {name, f"{name}={value}"} & set(refused.split()):
+                raise InputError(f"TRAINER (--{name}) cannot set {word!r}: {promise}")
     return settings
