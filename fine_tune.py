@@ -128,6 +128,7 @@ from transformers.trainer_callback import TrainerState
 from metareview.common.files import lock, remove
 from metareview.common.hub import open_repository
 from metareview.common.model import TRAINING_RECORD, check_base, prepare_model
+from metareview.data.learned import LEARNED, hash_training_texts
 from metareview.data.tokenization import find_ends, load_tokenizer
 from metareview.training.arguments import build_adapter, build_training_arguments, count_steps, name_precision
 from metareview.training.batching import SummaryCollator, draw_validation
@@ -140,8 +141,14 @@ from metareview.training.checkpoints import (
     keep_weights,
     load_state,
 )
-from metareview.training.dataset import choose_new_tokens, choose_tokenization, load_examples, shared_folder
-from metareview.training.hub_checkpoints import CheckpointPusher, push_model
+from metareview.training.dataset import (
+    choose_new_tokens,
+    choose_tokenization,
+    load_examples,
+    load_texts,
+    shared_folder,
+)
+from metareview.training.hub_checkpoints import CheckpointPusher, fetch_run, push_model
 from metareview.training.model_card import model_card
 from metareview.training.plan import print_plan
 from metareview.training.results import (
@@ -156,8 +163,8 @@ from metareview.training.resuming import (
     Start,
     check_output_folder,
     choose_folder,
+    describe_run,
     describe_start,
-    fetch_start,
     find_start,
     mark_finished,
     mark_started,
@@ -177,6 +184,7 @@ class Job:
     tokenizer: Tokenizer
     examples: DatasetDict
     record: dict[str, Any]  # of the tokenized data
+    learned: bytes  # hashes of the texts of the training split
     folder: Path = Path()
     settings: dict[str, Any] = field(default_factory=dict)
     start: Start = field(default_factory=Start)
@@ -194,6 +202,7 @@ def main(flags: FineTuningFlags) -> None:
         if flags.plan:
             print_plan(flags, job.args, job.base, job.tokenizer, job.examples)
             return
+        print(describe_run(flags, job.base, job.record))
 
         # 2. Find the folder of this run, and where the run stands: new, interrupted or finished.
         _lock = find_place(flags, job)  # until this process ends
@@ -229,8 +238,10 @@ def load(flags: FineTuningFlags) -> Job:
     tokenizer = load_tokenizer(how)
     with args.main_process_first(local=False):
         examples, record = load_examples(flags, args, how, tokenizer)
+        texts = load_texts(flags.processed_dir).get("train")
     flags.max_new_tokens = choose_new_tokens(flags.max_new_tokens, how.max_summary_tokens)
-    return Job(args, how.model_name_or_path, asked, tokenizer, examples, record)
+    learned = hash_training_texts(texts, examples["train"], tokenizer)
+    return Job(args, how.model_name_or_path, asked, tokenizer, examples, record, learned)
 
 
 def find_place(flags: FineTuningFlags, job: Job) -> Any:
@@ -246,12 +257,12 @@ def find_place(flags: FineTuningFlags, job: Job) -> Any:
         if flags.push_to_hub:
             job.repo_id = open_repository(flags, flags.hub_model_id or job.folder.resolve().name, "model")
         if job.repo_id and flags.hub_strategy == "checkpoint" and not job.start.checkpoint and not flags.restart:
-            job.start = fetch_start(job.repo_id, job.folder, job.settings)
+            fetch_run(job.repo_id, job.folder)
+            job.start = find_start(job.folder, job.settings, False, flags.resume_from_checkpoint)
     if job.start.checkpoint:
         print(describe_start(load_state(job.start.checkpoint), job.start.checkpoint, job.steps))
     else:
         print(f"A new run of {format_count(job.steps, 'step')}: {job.folder}")
-    print(f"Texts of {job.record['dataset_name']}, cleaned to {job.record.get('keep', 'whatever they hold')}")
     return folder_lock
 
 
@@ -264,11 +275,11 @@ def train(flags: FineTuningFlags, job: Job) -> tuple[TrainerState, float | None]
     state = load_state(checkpoint)
     if state.global_step >= job.steps:  # only the model is still to be saved
         return state, None
-    stop, callbacks = Stop(), [CheckpointKeeper(flags.checkpoints_kept)]
+    stop = Stop()
+    callbacks = [stop, Patience(flags.patience)] if flags.patience else [stop]
+    callbacks.append(CheckpointKeeper(flags.checkpoints_kept))  # after Patience, whose last step it saves
     if job.repo_id and flags.hub_strategy == "checkpoint":
         callbacks.append(CheckpointPusher(job.repo_id))
-    if flags.patience:
-        callbacks.append(Patience(flags.patience))
     model = prepare_model(job.base, build_adapter(flags, job.args), checkpoint)
     trainer = SummaryTrainer(
         model=model,
@@ -277,7 +288,7 @@ def train(flags: FineTuningFlags, job: Job) -> tuple[TrainerState, float | None]
         train_dataset=job.examples["train"],
         eval_dataset=draw_validation(job.examples["validation"], flags.validation_examples),
         processing_class=job.tokenizer,
-        callbacks=[stop, *callbacks],
+        callbacks=callbacks,
     )
     if job.args.should_save:
         mark_started(job.folder, Run(job.settings, False, flags.restart, name_precision(job.args)), checkpoint)
@@ -296,7 +307,8 @@ def save(flags: FineTuningFlags, job: Job, state: TrainerState, speed: float | N
     result = choose_result(state, job.folder, last, flags.save)
     model = prepare_model(job.base, build_adapter(flags, job.args), result)
     saved_step = load_state(result).global_step
-    record = job.record | describe_training(job.base, job.settings, job.asked, state, saved_step)
+    record = {name: value for name, value in job.record.items() if name != "constants"}
+    record |= describe_training(job.base, job.settings, job.asked, state, saved_step)
     record |= {
         "precision": read_run(job.folder).precision,
         "max_new_tokens": flags.max_new_tokens,
@@ -306,19 +318,20 @@ def save(flags: FineTuningFlags, job: Job, state: TrainerState, speed: float | N
     }
     card = model_card(job.args, record, job.repo_id or str(job.folder))
     texts = {TRAINING_RECORD: json.dumps(record, indent=2) + "\n", "README.md": str(card)}
+    files = {name: text.encode() for name, text in texts.items()} | {LEARNED: job.learned}
     ends = find_ends(job.base, job.tokenizer)
     settings = {
         "eos_token_id": ends,
         "pad_token_id": job.tokenizer.pad_token_id,
         "max_new_tokens": flags.max_new_tokens,
     }
-    names = save_result(model, job.tokenizer, texts, state.log_history, saved_step, settings, job.folder)
+    names = save_result(model, job.tokenizer, files, state.log_history, record["results"], settings, job.folder)
     best = find_best(state, job.folder)
     mark_finished(job.folder)
     keep_weights(job.folder, last, best)
     remove(shared_folder(flags.tokenized_dir))  # all processes have read it
     print(describe_results(record["results"], speed))
-    print(f"Model: {job.folder} (the weights of step {record['results']['saved_step']:,})")
+    print(f"Model: {job.folder} (the weights of step {saved_step:,}, epoch {record['results']['saved_epoch']:g})")
     print(*advise_on_losses(state.log_history, record["results"], best), sep="\n", end="")
     return names
 

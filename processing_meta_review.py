@@ -115,6 +115,7 @@ from typing import Any
 from metareview.common.files import lock
 from metareview.common.hub import check_token, open_repository, public_name
 from metareview.common.model import check_base
+from metareview.data.constants import record_constants
 from metareview.data.dataset_card import push_splits
 from metareview.data.rows import clean_splits, drop_rows
 from metareview.data.splits import check_output_folders, complete_splits, read_record, save_splits
@@ -213,6 +214,7 @@ def build_record(flags: ProcessingFlags, name: str, how: TokenizationArguments) 
         "asked_max_length": flags.max_length,
         "asked_max_summary_tokens": flags.max_summary_tokens,
         "max_summary_tokens": how.max_summary_tokens,
+        "constants": record_constants(flags),
     }
     asked = {name: getattr(flags, name) for name in ("test_year", "group_column", "drop_sentences")}
     return record | {key: value for key, value in asked.items() if value}

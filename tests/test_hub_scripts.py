@@ -197,6 +197,8 @@ def test_killed_on_one_machine_and_finished_on_another(published: Published, tmp
     shutil.rmtree(tmp_path / "lost")
     assert f"from step {step}" in run_to_end(TUNE, *flags, "lost", *PUSH, cwd=tmp_path, HF_TOKEN=WRITER)
     assert pushed_steps(published.repos)[-1] == 30
+    kept = {path.partition("/")[0] for path in published.repos["model", "reader/lost"].files() if "checkpoint-" in path}
+    assert "checkpoint-30" in kept and len(kept) <= 2  # the last and the best
     run_to_end(TUNE, *flags, "unbroken", cwd=tmp_path)
     assert same_weights(tmp_path / "lost" / WEIGHTS, tmp_path / "unbroken" / WEIGHTS)
 
@@ -233,6 +235,7 @@ def written(hub: Hub) -> set[str]:
         (WRITER, ["--hub_user", "other"], ["cannot push to other/processed_meta_review", "answers 403"]),
         (WRITER, ["--hub_dataset_id", "a", "--hub_tokenized_id", "a"], ["must differ, got 'a' twice"]),
         (WRITER, ["--hub_dataset_id", "a", "--hub_tokenized_id", "reader/A"], ["both mean reader/a"]),
+        (WRITER, ["--hub_dataset_id", "two words"], ["cannot push to two words: Repo id must use", "--hub_dataset_id"]),
         (WRITER, ["--hub_dataset_id", "public"], ["reader/public is public", "--hub_private_repo False"]),
     ],
 )
@@ -281,6 +284,14 @@ def test_the_printed_command_pushes_a_model(hub: Hub, data: list[object], tmp_pa
     assert written(hub) == local and WEIGHTS in local and hub.repos["model", "reader/it"].private
 
 
+def test_a_name_too_long_for_the_hub_is_refused_before_training(hub: Hub, data: list[object], tmp_path: Path) -> None:
+    """With the true reason, with and without a token."""
+    for token in ("", WRITER):
+        result = run_script(TUNE, *data, "--output_dir", "a" * 97, "--push_to_hub", cwd=tmp_path, HF_TOKEN=token)
+        assert_failed(result, 2, "cannot push to aaa", "the maximum length is 96", "--hub_model_id")
+    assert not (tmp_path / ("a" * 97)).exists()
+
+
 def test_training_goes_on_after_a_failed_push(hub: Hub, data: list[object], tmp_path: Path) -> None:
     """The tokenized data, which would be nowhere/tokens, are nowhere: not here, and not on the Hub."""
     hub.faults.append(("/commit/", 500))
@@ -288,7 +299,7 @@ def test_training_goes_on_after_a_failed_push(hub: Hub, data: list[object], tmp_
     printed = run_to_end(TUNE, *flags, *PUSH, cwd=tmp_path, HF_TOKEN=WRITER)
     assert "again: there is no nowhere/tokens" in printed
     assert "the checkpoint of step 2 was not pushed" in printed and "of step 4 was" not in printed
-    assert {"last-checkpoint/optimizer.pt", "best-checkpoint/optimizer.pt"} <= written(hub)
+    assert "checkpoint-4/optimizer.pt" in written(hub) and not any("training_args" in name for name in written(hub))
 
 
 def test_scores_that_are_not_pushed_are_here(hub: Hub, data: list[object], tmp_path: Path) -> None:

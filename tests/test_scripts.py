@@ -42,6 +42,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from metareview.common.files import lock
 from metareview.common.model import load_model
+from metareview.data.constants import SCRIPT
+from metareview.data.learned import hash_text, load_learned
 from metareview.data.prompts import encode_prompts
 
 SMALL = ["--max_summary_tokens", 100]  # what the tiny context of the tests' model has room for
@@ -91,6 +93,27 @@ def test_training_lowers_the_loss_which_is_that_of_the_saved_model(fine_tuned: P
 
 
 FLAT = [*FINE_TUNING, "--learning_rate", 0.03, "--eval_strategy", "epoch", "--lr_scheduler_type", "constant"]
+
+
+def test_a_finished_model_knows_what_it_has_learned(fine_tuned: Path) -> None:
+    train = load_from_disk(str(fine_tuned / "processed_meta_review"))["train"]
+    learned = load_learned(fine_tuned / "pythia_finetuned")
+    assert learned == {hash_text(text) for name in ("review", "summary") for text in train[name]}
+
+
+def test_what_a_run_trains_on_is_said_first_with_edits_that_are_not_in_its_data(
+    fine_tuned: Path, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edited = SCRIPT.read_text().replace('PROMPT = "plain"', 'PROMPT = "instruction"')
+    edited = edited.replace("SPLIT_SEED = 42", "SPLIT_SEED = 7")
+    monkeypatch.setattr("metareview.data.constants.SCRIPT", tmp_path / SCRIPT.name)
+    (tmp_path / SCRIPT.name).write_text(edited)
+    flags = ["--model", base, *FINE_TUNING]
+    for more, names in (([], "SPLIT_SEED, PROMPT"), (["--prompt", "plain"], "SPLIT_SEED")):
+        lines = run_to_end(TUNE, *flags, *more, cwd=fine_tuned).splitlines()
+        assert lines[0].startswith(f"Model {base}; texts of ") and lines[0].endswith("to a-zA-Z0-9; prompt plain")
+        assert lines[1].startswith(f"Not in these data: {names}, edited since.")
+        assert "holds the finished model of these settings" in lines[2]
 
 
 @pytest.fixture(scope="module")

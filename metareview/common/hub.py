@@ -11,6 +11,7 @@ import datasets
 import huggingface_hub
 from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError, DatasetsError
 from huggingface_hub import errors
+from huggingface_hub.utils import validate_repo_id
 from safetensors import SafetensorError
 
 from metareview.common.cli import InputError, PublishingFlags
@@ -95,6 +96,9 @@ def open_repository(flags: PublishingFlags, name: str, repo_type: str) -> str:
 
     Call it before the work, so that a refused token shows at once. Raises `InputError`.
     """
+    renaming = "--hub_model_id" if repo_type == "model" else "--hub_dataset_id, --hub_tokenized_id"
+    with explain_hub(f"cannot push to {name}", advice=f" Give another name: {renaming}"):
+        validate_repo_id(name)
     user = check_token()
     repo_id = name if "/" in name else f"{flags.hub_user or user}/{name}"
     private = flags.hub_private_repo

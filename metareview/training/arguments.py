@@ -24,6 +24,7 @@ def build_training_arguments(flags: Flags) -> TrainingArguments:
     evaluations = max(1, round(flags.evaluations_per_epoch * (1 if flags.max_steps > 0 else flags.epochs)))
     # Below 1 an interval is a share of the run. 1 would mean every step; the largest number below it is the last one.
     eval_steps = flags.eval_steps or min(1 / evaluations, math.nextafter(1, 0))
+    logging_steps = eval_steps / 5 if eval_steps < 1 else max(1, int(eval_steps) // 5)
     save_strategy = flags.save_strategy or ("steps" if flags.eval_strategy == "no" else flags.eval_strategy)
     ours = {  # by the Trainer's name: the constant or flag that a user edits, and the value
         "output_dir": ("OUTPUT_DIR", flags.output_dir or MODELS_DIR),
@@ -43,7 +44,7 @@ def build_training_arguments(flags: Flags) -> TrainingArguments:
         "save_strategy": ("--save_strategy", save_strategy),
         "save_steps": ("EVALUATIONS_PER_EPOCH", flags.save_steps or eval_steps),
         "save_total_limit": ("CHECKPOINTS_KEPT", None),  # CheckpointKeeper deletes: only what is not needed to resume
-        "logging_steps": ("--logging_steps", flags.logging_steps or _find_logging_steps(eval_steps)),
+        "logging_steps": ("--logging_steps", flags.logging_steps or logging_steps),
         "logging_nan_inf_filter": ("the check for NaN losses", False),
         "report_to": ("--report_to", flags.report_to),
         "train_sampling_strategy": ("the sampler", "group_by_length"),
@@ -53,9 +54,8 @@ def build_training_arguments(flags: Flags) -> TrainingArguments:
         "push_to_hub": ("--push_to_hub", False),  # CheckpointPusher and push_model do
         "ddp_find_unused_parameters": ("the setting for several processes", False),  # slower, and there are none
         "log_level_replica": ("the setting for several processes", "error"),
+        "restore_callback_states_from_checkpoint": ("PATIENCE", bool(flags.patience)),
     }
-    if flags.patience:  # what the callback has counted belongs to a checkpoint
-        ours["restore_callback_states_from_checkpoint"] = ("PATIENCE", True)
     constants = {name: constant for name, (constant, _) in ours.items()}
     flags.trainer, flags.passed_flags = read_trainer_settings(flags.trainer, flags.passed_flags, constants), []
     device, dtype = choose_device(bool(flags.trainer.get("use_cpu")))
@@ -71,43 +71,15 @@ def build_training_arguments(flags: Flags) -> TrainingArguments:
         raise InputError(
             f"the Trainer cannot work with these flags and TRAINER: {' '.join(str(error).split())}"
         ) from error
-    _check_intervals(args)
     # One process would use DataParallel on several GPUs, which is slow. There is no public way to turn it off.
     args._n_gpu = min(args.n_gpu, 1)
     return args
-
-
-def _find_logging_steps(eval_steps: float) -> float:
-    """Five losses are logged for each evaluation."""
-    return eval_steps / 5 if eval_steps < 1 else max(1, int(eval_steps) // 5)
-
-
-def _check_intervals(args: TrainingArguments) -> None:
-    """Raise `InputError` where what is evaluated is not saved: the best could not be kept then."""
-    evaluates, saves = args.eval_strategy.value, args.save_strategy.value
-    if "no" in (evaluates, saves):
-        return
-    if evaluates != saves:
-        told = f"--save_strategy is {saves}, --eval_strategy {evaluates}"
-        raise InputError(f"{told}: to save the best, give the same for both; or --save_strategy no")
-    is_multiple = args.eval_steps == args.save_steps or (
-        min(args.eval_steps, args.save_steps) >= 1 and args.eval_steps % args.save_steps == 0
-    )
-    if evaluates == "steps" and not is_multiple:
-        told = f"--eval_steps ({args.eval_steps:g}) must be --save_steps ({args.save_steps:g}) or a multiple of it"
-        raise InputError(f"{told}: else the best might not be saved")
 
 
 def _check_optimizer(args: TrainingArguments) -> None:
     """Build optimizer and schedule, of a single weight, so that a refusal comes to light before the data are read."""
     layer = torch.nn.Linear(1, 1)
     optimizer_class, settings = Trainer.get_optimizer_cls_and_kwargs(args, layer)
-    if args.optim in ("lomo", "adalomo"):
-        raise ValueError(f"an interrupted run could not resume exactly with optim {args.optim.value}")
-    if args.lr_scheduler_type in ("reduce_lr_on_plateau", "greedy"):
-        raise ValueError(
-            f"with {args.lr_scheduler_type.value} the interval of evaluations would change what is learned"
-        )
     get_scheduler(
         args.lr_scheduler_type,
         optimizer_class(layer.parameters(), **settings),

@@ -5,6 +5,7 @@ manifest of its files, without which it is incomplete. Only then are older ones 
 """
 
 import hashlib
+import math
 import os
 import re
 from pathlib import Path
@@ -21,7 +22,6 @@ MANIFEST = "manifest.json"  # in a checkpoint, written last: the sizes of its fi
 TRAINER_STATE = "trainer_state.json"  # in a checkpoint, by the Trainer
 UNREAD = "training_args.bin"  # in a checkpoint, by the Trainer: a pickle that nothing reads
 RUN = "run.json"  # in an output folder: the settings of the run in it, and whether it is finished
-LAST, BEST = "last-checkpoint", "best-checkpoint"  # folders on the Hub, and of what was fetched from there
 
 
 def checkpoint_folder(args: TrainingArguments, state: TrainerState) -> Path:
@@ -36,12 +36,12 @@ def write_manifest(checkpoint: Path) -> None:
         if file.is_file() and file.name not in (MANIFEST, UNREAD):
             with file.open("rb+") as opened:
                 os.fsync(opened.fileno())
-            manifest[file.relative_to(checkpoint).as_posix()] = _describe_file(file)
+            manifest[file.relative_to(checkpoint).as_posix()] = _describe_file(file, read=True)
     write_json(checkpoint / MANIFEST, manifest)
 
 
-def _describe_file(file: Path, read: bool = True) -> dict[str, Any]:
-    """The size of a file and, of weights, the SHA-256 of the content, unless `read` is False."""
+def _describe_file(file: Path, read: bool) -> dict[str, Any]:
+    """The size of a file and, with `read`, the SHA-256 of weights."""
     about: dict[str, Any] = {"size": file.stat().st_size}
     if file.suffix == ".safetensors" and read:
         with file.open("rb") as opened:
@@ -61,24 +61,18 @@ def find_fault(checkpoint: Path, read: bool = True) -> str | None:
                 return f"{file.name} is missing"
             if any(about[key] != value for key, value in _describe_file(file, read).items()):
                 return f"{file.name} is not as it was saved"
-    except (InputError, KeyError, TypeError):
-        return f"its {MANIFEST} is damaged"
-    if TRAINER_STATE not in manifest:
-        return f"its {MANIFEST} lacks {TRAINER_STATE}"
-    try:
-        is_state = load_state(checkpoint).global_step > 0
-    except (AttributeError, KeyError, TypeError, ValueError):
-        is_state = False
-    return None if is_state else f"its {TRAINER_STATE} is not that of a run"
+        if TRAINER_STATE in manifest and load_state(checkpoint).global_step > 0:
+            return None
+    except (AttributeError, InputError, KeyError, TypeError, ValueError):
+        pass
+    return f"its {MANIFEST} or {TRAINER_STATE} is damaged"
 
 
 def list_checkpoints(folder: Path) -> dict[int, Path]:
     """The checkpoints in a folder, complete or not, by their steps: the newest first."""
-    found = {}
-    for path in folder.glob("checkpoint-*"):
-        if number := re.fullmatch(r"checkpoint-(\d+)", path.name):
-            found[int(number[1])] = path
-    return dict(sorted(found.items(), reverse=True))
+    paths = [path for path in folder.glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", path.name)]
+    by_step = {int(path.name.removeprefix("checkpoint-")): path for path in paths}
+    return dict(sorted(by_step.items(), reverse=True))
 
 
 def find_checkpoint(folder: Path) -> Path | None:
@@ -96,11 +90,9 @@ def load_state(checkpoint: Path | None) -> TrainerState:
 
 
 def find_best(state: TrainerState, folder: Path) -> Path | None:
-    """The checkpoint with the lowest validation loss: one of this machine, or the one fetched from the Hub."""
-    for checkpoint in (folder / f"checkpoint-{state.best_global_step}", folder / BEST):
-        if find_fault(checkpoint, read=False) is None and load_state(checkpoint).global_step == state.best_global_step:
-            return checkpoint
-    return None
+    """The checkpoint with the lowest validation loss, None if it was not saved or is incomplete."""
+    best = folder / f"checkpoint-{state.best_global_step}"
+    return None if find_fault(best, read=False) else best
 
 
 def choose_result(state: TrainerState, folder: Path, last: Path, save: str) -> Path:
@@ -118,14 +110,11 @@ def choose_result(state: TrainerState, folder: Path, last: Path, save: str) -> P
     return last
 
 
-def delete_checkpoints(folder: Path, start: Path | None) -> None:
-    """Delete the checkpoints of steps after `start`, so that they are not taken for the new ones; all, without it."""
-    step = load_state(start).global_step
-    doomed = [path for number, path in list_checkpoints(folder).items() if number > step]
-    if start is None:
-        doomed += [folder / LAST, folder / BEST]
-    for checkpoint in doomed:
-        remove(checkpoint)
+def delete_checkpoints(folder: Path, step: int) -> None:
+    """Delete the checkpoints of later steps, so that they are not taken for those of the run that starts."""
+    for number, checkpoint in list_checkpoints(folder).items():
+        if number > step:
+            remove(checkpoint)
 
 
 def rotate_checkpoints(folder: Path, state: TrainerState, number: int | None) -> None:
@@ -140,7 +129,7 @@ def rotate_checkpoints(folder: Path, state: TrainerState, number: int | None) ->
 
 def keep_weights(folder: Path, last: Path, best: Path | None) -> None:
     """Of a finished run, keep the last checkpoint whole and of the best one what a model needs; delete the others."""
-    for checkpoint in [*list_checkpoints(folder).values(), folder / BEST]:
+    for checkpoint in list_checkpoints(folder).values():
         if checkpoint == best and best != last:
             for file in checkpoint.iterdir():
                 if file.suffix in (".pt", ".pth", ".bin", ".pkl") or file.name in (MANIFEST, TRAINER_STATE):
@@ -158,6 +147,14 @@ class CheckpointKeeper(TrainerCallback):
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         if args.save_strategy == "no" and state.global_step >= state.max_steps:
+            control.should_save = True
+
+    def on_evaluate(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, metrics: dict[str, float], **_: Any
+    ) -> None:
+        """Save the best weights and, if PATIENCE ends the run here, the last ones, whatever the intervals are."""
+        is_best = metrics["eval_loss"] < (state.best_metric or math.inf)
+        if control.should_training_stop or (is_best and args.save_strategy != "no"):
             control.should_save = True
 
     def on_epoch_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:

@@ -57,16 +57,11 @@ def describe_training(
     }
 
 
-def find_perplexity(loss: float | None) -> float | None:
-    """The exponential of a loss in nats per token; None where there is no loss, or one too large for a number."""
-    return math.exp(loss) if loss is not None and loss < LARGEST_LOSS else None
-
-
 def describe_loss(loss: float | None) -> str:
-    """A loss in words, with the perplexity."""
+    """A loss in nats per token, with the perplexity, its exponential."""
     if loss is None:
         return "not evaluated"
-    return f"{loss:.4f} (perplexity {find_perplexity(loss) or math.inf:.2f})"
+    return f"{loss:.4f} (perplexity {math.exp(loss) if loss < LARGEST_LOSS else math.inf:.2f})"
 
 
 def describe_results(results: dict[str, float | None], speed: float | None) -> str:
@@ -109,7 +104,7 @@ def renew_max_new_tokens(folder: Path, max_new_tokens: int) -> bool:
     return True
 
 
-def plot_losses(history: list[dict[str, float]], saved_step: int, path: Path) -> None:
+def plot_losses(history: list[dict[str, float]], results: dict[str, Any], path: Path) -> None:
     """Plot training and validation loss against the epoch, from the Trainer's `log_history`; mark the saved weights."""
     from matplotlib.figure import Figure  # here: it takes most of a second, and is needed in the end only
 
@@ -119,9 +114,8 @@ def plot_losses(history: list[dict[str, float]], saved_step: int, path: Path) ->
         points = [(entry["epoch"], entry[key]) for entry in history if key in entry]
         if points:
             axes.plot(*zip(*points, strict=True), style, label=label, markersize=4)
-    saved = [entry["epoch"] for entry in history if entry["step"] == saved_step]
-    if saved:
-        axes.axvline(saved[0], color="gray", linestyle=":", label=f"saved weights (step {saved_step:,})")
+    label = f"saved weights (step {results['saved_step']:,})"
+    axes.axvline(results["saved_epoch"], color="gray", linestyle=":", label=label)
     axes.set(xlabel="epoch", ylabel="loss (nats per summary token)", title="Loss while fine-tuning")
     low, high = axes.dataLim.intervaly
     if high > 10 * low > 0:  # else the first values would press all others to the ground
@@ -134,13 +128,13 @@ def plot_losses(history: list[dict[str, float]], saved_step: int, path: Path) ->
 def save_result(
     model: PreTrainedModel | PeftModel,
     tokenizer: Tokenizer,
-    texts: dict[str, str],
+    files: dict[str, bytes],
     history: list[dict[str, float]],
-    saved_step: int,
+    results: dict[str, Any],
     settings: dict[str, Any],
     folder: Path,
 ) -> list[str]:
-    """Write the model with generation `settings`, the `texts` by file name and the loss curve; their names.
+    """Write the model with generation `settings`, further `files` and the loss curve; return the names of all.
 
     They are written beside, then put in their place. The checkpoints in the folder stay where they are, so files are
     replaced one by one; the configuration, which marks a finished model, is the last.
@@ -153,9 +147,9 @@ def save_result(
     model.save_pretrained(new)
     model.generation_config.save_pretrained(new)
     tokenizer.save_pretrained(new)
-    plot_losses(history, saved_step, new / "loss_curve.png")
-    for name, text in texts.items():
-        (new / name).write_text(text, encoding="utf-8")
+    plot_losses(history, results, new / "loss_curve.png")
+    for name, content in files.items():
+        (new / name).write_bytes(content)
     names = sorted(file.name for file in new.iterdir())
     names.sort(key=lambda name: name in CONFIGS)
     for pattern in (*CONFIGS, "model*.safetensors*", "adapter_model*"):

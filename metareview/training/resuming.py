@@ -11,8 +11,9 @@ from transformers import TrainingArguments
 from transformers.trainer_callback import TrainerState
 
 from metareview.common.cli import InputError
-from metareview.common.files import read_json, replacing, write_json
+from metareview.common.files import read_json, write_json
 from metareview.common.model import MODELS_DIR, TRAINING_RECORD, hash_weights, is_model
+from metareview.data.constants import find_edited
 from metareview.training.arguments import Flags, count_step_examples
 from metareview.training.checkpoints import (
     RUN,
@@ -22,12 +23,13 @@ from metareview.training.checkpoints import (
     find_fault,
     load_state,
 )
-from metareview.training.hub_checkpoints import fetch_checkpoints
-from metareview.training.run_name import hash_settings, name_run
+from metareview.training.run_name import format_value, hash_settings, name_run
 
 LENGTH = ("num_train_epochs", "max_steps")
+FLAG_SETTINGS = ("learning_rate", "max_steps", "seed", "validation_examples", "save", "patience", "use_lora", "trainer")
 LORA_SETTINGS = ("lora_r", "lora_alpha", "lora_targets", "load_in_4bit")
-DATA_SETTINGS = ("texts", "tokenizer", "prompt_template", "completion", "max_length", "max_summary_tokens")
+DATA_SETTINGS = ("dataset_name", "keep", "drop_sentences", "texts", "tokenizer", "prompt_template", "completion")
+DATA_SETTINGS += ("max_length", "max_summary_tokens")
 HASHES = {"texts": "the texts", "tokenizer": "the tokenizer of MODEL", "base_weights": "the weights of MODEL"}
 CONSTANTS = {  # what a user edits, unless it is the name of the setting in capitals
     "base_model": "MODEL",
@@ -46,28 +48,22 @@ def run_settings(flags: Flags, args: TrainingArguments, base: str, record: dict[
 
     `record` is that of the tokenized data.
     """
-    settings = {
+    settings: dict[str, Any] = {
         "base_model": Path(base).name,  # the rest of a path may change with the machine
-        "learning_rate": flags.learning_rate,
         "num_train_epochs": flags.epochs,
-        "max_steps": flags.max_steps,
         "examples_per_step": count_step_examples(args),
-        "seed": flags.seed,
-        "validation_examples": flags.validation_examples,
-        "save": flags.save,
-        "patience": flags.patience,
-        "use_lora": flags.use_lora,
-        "trainer": flags.trainer,
+        "precision": None,  # what the hardware is fast with
+        "evaluations": None,  # they change no weights
     }
-    if flags.save == "best" or flags.patience:  # else evaluations change no weights
+    if flags.bf16 is not None or flags.fp16 is not None:
+        settings["precision"] = f"bf16 {bool(flags.bf16)}, fp16 {bool(flags.fp16)}"
+    if flags.save == "best" or flags.patience:
         settings["evaluations"] = [args.eval_strategy.value, args.eval_steps]
     if weights := hash_weights(Path(base)):
         settings["base_weights"] = weights
-    if flags.bf16 is not None or flags.fp16 is not None:
-        settings["precision"] = f"bf16 {bool(flags.bf16)}, fp16 {bool(flags.fp16)}"
-    if flags.use_lora:
-        settings |= {name: getattr(flags, name) for name in LORA_SETTINGS}
-    settings |= {name: record.get(name) for name in ("dataset_name", "keep", *DATA_SETTINGS)}
+    names = FLAG_SETTINGS + (LORA_SETTINGS if flags.use_lora else ())
+    settings |= {name: getattr(flags, name) for name in names}
+    settings |= {name: record.get(name) for name in DATA_SETTINGS}
     return json.loads(json.dumps(settings, default=str))  # as they are read again
 
 
@@ -127,34 +123,32 @@ def check_output_folder(folder: Path) -> None:
         raise InputError(f"{str(existing)!r} is read-only; choose another OUTPUT_DIR (--output_dir)")
 
 
-def find_differences(before: dict[str, Any], settings: dict[str, Any], but: tuple[str, ...] = ()) -> list[str]:
-    """The names of the settings that differ; what one of them does not know is not compared, but for `precision`."""
-    names = [name for name in settings if name in before or name == "precision"]
-    names += [name for name in before if name == "precision" and name not in settings]
-    return [name for name in names if name not in but and before.get(name) != settings.get(name)]
+def find_differences(before: dict[str, Any], settings: dict[str, Any]) -> list[str]:
+    """The names of the settings that differ; what only one of both knows, such as `lora_r`, follows from another."""
+    return [name for name in settings if name in before and before[name] != settings[name]]
 
 
-def _format_setting(value: Any) -> str:
-    """A setting as one would write it: 2 for 2.0."""
-    return f"{value:g}" if isinstance(value, float) else repr(value)
-
-
-def check_settings(before: dict[str, Any], settings: dict[str, Any], what: str, but: tuple[str, ...] = ()) -> None:
+def check_settings(before: dict[str, Any], settings: dict[str, Any], what: str) -> None:
     """Raise `InputError` where a checkpoint or a finished model is one of another run, with both values."""
-    differences = find_differences(before, settings, but)
+    differences = find_differences(before, settings)
     if len(differences) > 1 and "texts" in differences:
         differences.remove("texts")  # the others tell why
     if not differences:
         return
     told = []
     for name in differences[:3]:
-        values = "{} there, {} now".format(*(_format_setting(known.get(name)) for known in (before, settings)))
+        values = f"{_format_setting(before[name])} there, {_format_setting(settings[name])} now"
         told.append(HASHES.get(name) or f"{CONSTANTS.get(name, name.upper())}: {values}")
     more = f" and {len(differences) - 3} more" if len(differences) > 3 else ""
     raise InputError(
         f"{what} is of a run that differs in {'; '.join(told)}{more}.\n"
         "Leave OUTPUT_DIR at None (a folder for each setting), name another one, or replace that run with --restart"
     )
+
+
+def _format_setting(value: Any) -> str:
+    """A setting as one would write it: 2 for 2.0."""
+    return f"{value:g}" if isinstance(value, float) else repr(value)
 
 
 @dataclass
@@ -175,71 +169,61 @@ def find_start(folder: Path, settings: dict[str, Any], restart: bool, resume_fro
     | this run, finished         | is finished                             | starts over                           |
     | another run                | is refused                              | starts over and replaces it           |
 
-    With --resume_from_checkpoint it resumes from that checkpoint, whose run may have had another length.
+    With --resume_from_checkpoint a run that has no checkpoint of its own starts at that one, which may be of a run of
+    another length.
     """
     run = read_run(folder)
     is_this = run is not None and not find_differences(run.settings, settings)
     if is_this and run.is_finished and is_model(folder) and not restart:
         return Start(is_finished=True)
     if resume_from:
-        return Start(_choose_checkpoint(folder, settings, Path(resume_from), is_this))
+        _check_checkpoint(Path(resume_from), settings)
+    given = Path(resume_from) if resume_from else None
     if run is None or (restart and not (is_this and run.is_restart and not run.is_finished)):
-        return Start()
+        return Start(given)
     check_settings(run.settings, settings, f"{'the model' if run.is_finished else 'the run'} in {str(folder)!r}")
-    return Start(find_checkpoint(folder))
+    return Start(find_checkpoint(folder) or given)
 
 
-def _choose_checkpoint(folder: Path, settings: dict[str, Any], given: Path, is_this: bool) -> Path:
-    """The checkpoint that a flag names, or a later one of this run in its folder. Raises `InputError`."""
-    if fault := find_fault(given):
-        raise InputError(f"the checkpoint {str(given)!r} is incomplete: {fault}")
-    run = read_run(given.parent)
-    if run is None:
-        raise InputError(f"there is no {RUN} beside {str(given)!r} that says what run it belongs to; copy it, too")
-    check_settings(run.settings, settings, repr(str(given)), but=LENGTH)
-    own = find_checkpoint(folder) if is_this else None
-    if own and load_state(own).global_step > load_state(given).global_step:
-        return own
-    if not is_this and read_run(folder) and given.resolve().parent != folder.resolve():
-        raise InputError(
-            f"{str(folder)!r} holds another run than that of {str(given)!r}. "
-            "Leave OUTPUT_DIR at None, or name another one"
-        )
-    return given
-
-
-def fetch_start(repo_id: str, folder: Path, settings: dict[str, Any]) -> Start:
-    """Where the run with these settings starts, by its checkpoints on the Hub.
-
-    Raises `InputError` where these are of another run.
-    """
-    checkpoint = fetch_checkpoints(repo_id, folder)
-    if checkpoint is None:
-        return Start()
+def _check_checkpoint(checkpoint: Path, settings: dict[str, Any]) -> None:
+    """Raise `InputError` where a checkpoint is incomplete, or of a run that differs in more than its length."""
     if fault := find_fault(checkpoint):
         raise InputError(f"the checkpoint {str(checkpoint)!r} is incomplete: {fault}")
-    run = read_run(folder)
-    check_settings(run.settings if run else {}, settings, repr(repo_id))
-    return Start(checkpoint)
+    run = read_run(checkpoint.parent)
+    if run is None:
+        raise InputError(f"there is no {RUN} beside {str(checkpoint)!r} that says what run it belongs to; copy it, too")
+    before = {name: value for name, value in run.settings.items() if name not in LENGTH}
+    check_settings(before, settings, repr(str(checkpoint)))
 
 
 def mark_started(folder: Path, run: Run, start: Path | None) -> None:
     """Make the folder ready for a run: no checkpoints of later steps, and the best one before `start` at hand."""
+    state, before = load_state(start), read_run(folder)
     is_elsewhere = start is not None and start.resolve().parent != folder.resolve()
-    before = read_run(folder)
-    delete_checkpoints(folder, None if is_elsewhere else start)
+    delete_checkpoints(folder, 0 if is_elsewhere else state.global_step)
     folder.mkdir(parents=True, exist_ok=True)
     run.is_restart = run.is_restart or (before is not None and before.is_restart and not before.is_finished)
     write_json(folder / RUN, vars(run))
-    if is_elsewhere and (best := find_best(load_state(start), start.parent)):
-        with replacing(folder / f"checkpoint-{load_state(best).global_step}") as new:
-            shutil.copytree(best, new)
+    if is_elsewhere and (best := find_best(state, start.parent)):
+        shutil.copytree(best, folder / best.name)
 
 
 def mark_finished(folder: Path) -> None:
     """Say that the run in a folder is finished: its model is saved."""
-    run = read_run(folder)
-    write_json(folder / RUN, vars(run) | {"is_finished": True})
+    write_json(folder / RUN, vars(read_run(folder)) | {"is_finished": True})
+
+
+def describe_run(flags: Flags, base: str, record: dict[str, Any]) -> str:
+    """What is trained on what; and which constants of the first script were edited after the data were made."""
+    data, keep = record["dataset_name"], record.get("keep", "whatever they hold")
+    prompt = format_value("prompt_template", record["prompt_template"])
+    line = f"Model {base}; texts of {data}, cleaned to {keep}; prompt {prompt}"
+    folders = {"PROCESSED_DIR": flags.processed_dir, "TOKENIZED_DIR": flags.tokenized_dir}
+    edited = find_edited(record.get("constants", {}), folders)
+    edited = [name for name in edited if getattr(flags, name.lower(), None) is None]  # else it is as the flag says
+    if edited:
+        line += f"\nNot in these data: {', '.join(edited)}, edited since. To apply: python processing_meta_review.py"
+    return line
 
 
 def describe_start(state: TrainerState, checkpoint: Path, steps: int) -> str:

@@ -37,10 +37,11 @@ HASHED: dict[str, Any] = {
     "lora_targets": "all-linear",
     "validation_examples": 300,
     "precision": None,  # what the hardware is fast with
+    "drop_sentences": None,
     "trainer": {},
     "evaluations": None,  # what decides the best weights, where they are saved
 }
-LONGEST_NAME = 80  # characters: the Hub takes 96 with the owner's name
+LONGEST_NAME = 80  # characters: the Hub takes 96, and `choose_folder` may add a hash
 
 
 def hash_settings(settings: Any) -> str:

@@ -3,7 +3,6 @@
 Nothing here loads transformers, which takes seconds, before a flag of the Trainer's is really used.
 """
 
-import json
 import re
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,9 +10,10 @@ from typing import Any
 
 from metareview.common.cli import InputError, Passed
 
-REFUSED = {  # what would break a promise, and which one
+REFUSED = {  # names, or names with values, that would break a promise
     "an interrupted run could not resume exactly": "auto_find_batch_size dataloader_in_order enable_jit_checkpoint "
-    "ignore_data_skip restore_callback_states_from_checkpoint save_only_model optim_target_modules",
+    "ignore_data_skip save_only_model optim_target_modules optim=lomo optim=adalomo",
+    "evaluations would change what is learned": "lr_scheduler_type=reduce_lr_on_plateau lr_scheduler_type=greedy",
     "each example is learned once an epoch, each token alike": "accelerator_config average_tokens_across_devices "
     "dataloader_drop_last parallelism_config",
     "the loss is that of the summaries, and evaluation is its mean over tokens": "batch_eval_metrics bf16_full_eval "
@@ -31,28 +31,13 @@ def accepts(name: str) -> bool:
     return re.search(rf"^    {re.escape(name.replace('-', '_'))}: ", source, re.MULTILINE) is not None
 
 
-def describe() -> str:
-    """The Trainer's own help."""
-    return _build_parser().format_help()
-
-
-PASSED = Passed(accepts, describe)
-
-
 def _build_parser() -> Any:
     from transformers import HfArgumentParser, TrainingArguments
 
     return HfArgumentParser(TrainingArguments, add_help=False, allow_abbrev=False, exit_on_error=False)
 
 
-def _read_json(value: Any) -> Any:
-    """A dictionary as the Trainer takes it on the command line, such as '{"min_lr": 1e-6}'; all else as it is."""
-    if not isinstance(value, str) or not value.startswith("{"):
-        return value
-    try:
-        return json.loads(value)
-    except ValueError as error:
-        raise InputError(f"{value!r} is not valid JSON: {error} (a flag of the Trainer's)") from error
+PASSED = Passed(accepts, describe=lambda: _build_parser().format_help())
 
 
 def read_trainer_settings(constant: dict[str, Any], flags: list[str], ours: dict[str, str]) -> dict[str, Any]:
@@ -69,13 +54,13 @@ def read_trainer_settings(constant: dict[str, Any], flags: list[str], ours: dict
         raise InputError(f"{error} (a flag of the Trainer's)") from error
     if rest:
         raise InputError(f"unknown argument: {' '.join(rest)}")
-    settings = constant | {name: _read_json(getattr(parsed, name)) for name in names}
-    for name in settings:
+    settings = constant | {name: getattr(parsed, name) for name in names}
+    for name, value in settings.items():
         if name in ours:
             raise InputError(f"TRAINER sets {name!r}, which is {ours[name]} here; edit that instead")
         if not accepts(name):
             raise InputError(f"TRAINER sets {name!r}, which the Trainer does not have; see --help_all")
         for promise, refused in REFUSED.items():
-            if name in refused.split():
-                raise InputError(f"TRAINER (--{name}) cannot set {name!r}: {promise}")
+            for word in {name, f"{name}={value}"} & set(refused.split()):
+                raise InputError(f"TRAINER (--{name}) cannot set {word!r}: {promise}")
     return settings

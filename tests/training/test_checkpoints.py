@@ -6,21 +6,20 @@ from pathlib import Path
 
 import pytest
 from conftest import LENGTHS, WEIGHTS, make_arguments, make_examples, make_model, make_trainer
-from transformers import TrainerCallback, TrainerState
+from transformers import TrainerCallback, TrainingArguments
 
+from metareview.training.callbacks import Patience
 from metareview.training.checkpoints import (
     MANIFEST,
     TRAINER_STATE,
     CheckpointKeeper,
     choose_result,
-    delete_checkpoints,
     find_best,
     find_checkpoint,
     find_fault,
     keep_weights,
     list_checkpoints,
     load_state,
-    rotate_checkpoints,
     write_manifest,
 )
 
@@ -47,90 +46,78 @@ def test_a_checkpoint_is_complete_when_each_file_is_there_in_its_size(interrupte
     assert find_checkpoint(interrupted) == newest
 
 
-@pytest.mark.parametrize("change", [{"global_step": 0}, {"global_step": "12"}, {"unknown": 1}], ids=str)
-def test_what_somebody_else_wrote_is_no_checkpoint(change: dict, interrupted: Path) -> None:
-    """With a manifest that fits."""
-    newest, before = list_checkpoints(interrupted).values()
-    state = json.loads((newest / TRAINER_STATE).read_text())
-    (newest / TRAINER_STATE).write_text(json.dumps(state | change))
-    write_manifest(newest)
-    assert f"{TRAINER_STATE} is not that of a run" in str(find_fault(newest))
-    assert find_checkpoint(interrupted) == before
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        (TRAINER_STATE, '{"global_step": 0}'),
+        (TRAINER_STATE, '{"global_step": "12"}'),
+        (TRAINER_STATE, '{"unknown": 1}'),
+        (MANIFEST, "[]"),
+        (MANIFEST, "{}"),
+        (MANIFEST, '{"model.safetensors": 1}'),
+    ],
+)
+def test_what_somebody_else_wrote_is_no_checkpoint(name: str, content: str, interrupted: Path) -> None:
+    """A state has a manifest that fits."""
+    newest, older = list_checkpoints(interrupted).values()
+    (newest / name).write_text(content)
+    if name == TRAINER_STATE:
+        write_manifest(newest)
+    assert "is damaged" in find_fault(newest)
+    assert find_checkpoint(interrupted) == older
 
 
-@pytest.mark.parametrize("content", ["[]", "{}", '{"model.safetensors": 1}'])
-def test_a_manifest_of_another_form_is_damage(content: str, interrupted: Path) -> None:
-    newest, before = list_checkpoints(interrupted).values()
-    (newest / MANIFEST).write_text(content)
-    assert MANIFEST in str(find_fault(newest))
-    assert find_checkpoint(interrupted) == before
+class Listener(TrainerCallback):
+    """The complete checkpoints in the output folder at each save."""
 
+    def __init__(self) -> None:
+        self.complete: list[list[int]] = []
 
-@pytest.mark.parametrize("resumes", [True, False])
-def test_what_a_run_leaves_behind_is_not_taken_for_that_of_the_next(resumes: bool, interrupted: Path) -> None:
-    _, older = list_checkpoints(interrupted).values()
-    shutil.copytree(older, interrupted / "best-checkpoint")
-    delete_checkpoints(interrupted, older if resumes else None)
-    left = {path.name for path in interrupted.iterdir() if "checkpoint" in path.name}
-    assert left == ({older.name, "best-checkpoint"} if resumes else set())
-
-
-def test_the_best_checkpoint_is_found_where_it_lies(interrupted: Path) -> None:
-    newest, _ = list_checkpoints(interrupted).values()
-    state = TrainerState.load_from_json(str(newest / "trainer_state.json"))
-    assert find_best(state, interrupted) == interrupted / f"checkpoint-{state.best_global_step}"
-    (interrupted / f"checkpoint-{state.best_global_step}").replace(interrupted / "best-checkpoint")
-    assert find_best(state, interrupted) == interrupted / "best-checkpoint"
-    state.best_global_step = 3  # evaluated and not saved
-    assert find_best(state, interrupted) is None
+    def on_save(self, args: TrainingArguments, *_: object, **__: object) -> None:
+        checkpoints = list_checkpoints(Path(args.output_dir))
+        self.complete.append([step for step in checkpoints if find_fault(checkpoints[step]) is None])
 
 
 @pytest.mark.parametrize(("strategy", "saved"), [("no", [3]), ("steps", [2, 3])])
 def test_the_last_step_is_saved_once_and_told(strategy: str, saved: list[int], tmp_path: Path) -> None:
     """Told to the callbacks: one of them pushes checkpoints to the Hub."""
-    told = []
-
-    class Listener(TrainerCallback):
-        def on_save(self, args: object, state: TrainerState, control: object, **_: object) -> None:
-            told.append(state.global_step)
-
-    arguments = make_arguments(tmp_path, max_steps=3, eval_strategy="no", save_steps=2, save_strategy=strategy)
-    callbacks = (CheckpointKeeper(None), Listener())
-    trainer = make_trainer(make_model("gpt_neox"), arguments, make_examples(LENGTHS), callbacks)
-    trainer.train()
-    assert told == saved and trainer.state.global_step == 3
-    assert all(find_fault(tmp_path / f"checkpoint-{step}") is None for step in saved)
+    args = make_arguments(tmp_path, max_steps=3, eval_strategy="no", save_steps=2, save_strategy=strategy)
+    listener = Listener()
+    make_trainer(make_model("gpt_neox"), args, make_examples(LENGTHS), (CheckpointKeeper(None), listener)).train()
+    assert [steps[0] for steps in listener.complete] == saved
 
 
-def test_rotation_keeps_two_complete_checkpoints_besides_the_best(tmp_path: Path) -> None:
-    """The newest ones; older ones go only when the new one is complete."""
-    there: list[tuple[list[int], list[int]]] = []  # all checkpoints, and those that are complete, at each save
-
-    class Before(TrainerCallback):
-        def on_save(self, *_: object, **__: object) -> None:
-            checkpoints = dict(reversed(list_checkpoints(tmp_path).items()))
-            there.append((list(checkpoints), [step for step in checkpoints if find_fault(checkpoints[step]) is None]))
-
-    class After(Before):
-        pass
-
-    arguments = make_arguments(tmp_path, epochs=3, eval_steps=1, save_steps=1, checkpoints_kept=2)
-    callbacks = (Before(), CheckpointKeeper(2), After())
-    trainer = make_trainer(make_model("gpt_neox"), arguments, make_examples(LENGTHS), callbacks)
-    losses = iter([9.0, 3.0, 1.0, 2.0, 4.0, 5.0, 6.0])
+@pytest.mark.parametrize(
+    ("save_steps", "before", "after"),
+    [
+        (1, [[], [1], [2, 1], [3, 2], [4, 3, 2]], [[1], [2, 1], [3, 2], [4, 3, 2], [5, 4, 2]]),
+        (4, [[], [1], [2, 1], [4, 2]], [[1], [2, 1], [4, 2], [5, 4, 2]]),  # new best weights are always saved
+    ],
+)
+def test_two_complete_checkpoints_are_kept_besides_the_best(
+    save_steps: int, before: list, after: list, tmp_path: Path
+) -> None:
+    """Older ones are deleted only when the new one is complete."""
+    args = make_arguments(tmp_path, max_steps=5, eval_steps=1, save_steps=save_steps)
+    listeners = Listener(), Listener()
+    callbacks = (listeners[0], CheckpointKeeper(2), listeners[1])
+    trainer = make_trainer(make_model("gpt_neox"), args, make_examples(LENGTHS), callbacks)
+    losses = iter([9.0, 3.0, 1.0, 2.0, 4.0, 5.0])  # before the first step, and after each
     trainer.compute_metrics = lambda _: {"loss": next(losses)}
     trainer.train()
-    kept = [[], [1], [1, 2], [2, 3], [2, 3, 4], [2, 4, 5], [2, 5, 6]]  # after each step; that of step 2 is the best
-    assert there[::2] == [([*kept[step - 1], step], kept[step - 1]) for step in range(1, 7)]
-    assert there[1::2] == [(steps, steps) for steps in kept[1:]]
+    assert [listener.complete for listener in listeners] == [before, after]
+    assert find_best(trainer.state, tmp_path) == tmp_path / "checkpoint-2"
 
 
-def test_what_is_incomplete_does_not_count_as_kept(interrupted: Path) -> None:
-    newest, older = list_checkpoints(interrupted).values()
-    shutil.copytree(older, interrupted / "checkpoint-11")
-    (interrupted / "checkpoint-11" / MANIFEST).unlink()
-    rotate_checkpoints(interrupted, TrainerState(), 2)
-    assert list(list_checkpoints(interrupted).values()) == [newest, older]
+@pytest.mark.parametrize("given", [{"save_steps": 4}, {"save_strategy": "no"}], ids=str)
+def test_where_patience_ends_the_run_its_last_step_is_saved(given: dict, tmp_path: Path) -> None:
+    args = make_arguments(tmp_path, max_steps=9, eval_steps=1, patience=1, **given)
+    callbacks = (Patience(1), CheckpointKeeper(2))
+    trainer = make_trainer(make_model("gpt_neox"), args, make_examples(LENGTHS), callbacks)
+    losses = iter([9.0, 3.0, 1.0, 2.0])  # before the first step, and after each
+    trainer.compute_metrics = lambda _: {"loss": next(losses)}
+    trainer.train()
+    assert trainer.state.global_step == 3 and find_checkpoint(tmp_path) == tmp_path / "checkpoint-3"
 
 
 def test_the_result_is_the_last_checkpoint_or_the_best_if_it_is_undamaged(

@@ -15,41 +15,34 @@ RESULTS = {
     "saved_step": 8,
     "saved_epoch": 1.5,
     "train_loss": 3.5,
-    "eval_loss_before": 6.0,
+    "eval_loss_before": None,
     "eval_loss": 3.0,
 }
 
 
 @pytest.fixture
-def licensed(tmp_path: Path) -> Path:
+def base(tmp_path: Path) -> Path:
     """The folder of a base whose card names its license."""
     (tmp_path / "base").mkdir()
     (tmp_path / "base" / "README.md").write_text("---\nlicense: mit\n---\n# A base\n")
     return tmp_path / "base"
 
 
-def make_card(base: Path, **results: float | None) -> ModelCard:
+def test_it_says_what_it_is_made_from_and_how_good_the_saved_weights_are(base: Path) -> None:
     record = {"dataset_name": "zqz979/meta-review", "keep": "a-z", "max_length": 256, "max_summary_tokens": 100}
-    record |= {"base_model": str(base), "precision": "fp32", "results": RESULTS | results, "settings": SETTINGS}
-    return ModelCard(str(model_card(make_arguments(base.parent), record, "me/tuned")))
-
-
-def test_it_says_what_it_is_made_from_and_how_good_it_is(licensed: Path) -> None:
-    card = make_card(licensed, eval_loss_before=None)
+    record |= {"base_model": str(base), "precision": "fp32", "results": RESULTS, "settings": SETTINGS}
+    card = ModelCard(str(model_card(make_arguments(base.parent), record, "me/tuned")))
     assert card.data.license == "mit" and card.data.datasets == ["zqz979/meta-review"]
     assert card.data.base_model is None  # a folder is no name on the Hub
     assert card.text.startswith("# tuned") and 'model="me/tuned"' in card.text
-    assert "Fine-tuned from `base`." in card.text and str(licensed) not in card.text
+    assert "Fine-tuned from `base`." in card.text and str(base) not in card.text
     assert 'reviews = "first review\\n\\nsecond review"' in card.text
     assert "truncate them to 156 tokens" in card.text and "weights in fp32, matrix products in fp32" in card.text
-    assert (
-        "initial | not evaluated |" in card.text
-        and "this model (the weights of step 8, epoch 1.5) | 3.0000 (perplexity 20.09) |" in card.text
-    )
+    assert "initial | not evaluated |" in card.text
+    assert "this model (the weights of step 8, epoch 1.5) | 3.0000 (perplexity 20.09) |" in card.text
 
 
-def test_a_license_that_is_not_known_is_none(licensed: Path) -> None:
-    assert find_license(str(licensed)) == "mit"
-    assert find_license(str(licensed.parent)) is None and find_license("nobody/nothing") is None
-    (licensed / "README.md").write_text("---\nlicense: [\n---\n")
-    assert find_license(str(licensed)) is None
+def test_a_license_that_is_not_known_is_none(base: Path) -> None:
+    assert find_license(str(base.parent)) is None and find_license("nobody/nothing") is None
+    (base / "README.md").write_text("---\nlicense: [\n---\n")
+    assert find_license(str(base)) is None

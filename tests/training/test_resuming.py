@@ -1,8 +1,6 @@
 """Where a run starts, and folders that no run may start in."""
 
 import json
-import os
-import shutil
 from pathlib import Path
 
 import pytest
@@ -10,7 +8,7 @@ from conftest import same_weights
 from transformers import TrainerState
 
 from metareview.common.cli import InputError
-from metareview.training.checkpoints import RUN, list_checkpoints, write_manifest
+from metareview.training.checkpoints import RUN, TRAINER_STATE, list_checkpoints
 from metareview.training.resuming import (
     Run,
     Start,
@@ -27,24 +25,15 @@ SETTINGS = {"learning_rate": 0.1, "seed": 1, "num_train_epochs": 2}
 
 
 def write_run(folder: Path, settings: dict, finished: bool = False, restart: bool = False) -> None:
-    folder.mkdir(exist_ok=True)
     about = {"settings": settings, "is_finished": finished, "is_restart": restart, "precision": "fp32"}
     (folder / RUN).write_text(json.dumps(about))
     if finished:
         (folder / "config.json").write_text("{}")
 
 
-@pytest.fixture
-def checkpoints(interrupted: Path) -> tuple[Path, Path, Path]:
-    """A folder with the checkpoints of steps 12 and 10, and these."""
-    (interrupted / RUN).unlink(missing_ok=True)
-    newest, older = list_checkpoints(interrupted).values()
-    return interrupted, newest, older
-
-
-def test_where_a_run_starts_is_as_the_table_says(checkpoints: tuple[Path, Path, Path]) -> None:
-    folder, newest, _ = checkpoints
-    other = SETTINGS | {"seed": 2}
+def test_where_a_run_starts_is_as_the_table_says(interrupted: Path) -> None:
+    folder, other = interrupted, SETTINGS | {"seed": 2}
+    newest = folder / "checkpoint-12"
     assert find_start(folder.parent / "empty", SETTINGS, False, None) == Start()
     write_run(folder, SETTINGS)
     assert find_start(folder, SETTINGS, False, None) == Start(newest)
@@ -64,36 +53,39 @@ def test_where_a_run_starts_is_as_the_table_says(checkpoints: tuple[Path, Path, 
     assert find_start(folder, SETTINGS, False, None) == Start(newest)
 
 
-def test_a_checkpoint_that_a_flag_names_may_be_of_another_length(
-    checkpoints: tuple[Path, Path, Path], tmp_path: Path
-) -> None:
-    folder, newest, older = checkpoints
-    write_run(folder, SETTINGS)
-    longer, elsewhere = SETTINGS | {"num_train_epochs": 3}, tmp_path / "elsewhere"
+def test_a_checkpoint_that_a_flag_names_may_be_of_another_length(interrupted: Path, tmp_path: Path) -> None:
+    older, elsewhere = interrupted / "checkpoint-10", tmp_path / "elsewhere"
+    write_run(interrupted, SETTINGS)
+    longer = SETTINGS | {"num_train_epochs": 3}
     assert find_start(elsewhere, longer, False, str(older)) == Start(older)
-    assert find_start(folder, SETTINGS, False, str(older)) == Start(newest)  # which is later, and of the same run
-    write_run(elsewhere, SETTINGS | {"seed": 7})
-    with pytest.raises(InputError, match="elsewhere' holds another run than that of"):
-        find_start(elsewhere, longer, False, str(older))
-    with pytest.raises(InputError, match="differs in SEED: 1 there, 3 now"):
-        find_start(elsewhere, longer | {"seed": 3}, False, str(older))
-    with pytest.raises(InputError, match="is incomplete: its saving was not finished"):
-        find_start(elsewhere, longer, False, str(folder))
-    (folder / RUN).unlink()
+    assert find_start(interrupted, SETTINGS, False, str(older)) == Start(interrupted / "checkpoint-12")  # its own
+    for settings, checkpoint, told in (
+        (longer | {"seed": 3}, older, "differs in SEED: 1 there, 3 now"),
+        (longer, interrupted, "is incomplete: its saving was not finished"),
+    ):
+        with pytest.raises(InputError, match=told):
+            find_start(elsewhere, settings, False, str(checkpoint))
+    (interrupted / RUN).unlink()
     with pytest.raises(InputError, match=r"there is no run.json beside '.*' that says what run it belongs to"):
         find_start(elsewhere, longer, False, str(older))
 
 
-def test_a_run_that_resumes_elsewhere_brings_the_best_checkpoint_along(
-    checkpoints: tuple[Path, Path, Path], tmp_path: Path
-) -> None:
-    _, newest, older = checkpoints
-    state = json.loads((newest / "trainer_state.json").read_text())
-    (newest / "trainer_state.json").write_text(json.dumps(state | {"best_global_step": 10}))
-    write_manifest(newest)
+def test_a_run_that_resumes_elsewhere_brings_the_best_checkpoint_along(interrupted: Path, tmp_path: Path) -> None:
+    newest, older = list_checkpoints(interrupted).values()
+    state = json.loads((newest / TRAINER_STATE).read_text())
+    (newest / TRAINER_STATE).write_text(json.dumps(state | {"best_global_step": 10}))
+    (tmp_path / "longer" / "checkpoint-5").mkdir(parents=True)
     mark_started(tmp_path / "longer", Run(SETTINGS, False), newest)
+    assert list(list_checkpoints(tmp_path / "longer")) == [10]
     assert same_weights(tmp_path / "longer/checkpoint-10/model.safetensors", older / "model.safetensors")
     assert read_run(tmp_path / "longer") == Run(SETTINGS, False)
+
+
+@pytest.mark.parametrize("resumes", [True, False])
+def test_later_checkpoints_are_not_taken_for_those_of_the_next_run(resumes: bool, interrupted: Path) -> None:
+    _, older = list_checkpoints(interrupted).values()
+    mark_started(interrupted, Run(SETTINGS, False), older if resumes else None)
+    assert list(list_checkpoints(interrupted)) == ([10] if resumes else [])
 
 
 def test_a_restart_stays_one_until_it_is_finished(tmp_path: Path) -> None:
@@ -106,40 +98,32 @@ def test_a_restart_stays_one_until_it_is_finished(tmp_path: Path) -> None:
     assert not read_run(tmp_path).is_restart and not read_run(tmp_path).is_finished
 
 
-def test_a_folder_that_is_read_only_is_named(tmp_path: Path) -> None:
-    folder = Path("/tmp") / f"read_only_{os.getpid()}"  # pytest's own folders are closed to other users
-    folder.mkdir(mode=0o555)
-    user = os.getresuid()
-    try:
-        if user[0] == 0:
-            os.setresuid(65534, 65534, 0)  # root may write everywhere
-        with pytest.raises(InputError, match="read-only"):
-            check_output_folder(folder / "deeper" / "pythia_finetuned")
-    finally:
-        os.setresuid(*user)
-        folder.rmdir()
+def test_a_folder_that_is_read_only_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.access", lambda path, _: path != tmp_path)  # root may write everywhere
+    with pytest.raises(InputError, match=f"'{tmp_path}' is read-only"):
+        check_output_folder(tmp_path / "deeper" / "pythia_finetuned")
 
 
-@pytest.mark.parametrize("name", ["trainer_state.json", "manifest.json"])
-def test_checkpoints_of_another_tool_are_left_alone(name: str, tmp_path: Path) -> None:
+def test_checkpoints_of_another_tool_are_left_alone(tmp_path: Path) -> None:
     (tmp_path / "checkpoint-500").mkdir()
-    (tmp_path / "checkpoint-500" / name).write_text("{}")
     with pytest.raises(InputError, match="exists and holds something else; nothing was written"):
         check_output_folder(tmp_path)
-    shutil.rmtree(tmp_path / "checkpoint-500")
-    check_output_folder(tmp_path)
 
 
-def test_settings_of_another_run_are_named() -> None:
-    check_settings({"seed": 1, "more": 2}, {"seed": 1, "new": 3}, "it")
-    with pytest.raises(
-        InputError, match=r"^it is of a run that differs in SEED: 1 there, 2 now; LORA_R: 8 there, 4 now"
-    ):
-        check_settings({"seed": 1, "lora_r": 8}, {"seed": 2, "lora_r": 4}, "it")
-    with pytest.raises(InputError, match=r"differs in KEEP: 'a' there, 'b' now\.\n"):  # and so the texts differ too
-        check_settings({"keep": "a", "texts": "1"}, {"keep": "b", "texts": "2"}, "it")
-    with pytest.raises(InputError, match="differs in --bf16, --fp16: None there, 'fp32' now"):
-        check_settings({"seed": 1}, {"seed": 1, "precision": "fp32"}, "it")
+@pytest.mark.parametrize(
+    ("before", "settings", "told"),
+    [
+        ({"seed": 1, "lora_r": 8}, {"seed": 2, "lora_r": 4}, "SEED: 1 there, 2 now; LORA_R: 8 there, 4 now"),
+        ({"keep": "a", "texts": "1"}, {"keep": "b", "texts": "2"}, "KEEP: 'a' there, 'b' now.\n"),  # so texts differ
+        ({"seed": 1, "texts": "1"}, {"seed": 1, "texts": "2"}, "the texts.\n"),
+        ({"precision": None}, {"precision": "fp32"}, "--bf16, --fp16: None there, 'fp32' now"),
+    ],
+)
+def test_settings_of_another_run_are_named(before: dict, settings: dict, told: str) -> None:
+    check_settings(before | {"more": 2}, before | {"new": 3}, "it")
+    with pytest.raises(InputError) as error:
+        check_settings(before, settings, "it")
+    assert str(error.value).startswith(f"it is of a run that differs in {told}")
 
 
 @pytest.mark.parametrize("name", [RUN, "training_record.json"])

@@ -45,7 +45,6 @@ VALUES = {
     "examples_per_step": st.integers(1, 16),
     "prompt_template": st.sampled_from([*PROMPTS.values(), "Reviews: {review}\n"]),
     "max_length": st.sampled_from([None, 512, 1024]),
-    "validation_examples": st.sampled_from([300, 100]),
     "trainer": st.sampled_from([{}, {"warmup_steps": 1}, {"warmup_steps": 2}]),
 }
 
@@ -72,7 +71,8 @@ def test_a_long_name_is_cut_and_still_its_own() -> None:
 def test_the_defaults_are_the_constants_of_the_scripts() -> None:
     """As they are shipped: else a run with them would not have the shortest name."""
     flags, names = fine_tune.FineTuningFlags(), {"num_train_epochs": "epochs", "examples_per_step": "batch_size"}
-    data = {"dataset_name", "keep", "prompt_template", "completion", "max_length", "max_summary_tokens"}
+    data = {"dataset_name", "keep", "drop_sentences", "prompt_template", "completion", "max_length"}
+    data.add("max_summary_tokens")
     for name in DEFAULTS.keys() - data - {"precision", "evaluations"}:
         assert getattr(flags, names.get(name, name)) == DEFAULTS[name], name
     assert flags.bf16 is flags.fp16 is None is DEFAULTS["precision"]

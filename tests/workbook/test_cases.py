@@ -106,4 +106,4 @@ def test_a_totals_row_is_no_case_and_hidden_rows_are_said(capsys: pytest.Capture
     sheet.add_table(table)
     sheet.row_dimensions[3].hidden = True
     assert [case.row for case in read_cases(sheet, "a", Source(sheet.parent, "a", "a"))] == [2, 3]
-    assert capsys.readouterr().out == "Hidden or filtered rows of a are cases, too: 3.\n"
+    assert capsys.readouterr().out == "a: 1 hidden or filtered rows of 'Sheet' are read like the others.\n"

@@ -1,0 +1,67 @@
+"""What a model has learned: hashes of the texts that it was trained on, saved with it.
+
+A test case that is among them shows what the model remembers, not what it can do.
+"""
+
+import re
+from hashlib import blake2b
+from pathlib import Path
+from unicodedata import normalize
+
+from datasets import Dataset
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError
+from transformers import PreTrainedTokenizerBase as Tokenizer
+
+from metareview.common.hub import reading
+from metareview.data.cleaning import REVIEW_JOINER
+
+LEARNED = "learned.hashes"  # in the folder of a model: sorted hashes of HASH_BYTES each
+HASH_BYTES = 8
+
+
+def hash_text(text: str) -> bytes:
+    """A hash of the letters and digits of a text, without case: the same however the text was cleaned.
+
+    Accents are removed, as in cleaning. Letters beyond ASCII count only if most letters are: KEEP often removes them.
+    """
+    folded = "".join(filter(str.isalnum, normalize("NFKD", text).lower()))
+    plain = re.sub("[^a-z0-9]", "", folded)
+    kept = plain if len(plain) > len(folded) / 2 else folded
+    return blake2b(kept.encode(), digest_size=HASH_BYTES).digest()
+
+
+def hash_training_texts(texts: Dataset | None, examples: Dataset, tokenizer: Tokenizer) -> bytes:
+    """The content of LEARNED for the training split `examples`, made from the rows of `texts`.
+
+    Without texts, only the summaries are known: from the labels.
+    """
+    if texts is None:
+        labels = ([token for token in row if token >= 0] for row in examples["labels"])
+        learned = [tokenizer.decode(ids, skip_special_tokens=True) for ids in labels]
+    else:
+        learned = [*map(sort_reviews, texts["review"]), *texts["summary"]]
+    return b"".join(sorted(set(map(hash_text, learned))))
+
+
+def sort_reviews(review: str) -> str:
+    """The cleaned reviews of a paper in an order of their own, so that any order gives the same hash."""
+    return REVIEW_JOINER.join(sorted(review.split(REVIEW_JOINER)))
+
+
+def load_learned(model: str | Path) -> frozenset[bytes]:
+    """The hashes of what a model was trained on; `model` is a folder, a checkpoint in it or a Hub id.
+
+    Empty if the model has no such file, as a base.
+    """
+    folder = Path(model)
+    if not folder.is_dir():
+        with reading("model", str(model)):
+            try:
+                content = Path(hf_hub_download(str(model), LEARNED)).read_bytes()
+            except EntryNotFoundError:  # there, or in the cache without a network
+                return frozenset()
+    else:
+        path = (folder.parent if re.fullmatch(r"checkpoint-\d+", folder.name) else folder) / LEARNED
+        content = path.read_bytes() if path.is_file() else b""
+    return frozenset(content[start : start + HASH_BYTES] for start in range(0, len(content), HASH_BYTES))

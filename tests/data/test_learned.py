@@ -1,0 +1,42 @@
+"""What a model has learned: hashes of its training texts that do not depend on the cleaning."""
+
+from pathlib import Path
+
+import pytest
+from conftest import make_tokenizer
+from datasets import Dataset
+
+from metareview.data.cleaning import clean_text
+from metareview.data.learned import LEARNED, hash_text, hash_training_texts, load_learned, sort_reviews
+
+TEXT = "A naïve method, with a gain of 2.5% (over “X”)!\nWeak accept."
+
+
+@pytest.mark.parametrize("keep", ["a-zA-Z0-9", "a-zA-Z0-9.,;:!?()'-"])
+def test_a_text_has_one_hash_however_it_is_cleaned(keep: str) -> None:
+    assert hash_text(clean_text(TEXT, keep)) == hash_text(TEXT) and len(hash_text(TEXT)) == 8
+
+
+def test_different_texts_have_different_hashes() -> None:
+    texts = [TEXT, TEXT.replace("2.5", "2.6"), "这篇论文用 CNN", "那个实验用 CNN", "CNN", ""]
+    assert len(set(map(hash_text, texts))) == len(texts)
+
+
+def test_a_model_keeps_the_hashes_of_what_it_learned(tmp_path: Path) -> None:
+    texts = Dataset.from_list([{"review": "second\n\nfirst", "summary": "short"}])
+    content = hash_training_texts(texts, Dataset.from_list([]), make_tokenizer())
+    (tmp_path / "checkpoint-12").mkdir()
+    (tmp_path / LEARNED).write_bytes(content)
+    assert load_learned(tmp_path) == {hash_text(sort_reviews("First.\n\nsecond")), hash_text("Short!")}
+    assert load_learned(tmp_path / "checkpoint-12") == load_learned(str(tmp_path))
+
+
+def test_without_the_texts_the_summaries_are_known() -> None:
+    tokenizer = make_tokenizer()
+    labels = [-100, -100, *tokenizer("The Summary")["input_ids"], tokenizer.eos_token_id]
+    content = hash_training_texts(None, Dataset.from_list([{"labels": labels}]), tokenizer)
+    assert content == hash_text("the summary")
+
+
+def test_a_model_without_the_file_has_learned_nothing(tmp_path: Path) -> None:
+    assert load_learned(tmp_path) == frozenset()
