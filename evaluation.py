@@ -97,6 +97,7 @@ from pathlib import Path
 from metareview.common.files import lock
 from metareview.data.cleaning import DEFAULT_KEEP, clean_reviews
 from metareview.data.details import clean_details
+from metareview.data.learned import find_learned, load_learned
 from metareview.data.placeholders import find_columns
 from metareview.data.splits import read_record
 from metareview.generation.decoding import Decoding
@@ -164,7 +165,9 @@ def main(flags: EvaluationFlags) -> None:
     # 3. Let each model write, unless its texts are there; score what they wrote, all alike; compare.
     create_log(name_log(target), reviews)
     results = write_and_score(variants, book.cases, flags.batch_size, name_log(target))
-    comparison = compare(results, models, book.cases)
+    learned = mark_learned(results, models, book.cases)
+    book.test["cases"] -= len(learned)
+    comparison = compare(results, models, book.cases, learned)
 
     # 4. Write the workbook and print what came out.
     counts = write_book(book, variants, results, comparison)
@@ -213,15 +216,41 @@ def write_and_score(variants: list[Variant], cases: list[Case], batch_size: int,
     return score_systems(outputs, reviews, references, keep, decisions, ratings, completions)
 
 
-def compare(results: Results, models: list[Variant], cases: list[Case]) -> Comparison:
-    """Which fine-tuned model is better than its base, than lead, than the others; where the best is weakest."""
+def mark_learned(results: Results, models: list[Variant], cases: list[Case]) -> dict[int, list[str]]:
+    """Mark in the results which cases a model has learned in training; the models that have, by the case."""
+    reviews, references = [clean_reviews(case.review) for case in cases], [case.reference for case in cases]
+    learned: dict[int, list[str]] = {}
+    for model in models:
+        for case in find_learned(load_learned(model.model), reviews, references):
+            results[model.name][case]["learned"] = True
+            learned.setdefault(case, []).append(model.name)
+    return learned
+
+
+def compare(results: Results, models: list[Variant], cases: list[Case], learned: dict[int, list[str]]) -> Comparison:
+    """Which fine-tuned model is better than its base, than lead, than the others; where the best is weakest.
+
+    Cases that one of the models has `learned` are left out for all systems: what is compared has the same cases.
+    """
+    told = [describe_learned(cases, learned)] if learned else []
+    kept = [case for case in range(len(cases)) if case not in learned]
+    results = {system: [scores[case] for case in kept] for system, scores in results.items()}
+    cases = [cases[case] for case in kept]
     averages, groups = average_scores(results), group_seeds(models)
     verdicts = {model.name: compare_with_base(results, model.name, model.base) for model in models}
     rows = [case.row for case in cases]
     unread = find_unread(results, [case.reference for case in cases], rows)
     weakest = find_weakest(results, averages, list(verdicts), rows)
-    sentences = [*verdicts.values(), *compare_models(results, groups), *unread, *([weakest] if weakest else [])]
+    sentences = [*verdicts.values(), *compare_models(results, groups), *told, *unread, *([weakest] if weakest else [])]
     return Comparison(averages, average_seeds(averages, groups), verdicts, sentences)
+
+
+def describe_learned(cases: list[Case], learned: dict[int, list[str]]) -> str:
+    """In a sentence, the rows that are left out of all scores, and which models have learned them."""
+    names = ", ".join(dict.fromkeys(name for models in learned.values() for name in models))
+    rows = ", ".join(str(cases[case].row) for case in sorted(learned))
+    told = f"The rows {rows} were in the training data of {names}: they are left out of all scores"
+    return f"{told}." if len(learned) < len(cases) else f"{told}, and nothing is left to compare: leave {names} out."
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from conftest import EVALUATE, PROCESS, TUNE, make_rows, run_script, write_csv
+from datasets import load_from_disk
 from openpyxl import load_workbook
 from transformers import AutoTokenizer
 
@@ -60,6 +61,24 @@ def test_test_cases_may_have_them_and_the_verdict_is_what_stands_in_its_place(fo
     assert len(outputs) == 4
     drawn = run_script(EVALUATE, "--models", "m", "--num_examples", 2, cwd=folder)
     assert drawn.returncode == 0 and "right verdict" in drawn.stdout
+
+
+def test_a_case_that_a_model_has_learned_is_marked_and_left_out(folder: Path) -> None:
+    texts = load_from_disk(str(folder / "processed_meta_review"))
+    cases = [{"review": row["review"].replace("\n\n", "\n---\n").upper(), "reference": row["summary"]}
+             for row in (texts["train"][0], texts["test"][0], texts["test"][1])]  # fmt: skip
+    write_csv(folder / "learned.csv", cases)
+    result = run_script(EVALUATE, "--models", "m", "--test_cases", "learned.csv", cwd=folder)
+    assert "The rows 2 were in the training data of m: they are left out of all scores." in result.stdout
+    workbook = load_workbook(folder / "learned_results.xlsx")
+    header, *rows = workbook.active.iter_rows(values_only=True)
+    marks = [row[header.index("m learned this in training")] for row in rows]
+    assert marks == ["yes", None, None]
+    header, *rows = workbook["runs"].iter_rows(values_only=True)
+    assert {row[header.index("cases")] for row in rows} == {2}
+    write_csv(folder / "learned.csv", cases[:1])
+    result = run_script(EVALUATE, "--models", "m", "--test_cases", "learned.csv", "--output", "all.xlsx", cwd=folder)
+    assert result.returncode == 0 and "nothing is left to compare: leave m out." in result.stdout
 
 
 def test_a_column_that_is_not_there_is_named(folder: Path, refused) -> None:

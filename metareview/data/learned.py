@@ -4,6 +4,7 @@ A test case that is among them shows what the model remembers, not what it can d
 """
 
 import re
+from collections.abc import Sequence
 from hashlib import blake2b
 from pathlib import Path
 from unicodedata import normalize
@@ -38,15 +39,24 @@ def hash_training_texts(texts: Dataset | None, examples: Dataset, tokenizer: Tok
     """
     if texts is None:
         labels = ([token for token in row if token >= 0] for row in examples["labels"])
-        learned = [tokenizer.decode(ids, skip_special_tokens=True) for ids in labels]
+        hashes = [hash_text(tokenizer.decode(ids, skip_special_tokens=True)) for ids in labels]
     else:
-        learned = [*map(sort_reviews, texts["review"]), *texts["summary"]]
-    return b"".join(sorted(set(map(hash_text, learned))))
+        hashes = [*map(hash_reviews, texts["review"]), *map(hash_text, texts["summary"])]
+    return b"".join(sorted(set(hashes)))
 
 
-def sort_reviews(review: str) -> str:
-    """The cleaned reviews of a paper in an order of their own, so that any order gives the same hash."""
-    return REVIEW_JOINER.join(sorted(review.split(REVIEW_JOINER)))
+def hash_reviews(review: str) -> bytes:
+    """A hash of the cleaned reviews of a paper, the same in any order of the reviews."""
+    return blake2b(b"".join(sorted(map(hash_text, review.split(REVIEW_JOINER)))), digest_size=HASH_BYTES).digest()
+
+
+def find_learned(learned: frozenset[bytes], reviews: Sequence[str], references: Sequence[str]) -> list[int]:
+    """The cases of which a model has learned the cleaned reviews or the reference; an empty one is not known."""
+    hashes = [
+        (hash_reviews(review), hash_text(reference) if reference else b"")
+        for review, reference in zip(reviews, references, strict=True)
+    ]
+    return [case for case, pair in enumerate(hashes) if learned.intersection(pair)]
 
 
 def load_learned(model: str | Path) -> frozenset[bytes]:

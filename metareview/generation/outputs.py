@@ -52,7 +52,7 @@ def open_log(log: Path | None) -> Iterator[TextIO]:
     if log is None:
         yield StringIO()
         return
-    incomplete = log.exists() and not log.read_bytes().endswith(b"\n")
+    incomplete = log.exists() and log.read_bytes()[-1:] not in (b"\n", b"")
     with log.open("a", encoding="utf-8") as file:
         file.write("\n" if incomplete else "")
         yield file

@@ -46,14 +46,18 @@ class Style(NamedTuple):
     choices: str = ""  # what its drop-down offers, if it has one
 
 
-def list_columns(models: list[str], has_references: bool) -> dict[Column, Style]:
-    """Our columns from left to right: preference, texts with their ratings, comment, scores; ROUGE with references."""
+def list_columns(models: list[str], has_references: bool, learned: Sequence[str] = ()) -> dict[Column, Style]:
+    """Our columns from left to right: preference, texts with their ratings, comment, scores; ROUGE with references.
+
+    `learned` are the models that have learned some of the cases in training.
+    """
     ratings = ",".join(map(str, range(judgments.LOWEST, judgments.HIGHEST + 1)))
     columns = {("preferred", ""): Style("preferred", 11, choices=judgments.CHOICES)}
     for model in models:
         columns["text", model] = Style(model, 38)
         columns["rating", model] = Style(f"rating {model}", 9, choices=f'"{ratings}"')
     columns["comment", ""] = Style("comment", 40)
+    columns |= {("learned", model): Style(f"{model} learned this in training") for model in learned}
     for name, metric in METRICS.items():
         if metric.in_sheet and (has_references or name not in ROUGE):
             form = cells.number_format(metric.format)
@@ -103,7 +107,8 @@ def open_book(
 def write_book(book: Book, variants: list[Variant], results: Results, comparison: Comparison) -> Counts:
     """Write texts, scores, judgments that are kept of these texts, `summary` and `runs`; returns what is judged."""
     labels = label_models(variants)
-    columns = list_columns(list(labels.values()), any(case.reference for case in book.cases))
+    learned = [label for name, label in labels.items() if any("learned" in result for result in results[name])]
+    columns = list_columns(list(labels.values()), any(case.reference for case in book.cases), learned)
     named = {label: results[name] for name, label in labels.items()}
     write_columns(book.sheet, book.start, columns, [case.row for case in book.cases], named, book.store)
     for name, label in labels.items():
@@ -134,14 +139,15 @@ def write_columns(
         cells.write_value(cells.free_cell(sheet, 1, place), headers[column])
         kind, model = column
         for row, result in zip(rows, [] if kind in TYPED else results[model], strict=kind not in TYPED):
-            value = {True: "yes", False: "no"}[result[kind]] if isinstance(result[kind], bool) else result[kind]
+            value = result.get(kind)
+            value = {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
             cell = cells.free_cell(sheet, row, place)
             replaced += cells.write_value(cell, "none" if kind == "verdict" and value is None else value)
             cell.number_format = style.number_format
         cells.style_column(sheet, place, style.width, style.choices)
         for row in rows if kind in TYPED else ():  # a protected sheet can be judged, too
             cells.free_cell(sheet, row, place).protection = Protection(locked=False)
-        if kind not in ("text", *TYPED):  # scores are folded away
+        if kind not in ("text", "learned", *TYPED):  # scores are folded away
             dimension = sheet.column_dimensions[get_column_letter(place)]
             dimension.outlineLevel, dimension.hidden = 1, True
     if replaced:

@@ -7,7 +7,7 @@ from conftest import make_tokenizer
 from datasets import Dataset
 
 from metareview.data.cleaning import clean_text
-from metareview.data.learned import LEARNED, hash_text, hash_training_texts, load_learned, sort_reviews
+from metareview.data.learned import LEARNED, find_learned, hash_reviews, hash_text, hash_training_texts, load_learned
 
 TEXT = "A naïve method, with a gain of 2.5% (over “X”)!\nWeak accept."
 
@@ -27,7 +27,9 @@ def test_a_model_keeps_the_hashes_of_what_it_learned(tmp_path: Path) -> None:
     content = hash_training_texts(texts, Dataset.from_list([]), make_tokenizer())
     (tmp_path / "checkpoint-12").mkdir()
     (tmp_path / LEARNED).write_bytes(content)
-    assert load_learned(tmp_path) == {hash_text(sort_reviews("First.\n\nsecond")), hash_text("Short!")}
+    assert load_learned(tmp_path) == {hash_reviews("First.\n\nsecond"), hash_text("Short!")}
+    cases = ["First!\n\nSecond!", "first", "other", ""], ["", "", "SHORT", ""]
+    assert find_learned(load_learned(tmp_path), *cases) == [0, 2]
     assert load_learned(tmp_path / "checkpoint-12") == load_learned(str(tmp_path))
 
 
