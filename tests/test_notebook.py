@@ -39,7 +39,7 @@ def run_notebook(settings: dict[str, str | float]) -> str:
         line = f"{name} = {value!r}  "
         first.source, number = re.subn(rf"(?m)^{name} = [^#\n]+", lambda _, line=line: line, first.source)
         assert number == 1, name
-    NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+    NotebookClient(notebook, timeout=300, kernel_name="python3").execute()
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
     return "".join(output.get("text", "") or f"{list(output.data)} {output.data['text/plain']}" for output in outputs)
 
