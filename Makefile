@@ -1,11 +1,13 @@
 # make demo: the three scripts on assets/demo/, no Hub needed.   make test: the tests.   make lint: style.
 # make test-slow: several processes, and a run killed 24 times; takes some minutes.
+# make test-newest: the tests with the newest versions that the ranges allow, in a venv of their own.
 # make lock: renews constraints.txt, the versions of demo and tests.
 # make benchmarks: speed and memory, in about 45 minutes; DATASET and MODEL are what processing_meta_review.py takes.
 PYTHON ?= python3
 # Of the demo, the tests and the benchmarks, so that they repeat; users keep the versions that their machine has.
 LOCKED = --constraint constraints.txt
 BIN = .venv/bin
+NEWEST = .venv-newest/bin/python
 DEMO = demo_output
 DEMO_DATA = --processed_dir $(DEMO)/processed_meta_review --tokenized_dir $(DEMO)/tokenized_meta_review
 
@@ -14,7 +16,7 @@ MODEL = EleutherAI/pythia-70m
 MEASURED = benchmark_results
 ROWS = --tokenized_dir $(MEASURED)/tokenized
 
-.PHONY: demo test test-slow lint benchmarks lock clean
+.PHONY: demo test test-slow test-newest lint benchmarks lock clean
 
 demo: .venv/installed
 	rm -rf $(DEMO) && mkdir $(DEMO)
@@ -27,8 +29,16 @@ demo: .venv/installed
 	$(BIN)/python assets/demo/build.py --score $(DEMO)/eval_test.xlsx
 	@echo "Look at: $(DEMO)/eval_test.xlsx  $(DEMO)/demo_finetuned/loss_curve.png  $(DEMO)/demo_finetuned/README.md"
 
+# One thread for each process: two would be in each other's way.
+TEST = -m pytest tests -m "not slow" -n 2 --dist loadfile
+
 test: .venv/installed-tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -m "not slow" -n 2 --dist loadfile  # one thread each: two would be in each other's way
+	OMP_NUM_THREADS=1 $(BIN)/python $(TEST)
+
+test-newest:
+	test -x $(NEWEST) || $(PYTHON) -m venv .venv-newest
+	$(NEWEST) -m pip install --quiet --upgrade --upgrade-strategy eager --requirement tests/requirements.txt
+	OMP_NUM_THREADS=1 $(NEWEST) $(TEST)
 
 test-slow: .venv/installed-tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -m slow
@@ -65,4 +75,4 @@ lock:  # the newest versions within the ranges, in constraints.txt
 	rm -rf .venv-lock
 
 clean:
-	rm -rf .venv $(DEMO)
+	rm -rf .venv .venv-newest $(DEMO)

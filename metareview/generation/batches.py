@@ -9,7 +9,7 @@ from transformers import DynamicCache, GenerationConfig, PreTrainedModel, PreTra
 from transformers.cache_utils import DynamicLayer
 
 from metareview.common.device import free_memory
-from metareview.generation.cache import read_prompts
+from metareview.generation.cache import CACHE_OPTION, read_prompts
 from metareview.generation.decoding import Decoding
 from metareview.generation.outputs import Output
 
@@ -79,7 +79,7 @@ def _try_batch(model: PreTrainedModel, prompt: list[int], padding: int) -> _Batc
         ids, mask = _pad(prompts, padding, model.device)
         read = read_prompts(model, prompts, len(prompts[0]))
         options = {"num_beams": 1, "max_new_tokens": 1, "output_logits": True, "return_dict_in_generate": True}
-        output = model.generate(ids, attention_mask=mask, **options, **({"past_key_values": read} if read else {}))
+        output = model.generate(ids, attention_mask=mask, **options, **({CACHE_OPTION: read} if read else {}))
         logits.append(output.logits[0][-1].float())
     # In fp32 about 1e-6 standard deviations of the logits, in bf16 up to 0.02, and about 1 if padding leaks.
     difference = (logits[1] - logits[0]).std() / logits[0].std()
@@ -128,7 +128,7 @@ def _continue_batch(
             logits_processor=decoding.make_processors(length, [prompts[row] for row in rows]),
             stopping_criteria=[_HalfEnded(ends, length)] if shrinks else [],
             return_dict_in_generate=True,
-            **({"past_key_values": cache} if cache else {}),
+            **({CACHE_OPTION: cache} if cache else {}),
         )
         ids, cache = output.sequences, output.past_key_values
         ended = torch.isin(ids[:, length:], ends).any(1)

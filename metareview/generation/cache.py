@@ -1,8 +1,14 @@
 """The KV cache of a batch: each prompt is read alone, without padding, and there is memory for the tokens to come."""
 
+import inspect
+
 import torch
-from transformers import DynamicCache, PreTrainedModel
+from transformers import DynamicCache, GenerationMixin, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
+
+# The option of generate() that takes a KV cache was renamed in transformers 5.24.
+_options = inspect.signature(GenerationMixin.prepare_inputs_for_generation).parameters
+CACHE_OPTION = "cache" if "cache" in _options else "past_key_values"
 
 
 class RoomyLayer(DynamicLayer):

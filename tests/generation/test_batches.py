@@ -8,6 +8,7 @@ from conftest import make_model
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PreTrainedModel
 
 from metareview.generation.batches import generate
+from metareview.generation.cache import CACHE_OPTION
 from metareview.generation.decoding import Decoding
 from metareview.generation.outputs import Output
 
@@ -105,7 +106,7 @@ def test_a_batch_is_smaller_if_memory_is_small(
     write = model.generate
 
     def generate_and_note(ids: torch.Tensor, **options: object) -> object:
-        calls.append((len(ids), "past_key_values" in options))
+        calls.append((len(ids), CACHE_OPTION in options))
         return write(ids, **options)
 
     monkeypatch.setattr(model, "generate", generate_and_note)
