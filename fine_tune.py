@@ -2,9 +2,11 @@
 
     python fine_tune.py                                    # what the constants below say
     python fine_tune.py --epochs 3 --learning_rate 2e-5    # each constant is a flag; so is what the Trainer takes
+    python fine_tune.py --learning_rate 1e-3 1e-4 1e-5     # a run for each; so do lists: LEARNING_RATE = [1e-3, 1e-4]
     python fine_tune.py --model EleutherAI/pythia-410m     # another model
     python fine_tune.py --plan                             # first: the time and memory that a run needs
     python fine_tune.py --use_lora --learning_rate 2e-4    # an adapter only: for models that do not fit
+    python fine_tune.py --merge models/NAME                # that adapter and its base as one model: models/NAME_merged
     python fine_tune.py --restart                          # train these settings again from the base
     HF_TOKEN=... python fine_tune.py --push_to_hub --hub_strategy checkpoint   # model and checkpoints to the Hub
     torchrun --nproc_per_node 2 fine_tune.py --batch_size 2                    # on two GPUs; more ways: configs/
@@ -19,6 +21,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from metareview.common.cli import InputError, PublishingFlags, flag, format_count, run, start
+from metareview.training.sweep import report_run, run_sweep
 from metareview.training.trainer_flags import PASSED
 
 # What is trained, on what
@@ -38,6 +41,7 @@ EVALUATION_BATCH_SIZE = 8  # examples at a time on validation; changes memory an
 VALIDATION_EXAMPLES = 300  # at most this many, always the same random sample: evaluating takes time from training
 SAVE = "last"  # the weights that become the model: those of the "last" step, or the "best" by validation loss
 PATIENCE = None  # stop after this many evaluations without a lower validation loss; None: train to the end
+PREVIEWS = 2  # at each evaluation the model writes for this many validation papers; the texts go to previews.md
 CHECKPOINTS_KEPT = 2  # the newest ones while training, at least 2; the best one always stays
 MAX_NEW_TOKENS = None  # longest meta-review that the model writes, saved with it; None: MAX_SUMMARY_TOKENS of the data
 TRAINER = {}  # all else that the Trainer takes: {"warmup_steps": 100, "lr_scheduler_type": "cosine"}
@@ -69,6 +73,7 @@ class FineTuningFlags(PublishingFlags):
     validation_examples: int = flag(VALIDATION_EXAMPLES, least=1)
     save: str = flag(SAVE, choices=("last", "best"))
     patience: int | None = flag(PATIENCE, least=1)
+    previews: int = flag(PREVIEWS, least=0)
     checkpoints_kept: int | None = flag(CHECKPOINTS_KEPT, "save_total_limit", least=2)
     max_new_tokens: int | None = flag(MAX_NEW_TOKENS, least=1)
     trainer: dict[str, Any] = flag(TRAINER)
@@ -79,6 +84,7 @@ class FineTuningFlags(PublishingFlags):
     load_in_4bit: bool = flag(LOAD_IN_4BIT)
     gradient_checkpointing: bool = flag(GRADIENT_CHECKPOINTING)
 
+    merge: str | None = flag(None, help="write the adapter in this folder, merged into its base", topic="Running")
     restart: bool = flag(False, help="train these settings again, replacing the run in the folder", topic="Running")
     plan: bool = flag(False, help="only measure the time and memory that a run needs", topic="Running")
     resume_from_checkpoint: str | None = flag(None, help="resume from this checkpoint", topic="Running")
@@ -112,7 +118,7 @@ class FineTuningFlags(PublishingFlags):
 
 
 if __name__ == "__main__":  # help and wrong values are answered here, before PyTorch and transformers load
-    FLAGS = start(FineTuningFlags, __file__, PASSED)
+    FLAGS = start(FineTuningFlags, __file__, PASSED, run_sweep)
 
 import gc
 import json
@@ -129,7 +135,10 @@ from metareview.common.files import lock, remove
 from metareview.common.hub import open_repository
 from metareview.common.model import TRAINING_RECORD, check_base, prepare_model
 from metareview.data.learned import LEARNED, hash_training_texts
+from metareview.data.splits import read_record
 from metareview.data.tokenization import find_ends, load_tokenizer
+from metareview.generation.merging import merge_adapter
+from metareview.generation.previews import Previews
 from metareview.training.arguments import build_adapter, build_training_arguments, count_steps, name_precision
 from metareview.training.batching import SummaryCollator, draw_validation
 from metareview.training.callbacks import Patience, Stop
@@ -196,6 +205,9 @@ class Job:
 
 
 def main(flags: FineTuningFlags) -> None:
+    if flags.merge:
+        merge_adapter(flags.merge, flags.processed_dir)
+        return
     with process_group():
         # 1. Load the tokenizer and the examples.
         job = load(flags)
@@ -280,6 +292,11 @@ def train(flags: FineTuningFlags, job: Job) -> tuple[TrainerState, float | None]
     callbacks.append(CheckpointKeeper(flags.checkpoints_kept))  # after Patience, whose last step it saves
     if job.repo_id and flags.hub_strategy == "checkpoint":
         callbacks.append(CheckpointPusher(job.repo_id))
+    if flags.previews and job.args.world_size == 1:  # shards of a model cannot write
+        ends = find_ends(job.base, job.tokenizer)
+        callbacks.append(
+            Previews(job.examples["validation"], flags.previews, job.tokenizer, flags.max_new_tokens, ends)
+        )
     model = prepare_model(job.base, build_adapter(flags, job.args), checkpoint)
     trainer = SummaryTrainer(
         model=model,
@@ -337,6 +354,7 @@ def save(flags: FineTuningFlags, job: Job, state: TrainerState, speed: float | N
 
 
 def print_next(job: Job) -> None:
+    report_run(job.folder, read_record(str(job.folder), TRAINING_RECORD)["results"])
     print(f"Next: python evaluation.py --models {quote(str(job.folder))}")
 
 

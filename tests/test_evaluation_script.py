@@ -195,7 +195,7 @@ def test_drafts_for_reviews_of_the_users_own(refused, fine_tuned: Path, model: P
     printed = run_to_end(EVALUATE, "--model", model, "--test_cases", path, cwd=fine_tuned)
     [row] = read_rows(tmp_path / "mine_results.xlsx")
     assert f"{model.name}: 1 of 1 texts are in" in printed
-    assert row["review"] == "\n<REVBREAK>\n".join(reviews) and row[model.name] in said
+    assert row["review"] == "\n<REVBREAK>\n".join(reviews) and row["finetuned"] in said
     files[0].write_text("Только кириллица.")
     assert "cleaning leaves nothing" in refused(EVALUATE, "--model", model, "--reviews", files[0])
 

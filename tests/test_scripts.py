@@ -36,14 +36,12 @@ from conftest import (
 )
 from datasets import load_from_disk
 from openpyxl import load_workbook
-from peft import AutoPeftModelForCausalLM
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from metareview.common.files import lock
-from metareview.common.model import load_model
 from metareview.data.constants import SCRIPT
-from metareview.data.learned import hash_text, load_learned
+from metareview.data.learned import hash_reviews, hash_text, load_learned
 from metareview.data.prompts import encode_prompts
 
 SMALL = ["--max_summary_tokens", 100]  # what the tiny context of the tests' model has room for
@@ -98,7 +96,7 @@ FLAT = [*FINE_TUNING, "--learning_rate", 0.03, "--eval_strategy", "epoch", "--lr
 def test_a_finished_model_knows_what_it_has_learned(fine_tuned: Path) -> None:
     train = load_from_disk(str(fine_tuned / "processed_meta_review"))["train"]
     learned = load_learned(fine_tuned / "pythia_finetuned")
-    assert learned == {hash_text(text) for name in ("review", "summary") for text in train[name]}
+    assert learned == {*map(hash_reviews, train["review"]), *map(hash_text, train["summary"])}
 
 
 def test_what_a_run_trains_on_is_said_first_with_edits_that_are_not_in_its_data(
@@ -240,6 +238,22 @@ def test_other_texts_or_weights_under_the_same_names_make_another_run(data: Path
     assert "holds the finished model" in run_to_end(TUNE, *changed, cwd=data)
 
 
+# A sweep
+
+
+def test_several_values_are_several_runs_and_finished_ones_are_skipped(data: Path, base: Path, refused) -> None:
+    flags = [*QUICK, "--model", base, "--previews", 0]
+    printed = run_to_end(TUNE, *flags, "--learning_rate", "1e-3", "1e-4", cwd=data)
+    assert "Run 2 of 2: LEARNING_RATE = 0.0001" in printed and len(list_models(data)) == 2
+    for name in list_models(data):
+        assert re.search(rf"{name} +\|.* [0-9.]+ \|", printed)
+    assert "Next: python evaluation.py --models models/" in printed.splitlines()[-1]
+    printed = run_to_end(TUNE, *flags, "--learning_rate", "1e-3", "1e-4", "1e-5", cwd=data)
+    assert printed.count("holds the finished model") == 2 and len(list_models(data)) == 3
+    told = refused(TUNE, "--learning_rate", "1e-3", "1e-4", "--output_dir", "m")
+    assert "OUTPUT_DIR must be None for several runs" in told
+
+
 # LoRA
 
 
@@ -280,16 +294,13 @@ def test_it_resumes_and_ends_with_the_same_adapter(adapted: Path, tmp_path: Path
     assert same_weights(tmp_path / name, adapted / name)
 
 
-def test_merged_it_is_a_plain_model_that_writes_the_same(adapted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As docs/bigger-models.md merges it."""
-    monkeypatch.chdir(adapted)
-    model = AutoPeftModelForCausalLM.from_pretrained("pythia_finetuned", dtype="float32").merge_and_unload()
-    model.save_pretrained("merged")
-    ids = torch.arange(1, 60)[None]
-    with torch.no_grad():
-        merged, adapter = (load_model(name).eval()(ids).logits for name in ("merged", "pythia_finetuned"))
-        base = AutoModelForCausalLM.from_pretrained("base", dtype=torch.float32).eval()(ids).logits
-    assert torch.allclose(merged, adapter, atol=1e-4) and not torch.allclose(merged, base, atol=1e-2)
+def test_merged_it_is_a_plain_model_that_writes_the_same(adapted: Path) -> None:
+    printed = run_to_end(TUNE, "--merge", "pythia_finetuned", cwd=adapted)
+    assert "Merged: pythia_finetuned_merged; largest difference of the logits " in printed
+    names = {file.name for file in (adapted / "pythia_finetuned_merged").iterdir()}
+    assert WEIGHTS in names and ADAPTER not in names and "3 of 3 texts are the same" in printed
+    flags = ["--models", "pythia_finetuned", "pythia_finetuned_merged", "--num_examples", 3, "--max_new_tokens", 8]
+    assert "(2 seeds)" not in run_to_end(EVALUATE, *flags, "--output", "merged.xlsx", cwd=adapted)
 
 
 def test_evaluation_loads_the_adapter_with_its_base(adapted: Path) -> None:

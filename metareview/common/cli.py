@@ -17,8 +17,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import MISSING, Field, dataclass, field, fields
 from difflib import get_close_matches
+from functools import partial
 from importlib import import_module
 from io import StringIO, TextIOWrapper
+from itertools import product
 from operator import methodcaller
 from pathlib import Path
 from textwrap import shorten
@@ -66,16 +68,28 @@ class Passed:
     describe: Callable[[], str]
 
 
-def start(flags_class: type[T], script: str, passed: Passed | None = None) -> T:
+Run = tuple[dict[str, Any], T]  # one of several runs: what tells it from the others, and all its flags
+
+
+def start(
+    flags_class: type[T],
+    script: str,
+    passed: Passed | None = None,
+    sweep: Callable[[str, list[Run]], int] | None = None,
+) -> T:
     """What a script does first: read the command line, and prepare for the libraries that it loads next.
 
-    Wrong flags end the process with status 2.
+    Where a flag or constant has several values, `sweep` runs the script for each combination, and its status ends the
+    process; without `sweep` that is wrong. Wrong flags end the process with status 2.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # in a log file it may be ASCII or cp1252, which lack many characters
             stream.reconfigure(errors="backslashreplace")
     with _report_failures():
-        flags = parse_flags(flags_class, script, passed)
+        runs = parse_runs(flags_class, script, passed, several=sweep is not None)
+        if len(runs) > 1:
+            sys.exit(sweep(script, runs))
+    [(_, flags)] = runs
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # until `run`: inside a library it would end in a traceback
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # on a CPU, PyTorch then asks for huge pages: faster training
@@ -89,10 +103,16 @@ def start(flags_class: type[T], script: str, passed: Passed | None = None) -> T:
 
 
 def parse_flags(flags_class: type[T], script: str, passed: Passed | None = None) -> T:
+    """The flags of a script that has one value for each; see `parse_runs`."""
+    [(_, flags)] = parse_runs(flags_class, script, passed)
+    return flags
+
+
+def parse_runs(flags_class: type[T], script: str, passed: Passed | None = None, several: bool = False) -> list[Run]:
     """An instance of a dataclass of flags from the command line; --help and --help_all print and exit.
 
-    Flags that are passed on are kept in the field `passed_flags`. Raises `InputError` for a wrong flag or value, be it
-    a constant's.
+    With `several`, a flag or constant may have a list of values: then there is one for each combination. Flags that are
+    passed on are kept in the field `passed_flags`. Raises `InputError` for a wrong flag or value, be it a constant's.
     """
     arguments, constants = sys.argv[1:], _read_constants(script)
     options = [option for option in fields(flags_class) if option.metadata.get("is_flag")]
@@ -106,17 +126,24 @@ def parse_flags(flags_class: type[T], script: str, passed: Passed | None = None)
         if not argument.isascii() and argument != argument.encode(errors="ignore").decode():
             raise InputError(f"not UTF-8, and so cannot be written to any file: {argument!r}")
     types = get_type_hints(flags_class)
-    given, unknown = _build_parser(options, types).parse_known_args(arguments)
+    given, unknown = _build_parser(options, types, several).parse_known_args(arguments)
     if unknown:
         _check_unknown(unknown, options, passed, Path(script).name)
-    values = {"passed_flags": unknown} if passed else {}
+    values: dict[str, list[Any]] = {"passed_flags": [unknown]} if passed else {}
     for option in options:
         default = option.default_factory() if callable(option.default_factory) else option.default
         name = f"--{option.name}"
         if option.name.upper() in constants:
             name = f"{option.name.upper()} ({name})"
-        values[option.name] = _read_value(getattr(given, option.name, default), types[option.name], option, name)
-    return flags_class(**values)
+        read = partial(_read_value, kind=types[option.name], option=option, name=name)
+        value = getattr(given, option.name, default)
+        value = True if several and value == [] and option.name in given else value  # --bf16
+        is_list = several and isinstance(value, list | tuple) and value and not _find_item_type(types[option.name])
+        found = [read(each) for each in (value if is_list else [value])]
+        values[option.name] = [each for place, each in enumerate(found) if each not in found[:place]]
+    swept = [name for name, found in values.items() if len(found) > 1]
+    combinations = [dict(zip(values, combination, strict=True)) for combination in product(*values.values())]
+    return [({name: chosen[name] for name in swept}, flags_class(**chosen)) for chosen in combinations]
 
 
 class _Parser(argparse.ArgumentParser):
@@ -124,15 +151,13 @@ class _Parser(argparse.ArgumentParser):
         raise InputError(message.removeprefix("argument "))
 
 
-def _build_parser(options: list[Field], types: dict[str, Any]) -> argparse.ArgumentParser:
-    """A parser that takes texts only: they are read as the values of constants are."""
+def _build_parser(options: list[Field], types: dict[str, Any], several: bool) -> argparse.ArgumentParser:
+    """A parser that takes texts only, of each flag one or `several`: they are read as the values of constants are."""
     parser = _Parser(add_help=False, allow_abbrev=False)
     for option in options:
-        how: dict[str, Any] = {}
+        how: dict[str, Any] = {"nargs": "+"} if several or _find_item_type(types[option.name]) else {}
         if bool in (types[option.name], *get_args(types[option.name])):
-            how = {"nargs": "?", "const": "True"}
-        elif _find_item_type(types[option.name]):
-            how = {"nargs": "+"}
+            how = {"nargs": "*"} if several else {"nargs": "?", "const": "True"}
         parser.add_argument(*_list_names(option), dest=option.name, default=argparse.SUPPRESS, **how)
     return parser
 

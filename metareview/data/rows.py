@@ -88,6 +88,7 @@ def drop_rows(splits: DatasetDict) -> tuple[DatasetDict, Table, list[str]]:
     table: list[dict[str, Any]] = []
     often = []
     details = _find_details(splits)
+    are_sentences_dropped = any(any(split["sentences"]) for split in splits.values())
     later = {name: np.array([], dtype=np.int64) for name in ("review_key", "summary_key", "paper_key")}
     for name, split in reversed(splits.items()):  # what appears in two splits stays in the later one
         keys = split.select_columns(list(KEYS)).with_format("numpy")[:]
@@ -101,7 +102,7 @@ def drop_rows(splits: DatasetDict) -> tuple[DatasetDict, Table, list[str]]:
         row = {"split": name, "rows read": len(split), "kept": len(kept), **dropped}
         row["reviews per paper"] = f"{keys['reviews'][kept].mean():.1f}"
         row["meta-reviews in several rows"] = int((times > 1).sum())
-        if keys["sentences"].any():
+        if are_sentences_dropped:
             row["sentences dropped"] = int(keys["sentences"].sum())
         row["characters removed"] = f"{1 - keys['after'].sum() / max(1, keys['before'].sum()):.1%}"
         table.append(row)

@@ -4,7 +4,6 @@ import shutil
 from pathlib import Path
 
 import torch
-from peft import AutoPeftModelForCausalLM
 from transformers import GenerationConfig
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
@@ -37,6 +36,8 @@ def merge_adapter(name: str, processed_dir: str) -> Path:
     target = Path(f"{Path(name)}_merged")
     with replacing(target) as new:
         shutil.copytree(name, new, ignore=shutil.ignore_patterns(*ADAPTER_FILES))
+        from peft import AutoPeftModelForCausalLM  # takes a second, which a run without an adapter need not wait for
+
         merged = AutoPeftModelForCausalLM.from_pretrained(name, dtype=torch.float32).merge_and_unload()
         merged.save_pretrained(new)
         GenerationConfig.from_pretrained(name).save_pretrained(new)

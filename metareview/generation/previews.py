@@ -23,16 +23,18 @@ SHARE = 0.03  # of the training time: previews that would take more are left out
 
 
 class Previews(TrainerCallback):
-    """At each evaluation the model writes for some tokenized `examples`.
+    """At each evaluation the model writes for the first `number` of the tokenized `examples`.
 
     The first line of each text is printed; the complete texts are in PREVIEWS in the output folder, after the
     reference and what the base wrote. Nothing is drawn at random, so the weights are those of a run without previews.
     """
 
-    def __init__(self, examples: Dataset, tokenizer: Tokenizer, max_new_tokens: int, ends: Sequence[int]) -> None:
+    def __init__(
+        self, examples: Dataset, number: int, tokenizer: Tokenizer, max_new_tokens: int, ends: Sequence[int]
+    ) -> None:
         self.tokenizer, self.max_new_tokens, self.ends = tokenizer, max_new_tokens, ends
         self.prompts, self.references = [], []
-        for example in examples:
+        for example in examples.take(min(number, len(examples))):
             read = sum(label == IGNORE_INDEX for label in example["labels"])
             self.prompts.append(example["input_ids"][:read])
             self.references.append(tokenizer.decode(example["input_ids"][read:], skip_special_tokens=True))

@@ -10,48 +10,46 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from metareview.common.cli import InputError, format_count, format_table
+from metareview.common.cli import InputError, format_table
+from metareview.common.files import read_json, write_json
 
-REPORT = "METAREVIEW_RUN_FOLDER"  # environment variable: the file in which a run of a sweep leaves its folder
+REPORT = "METAREVIEW_REPORT"  # environment variable: the file in which a run tells its sweep its folder and losses
+LOSSES = {"eval_loss_before": "validation loss before", "eval_loss": "after", "train_loss": "training loss"}
 
 
-def run_sweep(script: str, combinations: list[dict[str, Any]], taken: list[str]) -> int:
-    """Run `script` once for each combination of flags, one after another; the exit status.
+def run_sweep(script: str, runs: list[tuple[dict[str, Any], Any]]) -> int:
+    """Run `script` once for each combination of values, one after another; the exit status.
 
-    A run that fails does not stop the others; Ctrl-C stops the sweep. Finished runs end at once, so that the same
-    command resumes an interrupted sweep. `taken` are the flags that must not be set, for all runs would share them.
-    Raises `InputError` for those, and if several processes train one model.
+    `runs` has what is swept of each, by the names of flags, and all its flags. A run that fails does not stop the
+    others, Ctrl-C stops all. Finished runs end at once, so the same command resumes an interrupted sweep. Raises
+    `InputError` for several processes, and for one folder or Hub name for all runs.
     """
-    if taken:
-        raise InputError(f"{' and '.join(taken)} must be None for several runs: each has a folder of its own")
     if "RANK" in os.environ:
-        raise InputError("several values start several runs, which torchrun cannot: give one value each")
-    folders: dict[str, str] = {}
-    failed = []
-    for number, combination in enumerate(combinations, start=1):
-        label = ", ".join(f"{name.upper()} = {value}" for name, value in combination.items())
-        print(f"\nRun {number} of {len(combinations)}: {label}", flush=True)
-        values = [f"--{name}={_format_value(value)}" for name, value in combination.items()]
-        status, folder, is_stopped = _run(script, values)
-        if folder:
-            folders[folder] = label
+        raise InputError("several values make several runs, which torchrun cannot start: give one value each")
+    shared = [name for name in ("output_dir", "hub_model_id", "resume_from_checkpoint") if getattr(runs[0][1], name)]
+    if shared:
+        raise InputError(f"{' and '.join(map(str.upper, shared))} must be None for several runs: each has its own")
+    reports, failed = [], []
+    for number, (combination, _) in enumerate(runs, start=1):
+        label = ", ".join(f"{name.upper()} = {value!r}" for name, value in combination.items())
+        print(f"\nRun {number} of {len(runs)}: {label}", flush=True)
+        status, report, is_stopped = _run(script, [f"--{name}={_format(value)}" for name, value in combination.items()])
+        reports += [report] if report else []
+        failed += [label] if status else []
         if is_stopped:
             print("Stopped. Run the same command again to resume.")
             return 1
-        if status:
-            failed.append(label)
-    _print_losses(folders)
-    for label in failed:
-        print(f"Failed: {label}")
+    print(_describe_runs(reports), *(f"Failed: {label}" for label in failed), sep="\n")
     return 1 if failed else 0
 
 
-def _format_value(value: Any) -> str:
+def _format(value: Any) -> str:
+    """A value as it is given on the command line."""
     return json.dumps(value) if isinstance(value, dict) else str(value)
 
 
-def _run(script: str, values: list[str]) -> tuple[int, str, bool]:
-    """Run the script with the same command line and `values`: its status, its folder, and whether a signal came."""
+def _run(script: str, values: list[str]) -> tuple[int, dict[str, Any], bool]:
+    """Run the script with the same command line and `values`: its status, its report, and whether a signal came."""
     signals: list[int] = []
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder, "report")
@@ -69,23 +67,22 @@ def _run(script: str, values: list[str]) -> tuple[int, str, bool]:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-        return status, report.read_text(encoding="utf-8") if report.exists() else "", bool(signals)
+        return status, read_json(report) if report.exists() else {}, bool(signals)
 
 
-def report_folder(folder: Path) -> None:
-    """Leave the folder of a finished run for the sweep that it is part of, if there is one."""
+def report_run(folder: Path, results: dict[str, Any]) -> None:
+    """Tell the folder and the results of a finished run to the sweep that it is part of, if there is one."""
     if report := os.environ.get(REPORT):
-        Path(report).write_text(str(folder), encoding="utf-8")
+        write_json(Path(report), {"folder": str(folder), "results": results})
 
 
-def _print_losses(folders: dict[str, str]) -> None:
+def _describe_runs(reports: list[dict[str, Any]]) -> str:
     """A line for each finished run with its losses, and the command that compares their models."""
-    if not folders:
-        return
-    table = [["run", "initial validation loss", "final", "training loss"]]
-    for folder in folders:
-        record = json.loads(Path(folder, "training_record.json").read_text(encoding="utf-8"))["results"]
-        losses = (record.get(name) for name in ("initial_eval_loss", "eval_loss", "train_loss"))
-        table.append([Path(folder).name, *("" if loss is None else f"{loss:.3f}" for loss in losses)])
-    print(f"\n{format_count(len(folders), 'run')}:\n{format_table(table)}")
-    print(f"Next: python evaluation.py --models {' '.join(map(quote, folders))}")
+    if not reports:
+        return ""
+    table = [["run", *LOSSES.values()]]
+    for report in reports:
+        losses = (report["results"].get(name) for name in LOSSES)
+        table.append([Path(report["folder"]).name, *("" if loss is None else f"{loss:.4f}" for loss in losses)])
+    folders = " ".join(quote(report["folder"]) for report in reports)
+    return f"\n{format_table(table)}\nNext: python evaluation.py --models {folders}"

@@ -5,7 +5,7 @@ import re
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass, field, fields, make_dataclass
+from dataclasses import astuple, dataclass, field, fields, make_dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -25,6 +25,7 @@ from metareview.common.cli import (
     format_seconds,
     format_table,
     parse_flags,
+    parse_runs,
     run,
 )
 from processing_meta_review import ProcessingFlags
@@ -168,6 +169,32 @@ def test_help_has_the_constants_by_topic_with_their_comments(parse: Any, capsys:
         parse("--help_all", passed=Passed(bool, lambda: "the oven's own flags"))
     told = capsys.readouterr().out
     assert "--flour --grams" in told and told.endswith("the oven's own flags\n")
+
+
+def test_several_values_of_a_flag_or_a_constant_are_a_run_for_each_combination(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @dataclass
+    class Sweep:
+        rate: float = flag([1e-3, 1e-4], above=0)
+        seed: int = flag(1)
+        fast: bool = flag(False)
+        names: list[str] = flag(["a", "b"])
+
+    (tmp_path / "bake.py").write_text('"""Bake."""\nRATE = [1e-3, 1e-4]\n')
+
+    def find(*arguments: str) -> list[tuple[dict, tuple]]:
+        monkeypatch.setattr("sys.argv", ["bake.py", *arguments])
+        return [(swept, astuple(run)) for swept, run in parse_runs(Sweep, str(tmp_path / "bake.py"), several=True)]
+
+    both = ["a", "b"]
+    assert find("--seed", "1", "2", "1", "--rate", "0.5") == [
+        ({"seed": 1}, (0.5, 1, False, both)), ({"seed": 2}, (0.5, 2, False, both))]  # fmt: skip
+    assert [swept for swept, _ in find("--fast", "True", "False")] == [
+        {"rate": rate, "fast": fast} for rate in (1e-3, 1e-4) for fast in (True, False)]  # fmt: skip
+    assert find("--fast", "--rate", "1")[0] == ({}, (1.0, 1, True, both))
+    with pytest.raises(InputError, match=r"RATE \(--rate\) must be greater than 0, got 0.0"):
+        find("--rate", "1", "0")
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
