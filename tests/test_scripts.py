@@ -248,8 +248,9 @@ def test_several_values_are_several_runs_and_finished_ones_are_skipped(data: Pat
     for name in list_models(data):
         assert re.search(rf"{name} +\|.* [0-9.]+ \|", printed)
     assert "Next: python evaluation.py --models models/" in printed.splitlines()[-1]
-    printed = run_to_end(TUNE, *flags, "--learning_rate", "1e-3", "1e-4", "1e-5", cwd=data)
-    assert printed.count("holds the finished model") == 2 and len(list_models(data)) == 3
+    written = {path: path.stat().st_mtime_ns for path in data.glob(f"models/*/{WEIGHTS}")}
+    run_to_end(TUNE, *flags, "--learning_rate", "1e-3", "1e-4", "1e-5", cwd=data)
+    assert len(list_models(data)) == 3 and all(path.stat().st_mtime_ns == time for path, time in written.items())
     told = refused(TUNE, "--learning_rate", "1e-3", "1e-4", "--output_dir", "m")
     assert "OUTPUT_DIR must be None for several runs" in told
 
