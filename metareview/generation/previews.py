@@ -61,7 +61,8 @@ class Previews(TrainerCallback):
         """The text for each prompt."""
         was_training, config = model.training, model.generation_config
         model.eval()
-        arguments = self.max_new_tokens, len(self.prompts), Decoding(no_repeat_ngram=4), self.ends
+        # One at a time: in the half precision of training, a batch could not be told from one that changes texts.
+        arguments = self.max_new_tokens, 1, Decoding(no_repeat_ngram=4), self.ends
         try:
             written = dict(generate(model, self.tokenizer, self.prompts, *arguments))
         finally:

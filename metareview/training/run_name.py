@@ -74,7 +74,10 @@ def name_run(base: str, settings: dict[str, Any]) -> str:
     if others:
         parts.append(hash_settings(others))
     name = re.sub(r"[^\w.+-]+", "-", "_".join(parts)).strip("-.")
-    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 7]}_{hash_settings(settings)}"
+    if len(name) <= LONGEST_NAME:
+        return name
+    cut = name[: LONGEST_NAME - 7]
+    return f"{cut.rpartition('_')[0] or cut}_{hash_settings(settings)}"  # no part of a value
 
 
 def name_group(base: str, settings: dict[str, Any]) -> str:
