@@ -24,7 +24,9 @@ from metareview.workbook.previous import add_cases, name_rows
 from metareview.workbook.saving import check_target, create_log, open_workbook, save_workbook
 
 
-def print_drafts(paper: Paper, models: list[Variant], test_cases: str | None, log: Path) -> None:
+def print_drafts(
+    paper: Paper, models: list[Variant], test_cases: str | None, log: Path, encoder: str | None = None
+) -> None:
     """Print the meta-review that each model writes for a paper, and its scores if there is a human one.
 
     The paper is also added to the workbook `test_cases`, and the drafts to the `log` of its results, unless
@@ -51,7 +53,8 @@ def print_drafts(paper: Paper, models: list[Variant], test_cases: str | None, lo
         print(f"\nWritten by a person:\n\n{paper.meta_review}\n")
         keep = share([model.keep for model in models], DEFAULT_KEEP)
         review, reference = clean_reviews(paper.reviews, keep), clean_text(paper.meta_review, keep)
-        print(format_scores(average_scores(score_systems(outputs, [review], [reference], keep, [""]))))
+        results = score_systems(outputs, [review], [reference], keep, [""], encoder=encoder)
+        print(format_scores(average_scores(results)))
 
 
 def add_case(path: str, texts: dict[str, str]) -> int:

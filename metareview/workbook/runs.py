@@ -21,7 +21,7 @@ from metareview.workbook.judgments import Counts
 SAME = ("model", "weights", "prompt", "data", "split", "cases", "decoding")  # a row that has these is replaced
 FORMATS = {"learning rate": "0.0E+00", "training loss": "0.000", "validation loss": "0.000", "mean rating": "0.0"}
 WIDTHS = {"model": 30, "base": 16, "prompt": 12, "cleaning": 12, "training data": 20, "data": 20, "split": 11}
-WIDTHS |= {"decoding": 30, "date": 18, "weights": 11}  # of columns of texts, in characters
+WIDTHS |= {"decoding": 30, "encoder": 16, "date": 18, "weights": 11}  # of columns of texts, in characters
 OTHER_WIDTH = 10  # characters
 TEXT = Alignment(wrap_text=True, vertical="top", horizontal="left", indent=1)  # a little away from numbers before it
 NUMBER = Alignment(wrap_text=True, vertical="top", horizontal="right")
@@ -71,12 +71,12 @@ def describe_runs(
 def write_runs(workbook: Workbook, rows: list[dict[str, Any]]) -> None:
     """Add rows to the sheet, each in the place of one of the same model and test; columns of a person's stay.
 
-    A figure without a column gets one on the right.
+    A figure without a column gets one on the right, unless no row has it.
     """
     sheet = find_sheet(workbook, "runs") or workbook.create_sheet("runs")
     ungroup_columns(sheet)
     columns = {cell.value: cell.column for cell in sheet[1] if cell.value is not None}
-    for name in dict.fromkeys(name for row in rows for name in row):
+    for name in dict.fromkeys(name for row in rows for name, value in row.items() if value is not None):
         if name not in columns:
             columns[name] = max(columns.values(), default=0) + 1
             write_value(sheet.cell(1, columns[name]), name)
@@ -91,6 +91,8 @@ def write_runs(workbook: Workbook, rows: list[dict[str, Any]]) -> None:
         key = str([values.get(name) or None for name in SAME if name in columns])
         row = places.get(key, max(2, sheet.max_row + 1))
         for name, value in values.items():
+            if name not in columns:
+                continue
             cell = sheet.cell(row, columns[name])
             write_value(cell, value)
             cell.number_format, cell.alignment = formats.get(name, "General"), TEXT if name in WIDTHS else NUMBER
