@@ -107,7 +107,7 @@ from metareview.data.placeholders import find_columns
 from metareview.data.splits import read_record
 from metareview.generation.decoding import Decoding
 from metareview.generation.variants import Variant, check_cleaning, find_variants, group_seeds, share
-from metareview.generation.writing import write_summaries
+from metareview.generation.writing import print_remarks, write_summaries
 from metareview.scoring.bertscore import load_encoder
 from metareview.scoring.comparison import (
     average_scores,
@@ -221,6 +221,7 @@ def write_and_score(
         ]
         outputs[variant.name] = write_summaries(variant, rows, batch_size, log)
         completions[variant.name] = variant.settings.completion
+    print_remarks(variants)
     keep = share([variant.keep for variant in variants if variant.fine_tuned], DEFAULT_KEEP)
     reviews = [clean_reviews(case.review, keep) for case in cases]
     references = [case.reference for case in cases]

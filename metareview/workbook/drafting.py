@@ -9,7 +9,7 @@ from metareview.common.hub import public_name
 from metareview.data.cleaning import DEFAULT_KEEP, clean_reviews, clean_text, join_reviews, split_reviews
 from metareview.data.details import clean_details
 from metareview.generation.variants import Variant, share
-from metareview.generation.writing import write_summaries
+from metareview.generation.writing import print_remarks, write_summaries
 from metareview.scoring.comparison import average_scores
 from metareview.scoring.metrics import score_systems
 from metareview.scoring.score_table import format_scores
@@ -47,6 +47,7 @@ def print_drafts(
         row = {"review": reviews[model.name], **clean_details(paper.details, model.keep)}
         written = write_summaries(model, [row], 1, log if test_cases else None)
         outputs[model.name], [output] = written, written
+        print_remarks([model])
         print(f"\nDraft by a model ({public_name(model.model)}); check it against the reviews:\n")
         print(output.text + ("" if output.stopped else f" [cut off after {output.tokens} tokens]"))
     if paper.meta_review:

@@ -10,7 +10,6 @@ from openpyxl.styles import Alignment
 from openpyxl.utils import get_column_letter
 
 from metareview.common.hub import public_name
-from metareview.data.prompts import PROMPTS
 from metareview.generation.outputs import describe_decoding, identify
 from metareview.generation.variants import Variant
 from metareview.scoring.comparison import Averages
@@ -31,7 +30,6 @@ def describe_training(variant: Variant) -> dict[str, Any]:
     """What a model is and how it was made, by column; None if its record does not say."""
     record = variant.record
     settings, results = record.get("settings") or {}, record.get("results") or {}
-    prompts, template = {text: name for name, text in PROMPTS.items()}, variant.settings.prompt_template
     data = record.get("dataset_name")
     return {
         "model": variant.name,
@@ -43,7 +41,7 @@ def describe_training(variant: Variant) -> dict[str, Any]:
         "batch": settings.get("examples_per_step"),
         "seed": settings.get("seed"),
         "LoRA rank": settings.get("lora_r") if settings.get("use_lora") else None,
-        "prompt": prompts.get(template, template),
+        "prompt": variant.prompt_name,
         "cleaning": variant.keep,
         "training data": data and public_name(data),
         "examples": record.get("training_examples"),
