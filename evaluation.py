@@ -39,6 +39,9 @@ TEMPERATURE = 0.0  # sampling temperature; 0: no sampling, always the most likel
 NUM_BEAMS = 1  # beam search; memory grows in proportion; 1: greedy decoding
 BATCH_SIZE = 32  # meta-reviews at a time, fewer if memory is small; changes speed, not the texts in fp32
 
+# The scores
+BERTSCORE_MODEL = None  # encoder for BERTScore, a Hub id or folder such as "roberta-large"; None: no such score
+
 
 @dataclass
 class EvaluationFlags(PublishingFlags):
@@ -59,6 +62,7 @@ class EvaluationFlags(PublishingFlags):
     temperature: float = flag(TEMPERATURE, least=0)
     num_beams: int = flag(NUM_BEAMS, least=1)
     batch_size: int = flag(BATCH_SIZE, least=1)
+    bertscore_model: str | None = flag(BERTSCORE_MODEL)
     prompt: str | None = flag(
         None, help="one in metareview/data/prompts.py; default: as in training", topic="The texts"
     )
@@ -95,6 +99,7 @@ if __name__ == "__main__":  # help and wrong values are answered here, before Py
 from pathlib import Path
 
 from metareview.common.files import lock
+from metareview.common.hub import public_name
 from metareview.data.cleaning import DEFAULT_KEEP, clean_reviews
 from metareview.data.details import clean_details
 from metareview.data.learned import find_learned, load_learned
@@ -102,7 +107,8 @@ from metareview.data.placeholders import find_columns
 from metareview.data.splits import read_record
 from metareview.generation.decoding import Decoding
 from metareview.generation.variants import Variant, check_cleaning, find_variants, group_seeds, share
-from metareview.generation.writing import write_summaries
+from metareview.generation.writing import print_remarks, write_summaries
+from metareview.scoring.bertscore import load_encoder
 from metareview.scoring.comparison import (
     average_scores,
     average_seeds,
@@ -142,8 +148,11 @@ def main(flags: EvaluationFlags) -> None:
     # 1. Choose the models; each reads and writes as in its training. For one paper, print drafts.
     variants = find_variants(flags.models, flags.base_model, flags.prompt, flags.max_new_tokens, choose_decoding(flags))
     models = [variant for variant in variants if variant.fine_tuned]
+    if flags.bertscore_model:
+        load_encoder(flags.bertscore_model)  # a wrong name shows before anything is written
     if flags.reviews or flags.forum:
-        print_drafts(read_paper(flags), models, flags.test_cases if flags.save else None, name_log(target))
+        test_cases = flags.test_cases if flags.save else None
+        print_drafts(read_paper(flags), models, test_cases, name_log(target), flags.bertscore_model)
         return
     cards = choose_cards(models, flags.hub_model_id) if flags.push_to_hub else {}
 
@@ -164,9 +173,10 @@ def main(flags: EvaluationFlags) -> None:
 
     # 3. Let each model write, unless its texts are there; score what they wrote, all alike; compare.
     create_log(name_log(target), reviews)
-    results = write_and_score(variants, book.cases, flags.batch_size, name_log(target))
+    results = write_and_score(variants, book.cases, flags.batch_size, name_log(target), flags.bertscore_model)
     learned = mark_learned(results, models, book.cases)
     book.test["cases"] -= len(learned)
+    book.test["encoder"] = flags.bertscore_model and public_name(flags.bertscore_model)
     comparison = compare(results, models, book.cases, learned)
 
     # 4. Write the workbook and print what came out.
@@ -199,7 +209,9 @@ def read_paper(flags: EvaluationFlags) -> Paper:
     return fetch_forum(flags.forum) if flags.forum else Paper(read_review_files(flags.reviews, flags.encoding))
 
 
-def write_and_score(variants: list[Variant], cases: list[Case], batch_size: int, log: Path) -> Results:
+def write_and_score(
+    variants: list[Variant], cases: list[Case], batch_size: int, log: Path, encoder: str | None
+) -> Results:
     """Let each model write for the cases, unless its texts are in the log, and score all texts, cleaned alike."""
     outputs, completions = {}, {}
     for variant in variants:
@@ -209,11 +221,12 @@ def write_and_score(variants: list[Variant], cases: list[Case], batch_size: int,
         ]
         outputs[variant.name] = write_summaries(variant, rows, batch_size, log)
         completions[variant.name] = variant.settings.completion
+    print_remarks(variants)
     keep = share([variant.keep for variant in variants if variant.fine_tuned], DEFAULT_KEEP)
     reviews = [clean_reviews(case.review, keep) for case in cases]
     references = [case.reference for case in cases]
     decisions, ratings = ([case.details[name] for case in cases] for name in ("decision", "ratings"))
-    return score_systems(outputs, reviews, references, keep, decisions, ratings, completions)
+    return score_systems(outputs, reviews, references, keep, decisions, ratings, completions, encoder)
 
 
 def mark_learned(results: Results, models: list[Variant], cases: list[Case]) -> dict[int, list[str]]:

@@ -17,6 +17,7 @@ from workbooks import judge, make_workbook
 
 import evaluation
 from metareview.common.cli import parse_flags
+from metareview.data.cleaning import clean_text
 from metareview.generation import writing
 from metareview.generation.batches import generate
 from metareview.generation.outputs import Output, read_outputs
@@ -65,12 +66,13 @@ def test_the_workbook_has_what_is_printed_and_a_second_run_writes_no_text(
     source = make_workbook(fine_tuned / "eval_examples.xlsx", ["mine", "review", "reference"], *rows, ["no review"])
     before, path = source.read_bytes(), fine_tuned / "eval_examples_results.xlsx"
     run_main("--max_new_tokens", 20)
-    printed, (first, second, third) = capsys.readouterr().out, read_rows(path)
+    (printed, bars), (first, second, third) = capsys.readouterr(), read_rows(path)
     assert source.read_bytes() == before  # the test cases stay clean
     assert list(first)[:6] == ["mine", "review", "reference", "preferred", "base", "rating base"]
     assert second["base words"] == len(second["base"].split()) and second["base ROUGE-L"] is None
     assert first["mine"] == "=note" and third["base"] is None
-    assert "the reviews of 1 of 2 cases are cut to fit" in printed and "cannot be told" in printed
+    assert printed.count("are cut to fit") == 1 and "All models: the reviews of 1 of 2 cases are cut" in printed
+    assert "reading prompt 2 of 2" in bars and "BERTScore" not in printed and "cannot be told" in printed
     assert max(len(line) for line in printed.splitlines() if line.startswith("|")) <= 110
     line = next(line for line in printed.splitlines() if line.startswith(f"| {model.name} "))
     assert f"{first['finetuned ROUGE-L']:.3f}" in line.split("|")[4]  # the one case that has a reference
@@ -80,8 +82,18 @@ def test_the_workbook_has_what_is_printed_and_a_second_run_writes_no_text(
 
     monkeypatch.setattr(writing, "load_model", None)  # calling it would fail
     run_main("--max_new_tokens", 20)
-    assert f"{base.name}: 2 of 2 texts are in eval_examples_results_outputs.jsonl already." in capsys.readouterr().out
+    assert "All models: 2 of 2 texts were in eval_examples_results_outputs.jsonl already." in capsys.readouterr().out
     assert read_rows(path) == [first, second, third] and len(read_rows(path, "runs")) == 4
+
+    run_main("--max_new_tokens", 20, "--bertscore_model", base)
+    scored, runs = read_rows(path), {row["model"]: row for row in read_rows(path, "runs")}
+    assert 0 < scored[0]["finetuned BERTScore"] <= 1 and scored[1]["finetuned BERTScore"] is None
+    assert runs[model.name]["BERTScore"] == scored[0]["finetuned BERTScore"] and runs["reference"]["BERTScore"] is None
+    assert 0 < runs["lead"]["BERTScore"] <= 1 and runs["lead"]["encoder"] == base.name
+    assert "| BERTScore " in capsys.readouterr().out and f"BERTScore: F1 by {base.name}." in str(
+        read_rows(path, "summary")
+    )
+    assert f"BERTScore: F1 by {base.name}." in (model / "README.md").read_text()
 
 
 def test_the_loop_of_a_user(model: Path, base: Path, tmp_path: Path) -> None:
@@ -103,8 +115,8 @@ def test_the_loop_of_a_user(model: Path, base: Path, tmp_path: Path) -> None:
 
     assert "| m_lr1e-4 " in evaluate() and "lr1e-3" not in read_rows(results)[0]  # the newest alone
     said = evaluate("--models", "models/*")
-    assert "m_lr1e-4: 12 of 12 texts are in" in said and "m_lr1e-3: 12 of 12" not in said
-    assert "m_lr1e-3 (2 seeds)" in said and "those of m_lr1e-4 differ." in said
+    assert "m_lr1e-4: 12 of 12 texts were in" in said and "m_lr1e-3: 12 of 12" not in said
+    assert "m_lr1e-3 (2 seeds)" in said and "; m_lr1e-4: KEEP a-zA-Z0-9.,." in said
     texts, workbook = read_rows(results), load_workbook(results)
     judge(workbook.active, 2, "rating", 4, "lr1e-4")
     judge(workbook.active, 3, "rating", 9, "lr1e-4")
@@ -131,7 +143,7 @@ def test_the_loop_of_a_user(model: Path, base: Path, tmp_path: Path) -> None:
     copy.save(blind)
     said = evaluate("--unblind")
     judged = read_rows(results)
-    assert judged[:11] == back[:11] and judged[11][judged[11]["preferred"]] == chosen
+    assert judged[:11] == back[:11] and clean_text(judged[11][judged[11]["preferred"]]) == chosen
     assert f"{judged[11]['preferred']}: preferred " in said
 
 
@@ -194,7 +206,7 @@ def test_drafts_for_reviews_of_the_users_own(refused, fine_tuned: Path, model: P
     assert said == draft("--reviews", "-", "--save", "--test_cases", path, given="\n---\n".join(reviews))
     printed = run_to_end(EVALUATE, "--model", model, "--test_cases", path, cwd=fine_tuned)
     [row] = read_rows(tmp_path / "mine_results.xlsx")
-    assert f"{model.name}: 1 of 1 texts are in" in printed
+    assert f"{model.name}: 1 of 1 texts were in" in printed
     assert row["review"] == "\n<REVBREAK>\n".join(reviews) and row["finetuned"] in said
     files[0].write_text("Только кириллица.")
     assert "cleaning leaves nothing" in refused(EVALUATE, "--model", model, "--reviews", files[0])

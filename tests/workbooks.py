@@ -29,7 +29,8 @@ def make_workbook(path: Path, *rows: list) -> Path:
 def write_texts(book: Book, **texts: list[str]) -> Worksheet:
     """Put what each model wrote for each case into a workbook; returns its sheet."""
     results = {model: [{"text": text} | SCORES for text in written] for model, written in texts.items()}
-    columns = list_columns(list(texts), any(case.reference for case in book.cases))
+    measured = set(SCORES) if any(case.reference for case in book.cases) else set(SCORES) - {"rougeL"}
+    columns = list_columns(list(texts), measured)
     write_columns(book.sheet, book.start, columns, [case.row for case in book.cases], results, book.store)
     show_judgments(book.sheet, book.store)
     return book.sheet

@@ -1,6 +1,6 @@
 """Batches: prompts that are continued together, as many as fit into memory, each as if it were alone."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,12 +25,14 @@ def generate(
     batch_size: int,
     decoding: Decoding = Decoding(),
     ends: Sequence[int] = (),
+    report: Callable[[str], None] = lambda _: None,
 ) -> Iterator[tuple[int, Output]]:
     """Continue the prompts (token ids) as `decoding` says; yields the index and the output of each when it has ended.
 
     Prompts of similar length share a batch, padded on the left, the longest first: too little memory shows at once.
     In fp32 the texts are those of one prompt at a time, which a model gets if a batch would change them. A text ends at
-    the first of `ends` (token ids), by default the tokenizer's end-of-text token.
+    the first of `ends` (token ids), by default the tokenizer's end-of-text token. `report` is told what is going on
+    in a batch, none of whose texts has ended for a while.
     """
     ends = list(ends) or [tokenizer.eos_token_id]
     padding = ends[0] if tokenizer.pad_token_id is None else tokenizer.pad_token_id
@@ -44,7 +46,7 @@ def generate(
         tokens = len(prompts[waiting[0]]) + max_new_tokens
         rows = max(1, batching.fit(tokens, batch_size) // decoding.num_beams)
         batch, waiting = waiting[:rows], waiting[rows:]
-        texts = _continue_batch(model, [prompts[index] for index in batch], max_new_tokens, decoding, batching)
+        texts = _continue_batch(model, [prompts[index] for index in batch], max_new_tokens, decoding, batching, report)
         for row, ids in texts:
             length = next((place for place, token in enumerate(ids) if token in ends), len(ids))
             text = tokenizer.decode(ids[:length], skip_special_tokens=True).strip()
@@ -106,7 +108,12 @@ class _HalfEnded(StoppingCriteria):
 
 @torch.inference_mode()
 def _continue_batch(
-    model: PreTrainedModel, prompts: list[list[int]], max_new_tokens: int, decoding: Decoding, batching: _Batching
+    model: PreTrainedModel,
+    prompts: list[list[int]],
+    max_new_tokens: int,
+    decoding: Decoding,
+    batching: _Batching,
+    report: Callable[[str], None],
 ) -> Iterator[tuple[int, list[int]]]:
     """Continue prompts, the first of which is the longest; yields the row and the new token ids of each that has ended.
 
@@ -118,9 +125,11 @@ def _continue_batch(
     ends = torch.tensor(model.generation_config.eos_token_id, device=model.device)
     greedy = decoding.num_beams == 1
     shrinks = batching.shrinks and greedy
-    cache = read_prompts(model, prompts, length + max_new_tokens) if batching.reads_alone and greedy else None
-    rows = list(range(len(prompts)))
+    rows, cache = list(range(len(prompts))), None
+    if batching.reads_alone and greedy:
+        cache = read_prompts(model, prompts, length + max_new_tokens, report)
     while rows:
+        report(f"{'writing' if cache else 'reading and writing'} {len(rows)}")
         output = model.generate(
             ids,
             attention_mask=mask,

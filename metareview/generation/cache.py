@@ -1,6 +1,7 @@
 """The KV cache of a batch: each prompt is read alone, without padding, and there is memory for the tokens to come."""
 
 import inspect
+from collections.abc import Callable
 
 import torch
 from transformers import DynamicCache, GenerationMixin, PreTrainedModel
@@ -46,16 +47,19 @@ class RoomyLayer(DynamicLayer):
         self._set_buffers([buffer[rows] for buffer in self.buffers], self.get_seq_length())
 
 
-def read_prompts(model: PreTrainedModel, prompts: list[list[int]], capacity: int) -> DynamicCache | None:
+def read_prompts(
+    model: PreTrainedModel, prompts: list[list[int]], capacity: int, report: Callable[[str], None] = lambda _: None
+) -> DynamicCache | None:
     """The KV cache of prompts, the longest first, each without its last token; with room for `capacity` tokens.
 
     No time goes into padding, and attention without a mask is faster. None for prompts of one token and for models
-    that keep anything but keys and values of all tokens.
+    that keep anything but keys and values of all tokens. `report` is told which prompt is read.
     """
     if min(map(len, prompts)) < 2:
         return None
     cache = DynamicCache()
     for row, prompt in enumerate(prompts):
+        report(f"reading prompt {row + 1} of {len(prompts)}")
         output = model.base_model(torch.tensor([prompt[:-1]], device=model.device), use_cache=True)
         single = output.get("past_key_values")
         if type(single) is not DynamicCache or any(type(layer) is not DynamicLayer for layer in single.layers):

@@ -8,6 +8,7 @@ import string
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 from huggingface_hub import hf_hub_download
@@ -26,6 +27,7 @@ from metareview.generation.decoding import Decoding
 
 DEFAULT_NEW_TOKENS = 256  # for a model that does not record what it was saved with
 RESERVED = ("lead", "other paper", "reference", "ratings", "tie", "neither")  # mean something else in a workbook
+SETTINGS = ("PROMPT", "KEEP", "MAX_NEW_TOKENS", "LOAD_IN_4BIT")  # in which the models of a base may differ
 
 
 @dataclass
@@ -43,6 +45,13 @@ class Variant:
     load_in_4bit: bool = False  # as it was trained
     decoding: Decoding = field(default_factory=Decoding)
     precision: str = ""  # that its texts were computed in, once they are written
+    remarks: list[str] = field(default_factory=list)  # about its texts, once they are written
+
+    @property
+    def prompt_name(self) -> str:
+        """The name of its prompt in PROMPTS, or else the prompt."""
+        template = self.settings.prompt_template
+        return next((name for name, text in PROMPTS.items() if text == template), template)
 
     @property
     def group_key(self) -> str:
@@ -210,14 +219,24 @@ def find_variants(
 
 
 def _report_bases(variants: list[Variant]) -> None:
-    """Print whose settings a base has if the models that were made from it differ in theirs."""
+    """Print whose settings a base has if the models that were made from it differ in theirs, and in which."""
     for base in variants:
-        models = [variant for variant in variants if variant.base == base.name]
-        settings = [(m.settings.prompt_template, m.keep, m.max_new_tokens, m.load_in_4bit) for m in models]
-        others = [model.name for model, own in zip(models, settings, strict=True) if own != settings[0]]
-        if others:
-            like = f"{base.name} has the prompt, cleaning, length and precision of {models[0].name}"
-            print(f"{like}; those of {', '.join(others)} differ.")
+        settings = {variant.name: _list_settings(variant) for variant in variants if variant.base == base.name}
+        differing = [name for name in SETTINGS if len({own[name] for own in settings.values()}) > 1]
+        models: dict[str, list[str]] = {}  # those with the same values
+        for model, own in settings.items():
+            values = ", ".join(f"{name} {shorten(str(own[name]), 60)}" for name in differing)
+            models.setdefault(values, []).append(model)
+        if differing:
+            (values, [first, *_]), *others = models.items()
+            told = "".join(f"; {', '.join(names)}: {different}" for different, names in others)
+            print(f"{base.name} has the settings of {first} ({values}){told}.")
+
+
+def _list_settings(variant: Variant) -> dict[str, str | int]:
+    """How a model reads and writes, by SETTINGS."""
+    values = (variant.prompt_name, variant.keep, variant.max_new_tokens, variant.load_in_4bit)
+    return dict(zip(SETTINGS, values, strict=True))
 
 
 def group_seeds(models: list[Variant]) -> dict[str, list[str]]:

@@ -23,12 +23,13 @@ def write_summaries(variant: Variant, rows: list[dict[str, str]], batch_size: in
     """Let a model write a meta-review for the cleaned `review` and details of each case, prompted as for training.
 
     Each output is appended to the file `log`, unless it is None, as soon as it is written. Outputs in the log are not
-    written again, and the model is only loaded if one is missing.
+    written again, and the model is only loaded if one is missing. What was cut, and what was in the log, is in the
+    model's `remarks`, for `print_remarks`.
     """
     tokenizer, limit = load_tokenizer(variant.settings), variant.settings.prompt_limit
     prompts, cut = fit_prompts(rows, tokenizer, [limit] * len(rows), variant.settings.prompt_template)
     if cut_cases := sum(map(bool, cut)):
-        print(f"{variant.name}: the reviews of {cut_cases} of {len(rows)} cases are cut to fit {limit:,} tokens.")
+        variant.remarks.append(f"the reviews of {cut_cases} of {len(rows)} cases are cut to fit {limit:,} tokens")
     device, dtype = choose_device()
     ends = find_ends(variant.model, tokenizer)
     settings = [identify(variant.model), variant.max_new_tokens, str(dtype), variant.decoding.identify()]
@@ -38,21 +39,35 @@ def write_summaries(variant: Variant, rows: list[dict[str, str]], batch_size: in
     logged = read_outputs(log) if log else {}
     outputs = {index: logged[key] for index, key in enumerate(keys) if key in logged}
     if outputs:
-        print(f"{variant.name}: {len(outputs)} of {len(keys)} texts are in {log} already.")
+        variant.remarks.append(f"{len(outputs)} of {len(keys)} texts were in {log} already")
     missing = [index for index in range(len(keys)) if index not in outputs]
     if missing:
         model = _load_writer(variant, device, dtype, prompts[missing[0]])
         precision = str(model.dtype).removeprefix("torch.")
         arguments = variant.max_new_tokens, batch_size, variant.decoding, ends
-        written = generate(model, tokenizer, [prompts[index] for index in missing], *arguments)
-        with open_log(log) as file:
-            for position, output in tqdm(written, desc=variant.name, total=len(missing), unit=" cases"):
+        bar = tqdm(desc=variant.name, initial=len(outputs), total=len(keys), unit=" cases")
+        with open_log(log) as file, bar:
+            written = generate(model, tokenizer, [prompts[index] for index in missing], *arguments, bar.set_postfix_str)
+            for position, output in written:
                 index = missing[position]
                 outputs[index] = replace(output, precision=precision)
                 row = {"case": index, "model": variant.model, **asdict(outputs[index]), "key": keys[index]}
                 print(json.dumps(row), file=file, flush=True)
+                bar.update()
+            bar.set_postfix_str("", refresh=False)
     variant.precision = " and ".join(sorted({output.precision for output in outputs.values()}))
     return [outputs[index] for index in range(len(keys))]
+
+
+def print_remarks(variants: list[Variant]) -> None:
+    """Print what is worth knowing about the texts of models: a line for each remark, whichever models it is about."""
+    models: dict[str, list[str]] = {}
+    for variant in variants:
+        for remark in variant.remarks:
+            models.setdefault(remark, []).append(variant.name)
+    for remark, names in models.items():
+        alike = len(names) == len(variants) > 1
+        print(f"{'All models' if alike else ', '.join(names)}: {remark}.")
 
 
 def _load_writer(variant: Variant, device: str, dtype: torch.dtype, prompt: list[int]) -> PreTrainedModel:

@@ -1,46 +1,72 @@
 """BERTScore (Zhang et al. 2020): how close the contextual embeddings of a text are to those of its reference."""
 
-from functools import cache
+from functools import cache, lru_cache
 
 import torch
 from transformers import AutoModel, AutoTokenizer, PreTrainedModel
 from transformers import PreTrainedTokenizerBase as Tokenizer
+from transformers.utils.logging import disable_progress_bar
 
+from metareview.common.cli import InputError
+from metareview.common.device import choose_device
 from metareview.common.hub import reading
 
-# The layer whose embeddings agree best with people, by the original package; of any other encoder the last one.
+# The layer whose embeddings agree best with people, by the original package; of any other encoder the last one. The
+# keys are the last part of a Hub id or folder: roberta-large is FacebookAI/roberta-large too.
 LAYERS = {"bert-base-uncased": 9, "roberta-base": 10, "roberta-large": 17, "distilbert-base-uncased": 5,
-          "microsoft/deberta-base-mnli": 9, "microsoft/deberta-large-mnli": 18, "microsoft/deberta-xlarge-mnli": 40,
-          "allenai/scibert_scivocab_uncased": 8}  # fmt: skip
+          "deberta-base-mnli": 9, "deberta-large-mnli": 18, "deberta-xlarge-mnli": 40,
+          "scibert_scivocab_uncased": 8}  # fmt: skip
 
 
 @cache
 def load_encoder(name: str) -> tuple[Tokenizer, PreTrainedModel]:
-    """An encoder and its tokenizer, a folder or a Hub id. Raises `InputError` if it cannot be read."""
-    with reading("model", name):
-        own = {"trust_remote_code": False, "use_safetensors": True}
+    """An encoder in fp32 and its tokenizer, from a folder or the Hub. Raises `InputError` if it cannot be used."""
+    disable_progress_bar()
+    with reading("encoder BERTSCORE_MODEL", name):
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
-        return tokenizer, AutoModel.from_pretrained(name, dtype=torch.float32, **own).eval()
+        own = {"trust_remote_code": False, "use_safetensors": True}  # neither code nor pickles of the model's
+        model = AutoModel.from_pretrained(name, dtype=torch.float32, **own).eval()
+    if model.config.is_encoder_decoder:
+        raise InputError(f"BERTSCORE_MODEL {name!r} is no encoder alone; choose one such as roberta-large")
+    return tokenizer, model
+
+
+def _find_longest(tokenizer: Tokenizer, model: PreTrainedModel) -> int:
+    """The most tokens of a text that an encoder reads."""
+    positions = getattr(getattr(model, "embeddings", None), "position_embeddings", None)
+    padding = getattr(positions, "padding_idx", None)
+    skipped = 0 if padding is None else padding + 1  # RoBERTa counts positions from the one after that of padding
+    return min(tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", 512) - skipped)
 
 
 @torch.inference_mode()
 def embed(text: str, name: str) -> tuple[torch.Tensor, torch.Tensor]:
     """The tokens of a text as unit vectors (tokens, width), and which of them count: all but special ones (tokens,)."""
     tokenizer, model = load_encoder(name)
-    longest = min(tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", 512))
-    encoded = tokenizer(text, truncation=True, max_length=longest, return_special_tokens_mask=True, return_tensors="pt")
+    model.to(choose_device()[0])  # not when it is loaded, which is before the models need the memory
+    options = {"truncation": True, "max_length": _find_longest(tokenizer, model), "return_tensors": "pt"}
+    # The space makes the first word one like all others for encoders of bytes, as it is in the original package.
+    encoded = tokenizer(f" {text.strip()}", return_special_tokens_mask=True, **options).to(model.device)
     counts = encoded.pop("special_tokens_mask")[0] == 0
     layers = model(**encoded, output_hidden_states=True).hidden_states
-    return torch.nn.functional.normalize(layers[LAYERS.get(name, -1)][0], dim=-1), counts
+    layer = LAYERS.get(name.rstrip("/").rpartition("/")[2], -1)
+    return torch.nn.functional.normalize(layers[layer][0], dim=-1), counts
+
+
+@lru_cache(maxsize=1_000)  # each is compared with the texts of all systems; about 1 MB each
+def _embed_reference(reference: str, name: str) -> tuple[torch.Tensor, torch.Tensor]:
+    return embed(reference, name)
 
 
 def bertscore(text: str, reference: str, name: str) -> tuple[float, float, float]:
-    """Precision, recall and F1, without idf weights and rescaling; 0 for a text without tokens.
+    """Precision, recall and F1 by the encoder of this name, without idf weights and rescaling; 0 for an empty text.
 
     Each token is matched with the most similar one of the other text: precision is the mean over the text's tokens,
-    recall that over the reference's.
+    recall that over the reference's. Of texts longer than the encoder reads, often 512 tokens, the rest is left out.
     """
-    (tokens, counts), (reference_tokens, reference_counts) = embed(text, name), embed(reference, name)
+    if not (text.strip() and reference.strip()):
+        return 0.0, 0.0, 0.0
+    (tokens, counts), (reference_tokens, reference_counts) = embed(text, name), _embed_reference(reference, name)
     if not (counts.any() and reference_counts.any()):
         return 0.0, 0.0, 0.0
     similarity = tokens @ reference_tokens.T

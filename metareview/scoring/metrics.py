@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -13,6 +13,7 @@ from metareview.data.context import share_budget
 from metareview.data.placeholders import read_back
 from metareview.data.prompts import PLAIN_COMPLETION
 from metareview.generation.outputs import Output
+from metareview.scoring.bertscore import bertscore
 from metareview.scoring.unsupported import find_unsupported
 from metareview.scoring.verdicts import find_verdict, judge_ratings, read_decision
 
@@ -37,6 +38,7 @@ class Text:
     decision: str | None = None  # the right verdict; None if it is unknown
     ended: bool | None = None  # whether the model reached its end token; None if no model wrote it
     stated: str = ""  # the decision that a model has written in the place for it
+    encoder: str | None = None  # of BERTScore: a folder or Hub id; None: there is no such score
 
     @property
     def words(self) -> list[str]:
@@ -80,10 +82,16 @@ def judge_verdict(text: Text) -> bool | None:
     return text.verdict == text.decision if text.verdict and text.decision else None
 
 
+def measure_bertscore(text: Text) -> float | None:
+    """F1 of BERTScore; None without an encoder or a reference."""
+    return bertscore(text.text, text.reference, text.encoder)[2] if text.encoder and text.reference else None
+
+
 METRICS = {
     "rouge1": Metric("ROUGE-1", ".3f", lambda text: text.rouge["rouge1"], 0, interval=True),
     "rouge2": Metric("ROUGE-2", ".3f", lambda text: text.rouge["rouge2"], 0, interval=True),
     "rougeL": Metric("ROUGE-L", ".3f", lambda text: text.rouge["rougeL"], 0, interval=True, in_sheet=True),
+    "bertscore": Metric("BERTScore", ".3f", measure_bertscore, 0, interval=True, in_sheet=True),
     "words": Metric("words", ".0f", lambda text: len(text.words), 0, in_sheet=True),
     "ended": Metric("ended", ".0%", lambda text: text.ended, 0, in_sheet=True),
     "repetition": Metric("repetition", ".0%", lambda text: repetition(text.words), 1, in_sheet=True),
@@ -132,14 +140,11 @@ def score(text: Text) -> dict[str, Any]:
     return {"text": text.text, **scores, "verdict": text.verdict, "terms": ", ".join(text.terms)}
 
 
-def _score_output(
-    output: Output, completion: str, keep: str, review: str, reference: str, right: str | None
-) -> dict[str, Any]:
-    """The scores of what a model wrote, cleaned, with the text as it is."""
+def _score_output(output: Output, completion: str, keep: str, case: Text) -> dict[str, Any]:
+    """The scores of what a model wrote for a case, cleaned, with the text as it is."""
     parts = read_back(completion, output.text)
-    summary = clean_text(parts["summary"], keep)
-    text = Text(summary, review, reference, right, output.stopped, parts.get("decision", ""))
-    return score(text) | {"text": output.text}
+    summary, stated = clean_text(parts["summary"], keep), parts.get("decision", "")
+    return score(replace(case, text=summary, ended=output.stopped, stated=stated)) | {"text": output.text}
 
 
 def draw_other_papers(references: Sequence[str]) -> dict[str, str]:
@@ -160,32 +165,34 @@ def score_systems(
     decisions: Sequence[str],
     ratings: Sequence[str] = (),
     completions: Mapping[str, str] | None = None,
+    encoder: str | None = None,
 ) -> Results:
     """For each model and, as far as there are references or ratings, each of OTHERS: text and scores of each case.
 
     `reviews` are cleaned; references and what the models wrote are cleaned in the same way, for the scores only.
     `decisions` are what became of the papers, in words, empty if that is unknown; if none is known, the verdict of the
     reference is held to be the right one. A model that learned one of `completions` has written a decision in its
-    place: that is its verdict, and only the summary is compared with the reference.
+    place: that is its verdict, and only the summary is compared with the reference. `encoder` is that of BERTScore.
     """
     references = [clean_text(reference, keep) for reference in references]
     if any(decisions):
         verdicts = [read_decision(text) for text in decisions]
     else:
         verdicts = [find_verdict(text) for text in references]
-    cases = list(zip(reviews, references, verdicts, strict=True))
+    known = zip(reviews, references, verdicts, strict=True)
+    cases = [Text("", review, reference, verdict, encoder=encoder) for review, reference, verdict in known]
     results: Results = {}
     for name, written in outputs.items():
         completion = (completions or {}).get(name, PLAIN_COMPLETION)
         results[name] = [
-            _score_output(output, completion, keep, *case) for output, case in zip(written, cases, strict=True)
+            _score_output(output, completion, keep, case) for output, case in zip(written, cases, strict=True)
         ]
     if any(references):
-        results[LEAD] = _score_texts([lead(case[0], len(case[1].split())) for case in cases], cases)
+        results[LEAD] = _score_texts([lead(case.review, len(case.reference.split())) for case in cases], cases)
         if others := draw_other_papers(references):
             results[OTHER_PAPER] = _score_texts([others.get(reference, "") for reference in references], cases)
         rights = verdicts if any(decisions) else [None] * len(verdicts)  # else compared with its own verdict
-        alone = [(review, "", right) for review, right in zip(reviews, rights, strict=True)]
+        alone = [replace(case, reference="", decision=right) for case, right in zip(cases, rights, strict=True)]
         results[REFERENCE] = _score_texts(references, alone)
     rated = [judge_ratings(text) for text in ratings]
     if any(rated):
@@ -196,9 +203,10 @@ def score_systems(
     return results
 
 
-def _score_texts(texts: list[str], cases: list[tuple[str, str, str | None]]) -> list[dict[str, Any]]:
-    """The scores of a text for each case (review, reference, right verdict); None where the text is empty."""
-    return [score(Text(text, *case)) if text else {**_NO_SCORE} for text, case in zip(texts, cases, strict=True)]
+def _score_texts(texts: list[str], cases: list[Text]) -> list[dict[str, Any]]:
+    """The scores of a text for each case; None where the text is empty."""
+    pairs = zip(texts, cases, strict=True)
+    return [score(replace(case, text=text)) if text else {**_NO_SCORE} for text, case in pairs]
 
 
 _NO_SCORE = {"text": "", **dict.fromkeys(METRICS), "verdict": None, "terms": ""}  # what `score` returns without a text

@@ -48,7 +48,8 @@ def choose_cards(models: list[Variant], hub_model_id: str | None) -> dict[str, s
 def add_scores(card: ModelCard, test: dict[str, Any], model: Variant, averages: Averages, verdict: str) -> None:
     """Put the scores of a model into its card, as text and as metadata, in place of those on the same data.
 
-    `test` has the name of the data, of its split (None for test cases) and the number of cases.
+    `test` has the name of the data, of its split (None for test cases), the number of cases and, if there is a
+    BERTScore, its encoder.
     """
     data, split, systems = test["data"], test["split"], (model.base, model.name, *OTHERS)
     where = f"the split `{split}` of `{data}`" if split else f"`{data}`"
@@ -56,7 +57,8 @@ def add_scores(card: ModelCard, test: dict[str, Any], model: Variant, averages: 
     before, _, earlier = card.text.partition(begin)
     heading = f"## Scores on {test['cases']} cases of {where}"
     scores = format_scores({name: averages[name] for name in systems if name in averages})
-    notes = f"Decoding: {describe_decoding(model)}. {_NOTES}"
+    encoder = f" BERTScore: F1 by {test['encoder']}." if test.get("encoder") else ""
+    notes = f"Decoding: {describe_decoding(model)}. {_NOTES}{encoder}"
     text = "\n\n".join([f"{begin}\n{heading}", scores, verdict, f"{notes}\n{end}"])
     card.text = f"{before.rstrip()}\n\n{text}\n{earlier.partition(end)[2].lstrip()}"
     new = []

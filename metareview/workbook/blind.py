@@ -47,7 +47,7 @@ def make_blind(book: Book, keep: str) -> Workbook:
     places = judgments.find_columns(book.sheet)
     models = [model for kind, model in places if kind == "text"]
     letters = [get_column_letter(number) for number in range(1, len(models) + 1)]
-    columns = {column: style for column, style in list_columns(letters, False).items() if column[0] in ("text", *TYPED)}
+    columns = {column: style for column, style in list_columns(letters, ()).items() if column[0] in ("text", *TYPED)}
     header, titles = read_header(book.sheet), {style.title.lower() for style in columns.values()}
     context = {name: place for name, place in header.items() if place < header["review"] and name not in titles}
     rows, texts, originals = [], {letter: [] for letter in letters}, {}

@@ -9,7 +9,7 @@ from metareview.common.hub import public_name
 from metareview.data.cleaning import DEFAULT_KEEP, clean_reviews, clean_text, join_reviews, split_reviews
 from metareview.data.details import clean_details
 from metareview.generation.variants import Variant, share
-from metareview.generation.writing import write_summaries
+from metareview.generation.writing import print_remarks, write_summaries
 from metareview.scoring.comparison import average_scores
 from metareview.scoring.metrics import score_systems
 from metareview.scoring.score_table import format_scores
@@ -24,7 +24,9 @@ from metareview.workbook.previous import add_cases, name_rows
 from metareview.workbook.saving import check_target, create_log, open_workbook, save_workbook
 
 
-def print_drafts(paper: Paper, models: list[Variant], test_cases: str | None, log: Path) -> None:
+def print_drafts(
+    paper: Paper, models: list[Variant], test_cases: str | None, log: Path, encoder: str | None = None
+) -> None:
     """Print the meta-review that each model writes for a paper, and its scores if there is a human one.
 
     The paper is also added to the workbook `test_cases`, and the drafts to the `log` of its results, unless
@@ -45,13 +47,15 @@ def print_drafts(paper: Paper, models: list[Variant], test_cases: str | None, lo
         row = {"review": reviews[model.name], **clean_details(paper.details, model.keep)}
         written = write_summaries(model, [row], 1, log if test_cases else None)
         outputs[model.name], [output] = written, written
+        print_remarks([model])
         print(f"\nDraft by a model ({public_name(model.model)}); check it against the reviews:\n")
         print(output.text + ("" if output.stopped else f" [cut off after {output.tokens} tokens]"))
     if paper.meta_review:
         print(f"\nWritten by a person:\n\n{paper.meta_review}\n")
         keep = share([model.keep for model in models], DEFAULT_KEEP)
         review, reference = clean_reviews(paper.reviews, keep), clean_text(paper.meta_review, keep)
-        print(format_scores(average_scores(score_systems(outputs, [review], [reference], keep, [""]))))
+        results = score_systems(outputs, [review], [reference], keep, [""], encoder=encoder)
+        print(format_scores(average_scores(results)))
 
 
 def add_case(path: str, texts: dict[str, str]) -> int:

@@ -1,7 +1,7 @@
 """The results workbook: the test cases, or the last results, with the new texts, their scores and their judgments."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ from openpyxl.worksheet.filters import AutoFilter
 from openpyxl.worksheet.worksheet import Worksheet
 
 from metareview.generation.variants import RESERVED, Variant
-from metareview.scoring.metrics import METRICS, ROUGE, Results
+from metareview.scoring.metrics import METRICS, Results
 from metareview.workbook import cells, judgments
 from metareview.workbook.cases import Case, Source, find_case_sheet, read_cases
 from metareview.workbook.judgments import ROW, Column, Counts, ShownCase, Store, find_columns, fingerprint
@@ -46,10 +46,10 @@ class Style(NamedTuple):
     choices: str = ""  # what its drop-down offers, if it has one
 
 
-def list_columns(models: list[str], has_references: bool, learned: Sequence[str] = ()) -> dict[Column, Style]:
-    """Our columns from left to right: preference, texts with their ratings, comment, scores; ROUGE with references.
+def list_columns(models: list[str], measured: Container[str], learned: Sequence[str] = ()) -> dict[Column, Style]:
+    """Our columns from left to right: preference, texts with their ratings, comment, scores.
 
-    `learned` are the models that have learned some of the cases in training.
+    `measured` are those of METRICS that a text has, `learned` the models that have learned some of the cases.
     """
     ratings = ",".join(map(str, range(judgments.LOWEST, judgments.HIGHEST + 1)))
     columns = {("preferred", ""): Style("preferred", 11, choices=judgments.CHOICES)}
@@ -59,7 +59,7 @@ def list_columns(models: list[str], has_references: bool, learned: Sequence[str]
     columns["comment", ""] = Style("comment", 40)
     columns |= {("learned", model): Style(f"{model} learned this in training") for model in learned}
     for name, metric in METRICS.items():
-        if metric.in_sheet and (has_references or name not in ROUGE):
+        if metric.in_sheet and name in measured:
             form = cells.number_format(metric.format)
             columns |= {(name, model): Style(f"{model} {metric.title}", number_format=form) for model in models}
     columns |= {("verdict", model): Style(f"{model} verdict") for model in models}
@@ -108,7 +108,9 @@ def write_book(book: Book, variants: list[Variant], results: Results, comparison
     """Write texts, scores, judgments that are kept of these texts, `summary` and `runs`; returns what is judged."""
     labels = label_models(variants)
     learned = [label for name, label in labels.items() if any("learned" in result for result in results[name])]
-    columns = list_columns(list(labels.values()), any(case.reference for case in book.cases), learned)
+    texts = [result for name in labels for result in results[name]]
+    measured = {metric for metric in METRICS if any(result[metric] is not None for result in texts)}
+    columns = list_columns(list(labels.values()), measured, learned)
     named = {label: results[name] for name, label in labels.items()}
     write_columns(book.sheet, book.start, columns, [case.row for case in book.cases], named, book.store)
     for name, label in labels.items():

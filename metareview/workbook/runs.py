@@ -10,7 +10,6 @@ from openpyxl.styles import Alignment
 from openpyxl.utils import get_column_letter
 
 from metareview.common.hub import public_name
-from metareview.data.prompts import PROMPTS
 from metareview.generation.outputs import describe_decoding, identify
 from metareview.generation.variants import Variant
 from metareview.scoring.comparison import Averages
@@ -21,7 +20,7 @@ from metareview.workbook.judgments import Counts
 SAME = ("model", "weights", "prompt", "data", "split", "cases", "decoding")  # a row that has these is replaced
 FORMATS = {"learning rate": "0.0E+00", "training loss": "0.000", "validation loss": "0.000", "mean rating": "0.0"}
 WIDTHS = {"model": 30, "base": 16, "prompt": 12, "cleaning": 12, "training data": 20, "data": 20, "split": 11}
-WIDTHS |= {"decoding": 30, "date": 18, "weights": 11}  # of columns of texts, in characters
+WIDTHS |= {"decoding": 30, "encoder": 16, "date": 18, "weights": 11}  # of columns of texts, in characters
 OTHER_WIDTH = 10  # characters
 TEXT = Alignment(wrap_text=True, vertical="top", horizontal="left", indent=1)  # a little away from numbers before it
 NUMBER = Alignment(wrap_text=True, vertical="top", horizontal="right")
@@ -31,7 +30,6 @@ def describe_training(variant: Variant) -> dict[str, Any]:
     """What a model is and how it was made, by column; None if its record does not say."""
     record = variant.record
     settings, results = record.get("settings") or {}, record.get("results") or {}
-    prompts, template = {text: name for name, text in PROMPTS.items()}, variant.settings.prompt_template
     data = record.get("dataset_name")
     return {
         "model": variant.name,
@@ -43,7 +41,7 @@ def describe_training(variant: Variant) -> dict[str, Any]:
         "batch": settings.get("examples_per_step"),
         "seed": settings.get("seed"),
         "LoRA rank": settings.get("lora_r") if settings.get("use_lora") else None,
-        "prompt": prompts.get(template, template),
+        "prompt": variant.prompt_name,
         "cleaning": variant.keep,
         "training data": data and public_name(data),
         "examples": record.get("training_examples"),
@@ -71,12 +69,12 @@ def describe_runs(
 def write_runs(workbook: Workbook, rows: list[dict[str, Any]]) -> None:
     """Add rows to the sheet, each in the place of one of the same model and test; columns of a person's stay.
 
-    A figure without a column gets one on the right.
+    A figure without a column gets one on the right, unless no row has it.
     """
     sheet = find_sheet(workbook, "runs") or workbook.create_sheet("runs")
     ungroup_columns(sheet)
     columns = {cell.value: cell.column for cell in sheet[1] if cell.value is not None}
-    for name in dict.fromkeys(name for row in rows for name in row):
+    for name in dict.fromkeys(name for row in rows for name, value in row.items() if value is not None):
         if name not in columns:
             columns[name] = max(columns.values(), default=0) + 1
             write_value(sheet.cell(1, columns[name]), name)
@@ -91,6 +89,8 @@ def write_runs(workbook: Workbook, rows: list[dict[str, Any]]) -> None:
         key = str([values.get(name) or None for name in SAME if name in columns])
         row = places.get(key, max(2, sheet.max_row + 1))
         for name, value in values.items():
+            if name not in columns:
+                continue
             cell = sheet.cell(row, columns[name])
             write_value(cell, value)
             cell.number_format, cell.alignment = formats.get(name, "General"), TEXT if name in WIDTHS else NUMBER

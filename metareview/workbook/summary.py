@@ -52,8 +52,8 @@ def write_summary(
 ) -> None:
     """Write the sheet, right after `cases`, that with the results: three sentences, a table, charts, then the details.
 
-    `test` has the data, the split and the number of cases; `labels` what the sheet calls a model, by its name; `losses`
-    pairs of epoch and validation loss by what the sheet calls the model.
+    `test` has the data, the split, the number of cases and the encoder of BERTScore; `labels` what the sheet calls a
+    model, by its name; `losses` pairs of epoch and validation loss by what the sheet calls the model.
     """
     sheet = cases.parent.create_sheet("summary", cases.parent.index(cases) + 1)
     where = f"{test['data']}, split {test['split']}" if test["split"] else test["data"]
@@ -66,7 +66,8 @@ def write_summary(
     scored = sum("rougeL" in estimates for estimates in averages.values())  # not the reference, which is the last
     height = max(7.5, 2.5 + 1.1 * scored)  # cm
     details = row + int(height / ROW_HEIGHT) + 2 if scored or losses else row
-    lines = [*comparison.sentences, *remarks, *NOTES]
+    encoder = [f"BERTScore: F1 by {test['encoder']}."] if test.get("encoder") else []
+    lines = [*comparison.sentences, *remarks, *NOTES, *encoder]
     for number, line in [*enumerate(first, start=1), *enumerate(lines, start=details)]:
         write_value(sheet.cell(number, 1), line)
     sheet["A1"].font = change_font(sheet["A1"].font, bold=True)

@@ -117,6 +117,14 @@ def test_a_batch_is_smaller_if_memory_is_small(
         assert calls[2] == (fitting, architecture == "gpt_neox")  # after the two with which a batch is tried
 
 
+@pytest.mark.parametrize(("architecture", "alone"), [("gpt_neox", True), ("lfm2", False)])
+def test_what_is_going_on_is_told_before_a_text_has_ended(architecture: str, alone: bool) -> None:
+    told: list[str] = []
+    next(generate(make_any(architecture), Ids(NEVER), PROMPTS, 4, batch_size=7, report=told.append))
+    read = [f"reading prompt {number} of 7" for number in range(1, 8)]
+    assert told == ([*read, "writing 7"] if alone else ["reading and writing 7"])
+
+
 def test_a_text_ends_at_any_of_the_given_ends_whatever_the_settings_of_the_model_say() -> None:
     model = make_model("gpt_neox").eval()
     plain = dict(generate(model, Ids(NEVER), PROMPTS[:1], 5, batch_size=1))[0]

@@ -104,7 +104,14 @@ def test_each_reads_and_writes_as_in_its_training(capsys: pytest.CaptureFixture)
     assert base.settings.prompt == first.settings.prompt == PROMPTS["word_limit"]
     assert (base.keep, base.max_new_tokens, base.settings.max_length) == ("a-z", 50, 300) and base.record == {}
     assert (second.keep, second.max_new_tokens) == ("a-zA-Z0-9", 256)
-    assert "one has the prompt, cleaning, length and precision of a; those of b differ." in capsys.readouterr().out
+    make_folder("c", base_model="hub/one", prompt_template="My {review}:\n", keep="a-z", max_summary_tokens=50)
+    make_folder("d", base_model="hub/one")
+    capsys.readouterr()
+    find_variants(["a", "b", "c", "d"], None, None, None)
+    assert capsys.readouterr().out == (
+        "one has the settings of a (PROMPT word_limit, KEEP a-z, MAX_NEW_TOKENS 50); "
+        "b, d: PROMPT plain, KEEP a-zA-Z0-9, MAX_NEW_TOKENS 256; c: PROMPT My {review}:, KEEP a-z, MAX_NEW_TOKENS 50.\n"
+    )
     assert all(variant.settings.prompt == "plain" for variant in find_variants(["a", "b"], None, "plain", None))
 
 
