@@ -175,8 +175,8 @@ def test_what_the_test_cases_look_like_stays_and_the_results_are_easy_to_read(tm
     sheet = run(cases, a=["word " * 60] * 3)
     save_workbook(sheet.parent, tmp_path / "a.xlsx")
     sheet = load_workbook(tmp_path / "a.xlsx").active
-    assert [sheet.column_dimensions[letter].width for letter in "ABCD"] == [33, 33, 11, 38]
-    assert sheet.row_dimensions[2].height == 15 * 8  # 300 characters in a column 38 wide: 39 a line
+    assert [sheet.column_dimensions[letter].width for letter in "ABCD"] == [33, 33, 11, 36]
+    assert sheet.row_dimensions[2].height == 15 * 8  # 300 characters in a column 36 wide: 37 a line
     assert sheet["D3"].value == "word " * 60 and sheet["B3"].value == "d"
     assert sheet["B5"].value == "a footer" and "B5:H5" in sheet.merged_cells
     assert sheet["D1"].font.bold and sheet["D1"].fill.fill_type == "solid" and sheet["D2"].alignment.wrap_text
