@@ -17,6 +17,7 @@ from workbooks import judge, make_workbook
 
 import evaluation
 from metareview.common.cli import parse_flags
+from metareview.data.cleaning import clean_text
 from metareview.generation import writing
 from metareview.generation.batches import generate
 from metareview.generation.outputs import Output, read_outputs
@@ -131,7 +132,7 @@ def test_the_loop_of_a_user(model: Path, base: Path, tmp_path: Path) -> None:
     copy.save(blind)
     said = evaluate("--unblind")
     judged = read_rows(results)
-    assert judged[:11] == back[:11] and judged[11][judged[11]["preferred"]] == chosen
+    assert judged[:11] == back[:11] and clean_text(judged[11][judged[11]["preferred"]]) == chosen
     assert f"{judged[11]['preferred']}: preferred " in said
 
 

@@ -67,8 +67,7 @@ def copy_cell(cell: Cell, sheet: Worksheet, row: int, column: int) -> None:
     target.value = cell.value
     if cell.data_type == "f" and isinstance(cell.value, str):
         target.value = Translator(cell.value, cell.coordinate).translate_formula(target.coordinate)
-    target.data_type, target.number_format = cell.data_type, cell.number_format
-    for name in ("font", "fill", "border", "alignment", "protection", "comment"):
+    for name in ("data_type", "number_format", "font", "fill", "border", "alignment", "protection", "comment"):
         setattr(target, name, copy(getattr(cell, name)))
 
 
