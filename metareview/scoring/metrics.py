@@ -24,6 +24,7 @@ REFERENCE = "reference"  # the meta-review written by a person: for what can be 
 RATINGS = "ratings"  # the verdict that the mean of the reviewers' ratings alone would give
 OTHERS = (LEAD, OTHER_PAPER, REFERENCE, RATINGS)  # the systems that are no models, in the order in which they are shown
 Results = dict[str, list[dict[str, Any]]]  # each text of each system (models and OTHERS), scored
+_Case = tuple[str, str, str | None]  # cleaned reviews, reference, right verdict
 _SEED = 42  # of the choice of other papers
 
 
@@ -132,13 +133,10 @@ def score(text: Text) -> dict[str, Any]:
     return {"text": text.text, **scores, "verdict": text.verdict, "terms": ", ".join(text.terms)}
 
 
-def _score_output(
-    output: Output, completion: str, keep: str, review: str, reference: str, right: str | None
-) -> dict[str, Any]:
+def _score_output(output: Output, completion: str, keep: str, case: _Case) -> dict[str, Any]:
     """The scores of what a model wrote, cleaned, with the text as it is."""
     parts = read_back(completion, output.text)
-    summary = clean_text(parts["summary"], keep)
-    text = Text(summary, review, reference, right, output.stopped, parts.get("decision", ""))
+    text = Text(clean_text(parts["summary"], keep), *case, output.stopped, parts.get("decision", ""))
     return score(text) | {"text": output.text}
 
 
@@ -177,9 +175,8 @@ def score_systems(
     results: Results = {}
     for name, written in outputs.items():
         completion = (completions or {}).get(name, PLAIN_COMPLETION)
-        results[name] = [
-            _score_output(output, completion, keep, *case) for output, case in zip(written, cases, strict=True)
-        ]
+        pairs = zip(written, cases, strict=True)
+        results[name] = [_score_output(output, completion, keep, case) for output, case in pairs]
     if any(references):
         results[LEAD] = _score_texts([lead(case[0], len(case[1].split())) for case in cases], cases)
         if others := draw_other_papers(references):
@@ -196,8 +193,8 @@ def score_systems(
     return results
 
 
-def _score_texts(texts: list[str], cases: list[tuple[str, str, str | None]]) -> list[dict[str, Any]]:
-    """The scores of a text for each case (review, reference, right verdict); None where the text is empty."""
+def _score_texts(texts: list[str], cases: list[_Case]) -> list[dict[str, Any]]:
+    """The scores of a text for each case; None where the text is empty."""
     return [score(Text(text, *case)) if text else {**_NO_SCORE} for text, case in zip(texts, cases, strict=True)]
 
 
