@@ -53,12 +53,6 @@ class Variant:
         template = self.settings.prompt_template
         return next((name for name, text in PROMPTS.items() if text == template), template)
 
-    @property
-    def group_key(self) -> str:
-        """The same for models that differ in their seed alone: all other settings, texts and base weights included."""
-        settings = {name: value for name, value in (self.record.get("settings") or {}).items() if name != "seed"}
-        return hashlib.sha256(json.dumps(settings or self.model, sort_keys=True).encode()).hexdigest()[:6]
-
 
 def choose_models(names: list[str] | str | None) -> list[str]:
     """The folders and Hub ids of the models to compare, each once; a pattern stands for its finished models.
@@ -242,11 +236,13 @@ def _list_settings(variant: Variant) -> dict[str, str | int]:
 def group_seeds(models: list[Variant]) -> dict[str, list[str]]:
     """The models that differ in their seed alone, by the name of their group; a model alone keeps its name.
 
-    Groups that would be named alike are distinguished by a hash.
+    All other settings are the same, texts and base weights included; a hash of them distinguishes groups of one name.
     """
     members: dict[str, list[Variant]] = {}
     for model in models:
-        members.setdefault(model.group_key, []).append(model)
+        settings = {name: value for name, value in (model.record.get("settings") or {}).items() if name != "seed"}
+        key = hashlib.sha256(json.dumps(settings or model.model, sort_keys=True).encode()).hexdigest()[:6]
+        members.setdefault(key, []).append(model)
     names = {}
     for key, each in members.items():
         group = each[0].record.get("group") or each[0].name

@@ -13,13 +13,9 @@ from metareview.generation.outputs import describe_decoding
 from metareview.generation.variants import Variant
 from metareview.scoring.comparison import Averages
 from metareview.scoring.metrics import METRICS, OTHERS, ROUGE
-from metareview.scoring.score_table import format_scores
+from metareview.scoring.score_table import NOTES, format_scores
 
 CARD = "README.md"
-_NOTES = """Means over the cases, some with a 95% interval. lead: the opening words of each review. other paper: the
-reference of another case. reference: written by a person. ROUGE: F1 with stemming against the reference, both texts
-cleaned. Right verdicts: of the texts that state one. Terms in no review: numbers and acronyms per text that need
-checking."""
 
 
 def choose_cards(models: list[Variant], hub_model_id: str | None) -> dict[str, str]:
@@ -57,9 +53,10 @@ def add_scores(card: ModelCard, test: dict[str, Any], model: Variant, averages: 
     before, _, earlier = card.text.partition(begin)
     heading = f"## Scores on {test['cases']} cases of {where}"
     scores = format_scores({name: averages[name] for name in systems if name in averages})
-    encoder = f" BERTScore: F1 by {test['encoder']}." if test.get("encoder") else ""
-    notes = f"Decoding: {describe_decoding(model)}. {_NOTES}{encoder}"
-    text = "\n\n".join([f"{begin}\n{heading}", scores, verdict, f"{notes}\n{end}"])
+    encoder = [f"BERTScore: F1 by {test['encoder']}."] if test.get("encoder") else []
+    notes = " ".join(["Means over the cases, some with a 95% interval.", *NOTES, *encoder])
+    decoding = f"Decoding: {describe_decoding(model)}."
+    text = "\n\n".join([begin, heading, scores, verdict, decoding, notes, end])
     card.text = f"{before.rstrip()}\n\n{text}\n{earlier.partition(end)[2].lstrip()}"
     new = []
     for name in ROUGE:

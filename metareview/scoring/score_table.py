@@ -5,6 +5,13 @@ from metareview.scoring.comparison import Averages
 from metareview.scoring.metrics import METRICS
 from metareview.scoring.verdicts import RELIABILITY
 
+NOTES = (
+    "reference: the meta-review by a person. lead: the opening words of each review, together as many as the reference "
+    "has. other paper: the reference of another case.",
+    "repetition: 4-grams that repeat an earlier one. copied: words in fragments of 4 or more from a review.",
+    "ROUGE: F1 with stemming, both texts cleaned. right verdict: of the texts that name one. terms in no review: "
+    "numbers and acronyms per text that need checking.",
+)
 SHOWN_INTERVALS = ("rougeL", "named", "right")  # in a terminal, which has no room for all
 
 

@@ -58,7 +58,7 @@ def make_blind(book: Book, keep: str) -> Workbook:
         for letter, model in zip(letters, random.SystemRandom().sample(models, len(models)), strict=True):
             text = str(book.sheet.cell(case.row, places["text", model]).value or "")
             texts[letter].append({"text": clean_text(text, keep)})
-            shown = fingerprint(fit_text(texts[letter][-1]["text"])[0])
+            shown = fingerprint(fit_text(texts[letter][-1]["text"]))
             originals[ORIGINAL, fingerprint(review), shown] = Judgment(fingerprint(text))
     workbook = new_workbook(rows)
     write_columns(workbook.active, len(rows[0]) + 1, columns, list(range(2, len(rows) + 2)), texts, originals)

@@ -4,6 +4,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from openpyxl import Workbook
 from openpyxl.worksheet.worksheet import Worksheet
@@ -52,11 +53,10 @@ def find_case_sheet(workbook: Workbook, path: str) -> Worksheet:
     sheets = [sheet for sheet in sheets if sheet.title.lower() not in FIRST_CELLS]  # those are ours
     for sheet in sheets:
         if "review" in read_header(sheet):
-            headers = [str(cell.value).strip() for cell in sheet[1]]
-            for name in READ:
-                if len(same := [header for header in headers if header.lower() == name]) > 1:
-                    columns = f"has the columns {' and '.join(map(repr, same))}; rename all but one"
-                    raise InputError(f"the sheet {sheet.title!r} of {path!r} {columns}")
+            headers = [str(cell.value).strip().lower() for cell in sheet[1]]
+            if several := [name for name in READ if headers.count(name) > 1]:
+                where = f"the sheet {sheet.title!r} of {path!r}"
+                raise InputError(f"{where} has several columns {several[0]!r}; rename all but one")
             return sheet
     headers = {sheet.title: ", ".join(read_header(sheet)) or "none" for sheet in sheets}
     found = "; ".join(f"{title!r}: {names}" for title, names in headers.items())
@@ -119,16 +119,13 @@ def draw_examples(dataset_name: str, split: str, number: int, seed: int) -> Sour
     if number > len(rows):
         print(f"The split {split!r} has only {len(rows):,} rows; all are taken.")
         number = len(rows)
-    reviews = [review.replace(REVIEW_JOINER, f"\n{DEFAULT_SEPARATOR}\n") for review in rows["review"]]
-    drawn = sorted(random.Random(seed).sample(range(len(rows)), number))
-    details = [name for name in rows.column_names if name not in ("review", "summary")]
     cases = []
-    for row in drawn:
-        known = {name: rows[row][name] for name in details}
-        cases.append({"row": row, "review": reviews[row], "reference": rows[row]["summary"], **known})
+    for row in sorted(random.Random(seed).sample(range(len(rows)), number)):
+        details = rows[row]
+        review = details.pop("review").replace(REVIEW_JOINER, f"\n{DEFAULT_SEPARATOR}\n")
+        cases.append({"row": row, "review": review, "reference": details.pop("summary"), **details})
     data = read_record(dataset_name).get("dataset_name") or public_name(dataset_name)
-    workbook = new_workbook(cases)
-    return Source(workbook, f"{dataset_name}, as drawn now", data, split, _find_long([*reviews, *rows["summary"]]))
+    return _build_source(cases, f"{dataset_name}, as drawn now", data, split)
 
 
 def open_cases(test_cases: str, encoding: str = "utf-8") -> Source:
@@ -136,18 +133,17 @@ def open_cases(test_cases: str, encoding: str = "utf-8") -> Source:
     path = Path(test_cases)
     if path.suffix.lower() not in (".csv", ".tsv"):
         return Source(open_workbook(test_cases), test_cases, path.name)
-    if not path.is_file():
-        raise InputError(f"there is no file {test_cases!r}; name one with --test_cases, or use --num_examples")
     rows, _ = read_table(path, encoding)
     if not rows:
         raise InputError(f"{test_cases!r} has no rows")
-    whole = _find_long([text for row in rows for text in row.values()])
-    return Source(new_workbook(rows), test_cases, path.name, whole=whole)
+    return _build_source(rows, test_cases, path.name)
 
 
-def _find_long(texts: list[str]) -> dict[str, str]:
-    """The texts that a cell cannot hold, by the fingerprint of what it shows of them."""
-    return {fingerprint(fit_text(text)[0]): text for text in texts if fit_text(text)[0] != text}
+def _build_source(rows: list[dict[str, Any]], name: str, data: str, split: str | None = None) -> Source:
+    """A workbook of these rows, and what its cells cannot hold of them."""
+    texts = [text for row in rows for text in row.values() if isinstance(text, str)]
+    whole = {fingerprint(fit_text(text)): text for text in texts if fit_text(text) != text}
+    return Source(new_workbook(rows), name, data, split, whole)
 
 
 def name_target(test_cases: str, output: str | None, split: str | None) -> Path:

@@ -1,11 +1,13 @@
 """Cells: reading and writing values, and making a sheet easy to read."""
 
 import re
+import textwrap
 from copy import copy
 from typing import Any
 
 from openpyxl import Workbook
 from openpyxl.cell.cell import Cell, MergedCell
+from openpyxl.comments import Comment
 from openpyxl.formula.translate import Translator
 from openpyxl.styles import Alignment, Font, PatternFill
 from openpyxl.utils import get_column_letter
@@ -18,7 +20,9 @@ CUT_MARK = " [cut]"
 HIGHEST_ROW = 409  # points, Excel's limit
 DEFAULT_SIZE, SMALL_SIZE = 11, 9  # points: of letters
 LINE_HEIGHT = 4 / 3  # in the size of the letters
-LETTERS, BOLD = 1.0, 0.8  # letters in the width of a digit, by which widths are counted
+LETTERS, BOLD = 1.05, 0.8  # letters in the width of a digit, by which widths are counted
+REST = "The rest of the text:\n"  # begins a note on a cell that no row is high enough for
+NOTE_WIDTH = 600  # pixels
 WIDEST = 85  # characters: of a column of reviews, so that two texts are beside it on a screen
 LAST_ROW = 1_048_576  # Excel's limit: drop-downs hold for rows that are added later too
 NARROW = 11  # characters: the width of a column of numbers
@@ -26,9 +30,9 @@ CENTERED_BELOW = 20  # characters: numbers and choices
 CASE_WIDTHS = {"row": 7, "case": 24, "review": 60, "reference": 40}  # characters
 
 
-def find_sheet(workbook: Workbook, *titles: str) -> Worksheet | None:
-    """The sheet of one of these titles (in lower case); Excel does not tell upper from lower case either."""
-    return next((sheet for sheet in workbook.worksheets if sheet.title.lower() in titles), None)
+def find_sheet(workbook: Workbook, title: str) -> Worksheet | None:
+    """The sheet of this title (in lower case); Excel does not tell upper from lower case either."""
+    return next((sheet for sheet in workbook.worksheets if sheet.title.lower() == title), None)
 
 
 def read_header(sheet: Worksheet) -> dict[str, int]:
@@ -36,20 +40,17 @@ def read_header(sheet: Worksheet) -> dict[str, int]:
     return {str(cell.value).strip().lower(): cell.column for cell in sheet[1] if cell.value is not None}
 
 
-def fit_text(text: str) -> tuple[str, int]:
-    """A text as a cell can hold it, cut with a mark at Excel's limit; how many characters had to be replaced."""
-    text, replaced = re.subn(FORBIDDEN, "\ufffd", re.sub("\r\n?", "\n", text))  # XML reads a return as a line break
-    return text if len(text) <= CELL_LIMIT else text[: CELL_LIMIT - len(CUT_MARK)] + CUT_MARK, replaced
+def fit_text(text: str) -> str:
+    """A text as a cell can hold it: cut with a mark at Excel's limit, forbidden characters replaced."""
+    text = re.sub(FORBIDDEN, "\ufffd", re.sub("\r\n?", "\n", text))  # XML reads a return as a line break
+    return text if len(text) <= CELL_LIMIT else text[: CELL_LIMIT - len(CUT_MARK)] + CUT_MARK
 
 
-def write_value(cell: Cell, value: Any) -> int:
-    """Put a value into a cell, a text never as a formula; returns how many characters had to be replaced."""
-    if not isinstance(value, str):
-        cell.value = value
-        return 0
-    cell.value, replaced = fit_text(value)
-    cell.data_type = "s"
-    return replaced
+def write_value(cell: Cell, value: Any) -> None:
+    """Put a value into a cell, a text never as a formula."""
+    cell.value = fit_text(value) if isinstance(value, str) else value
+    if isinstance(value, str):
+        cell.data_type = "s"
 
 
 def free_cell(sheet: Worksheet, row: int, column: int) -> Cell:
@@ -66,8 +67,7 @@ def copy_cell(cell: Cell, sheet: Worksheet, row: int, column: int) -> None:
     target.value = cell.value
     if cell.data_type == "f" and isinstance(cell.value, str):
         target.value = Translator(cell.value, cell.coordinate).translate_formula(target.coordinate)
-    target.data_type, target.number_format = cell.data_type, cell.number_format
-    for name in ("font", "fill", "border", "alignment", "protection", "comment"):
+    for name in ("data_type", "number_format", "font", "fill", "border", "alignment", "protection", "comment"):
         setattr(target, name, copy(getattr(cell, name)))
 
 
@@ -84,8 +84,7 @@ def new_workbook(rows: list[dict[str, Any]]) -> Workbook:
 
 def number_format(form: str) -> str:
     """Excel's number format for one of Python's, such as .3f or .0%."""
-    digits = int(form[1:-1])
-    return "0" + ("." + "0" * digits if digits else "") + ("%" if form.endswith("%") else "")
+    return format(0, form)  # a zero in it: 0.000, 0%
 
 
 def change_font(font: Font, **changes: Any) -> Font:
@@ -136,22 +135,32 @@ def _measure(text: Any, width: float, size: float, letters: float = LETTERS) -> 
 
 
 def fit_column(sheet: Worksheet, column: int) -> None:
-    """Make a column of texts as wide as it takes, up to WIDEST, to show as many of them as possible whole.
+    """Make a column of texts as wide as it takes, up to WIDEST, to show them whole.
 
-    If that is not enough, the letters become smaller.
+    If that is not enough, the letters become smaller, and notes on the cells have the rest of what is still too long.
     """
     texts = [cell for cell in next(sheet.iter_cols(column, column, 2)) if cell.value]
     dimension = sheet.column_dimensions[get_column_letter(column)]
     widths = [dimension.width, *range(int(dimension.width), WIDEST + 1)]
     choices = [(size, width) for size in (DEFAULT_SIZE, SMALL_SIZE) for width in widths]
 
-    def count_cut(choice: tuple[float, float]) -> int:
+    def measure_rest(choice: tuple[float, float]) -> float:
         size, width = choice
-        return sum(_measure(cell.value, width, size) > HIGHEST_ROW for cell in texts)
+        return sum(max(0, _measure(cell.value, width, size) - HIGHEST_ROW) for cell in texts)
 
-    size, dimension.width = min(choices, key=count_cut)
+    size, dimension.width = min(choices, key=measure_rest)
     for cell in texts:
         cell.font = change_font(cell.font, size=size)
+        if cell.comment is None or cell.comment.text.startswith(REST):
+            cell.comment = _note_rest(str(cell.value), dimension.width, size)
+
+
+def _note_rest(text: str, width: float, size: float) -> Comment | None:
+    """A note with what is below the highest row of a text in a column of this width, if anything is."""
+    room = int(LETTERS * width * DEFAULT_SIZE / size)
+    lines = [part for line in text.split("\n") for part in textwrap.wrap(line, room) or [""]]
+    rest = lines[int(HIGHEST_ROW / round(size * LINE_HEIGHT)) :]
+    return Comment(REST + "\n".join(rest), "", width=NOTE_WIDTH, height=20 * len(rest) + 40) if rest else None
 
 
 def fit_rows(sheet: Worksheet) -> None:

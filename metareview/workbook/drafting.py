@@ -100,7 +100,6 @@ def read_review_files(names: list[str], encoding: str = "utf-8") -> list[str]:
             left_out += others
         if len(reviews) == before:
             raise InputError(f"there is no review in --reviews {name!r}")
-    print(
-        f"Read {format_count(len(reviews), 'review')}{'; left out: ' if left_out else ''}{describe_counts(left_out)}."
-    )
+    skipped = f"; left out: {describe_counts(left_out)}" if left_out else ""
+    print(f"Read {format_count(len(reviews), 'review')}{skipped}.")
     return reviews

@@ -1,7 +1,5 @@
 """The last results: taken out of a workbook in which all else stays, and test cases added that it does not have yet."""
 
-from collections import Counter
-
 from openpyxl.utils import get_column_letter
 from openpyxl.worksheet.worksheet import Worksheet
 
@@ -45,9 +43,11 @@ def add_cases(sheet: Worksheet, rows: dict[int, str], start: int, cases: Workshe
     What is filled in `sheet` stays: returns the cells for which `cases` has something else, and how many reviews are
     only in `sheet`.
     """
-    present, columns = _number(rows), _number(_name_columns(sheet))
-    wanted, last, differing = _number(name_rows(cases)), max(rows, default=1), []
-    for name, column in _number(_name_columns(cases)).items():
+    present = {name: row for row, name in rows.items()}
+    columns = {name: column for column, name in _name_columns(sheet).items()}
+    wanted = {name: row for row, name in name_rows(cases).items()}
+    last, differing = max(rows, default=1), []
+    for column, name in _name_columns(cases).items():
         if name not in columns:
             taken = columns.values()
             columns[name] = next(place for place in range(start, start + len(taken) + 1) if place not in taken)
@@ -64,16 +64,6 @@ def add_cases(sheet: Worksheet, rows: dict[int, str], start: int, cases: Workshe
     review = cells.read_header(sheet)["review"]
     own = [row for key, row in present.items() if key not in wanted and sheet.cell(row, review).value is not None]
     return differing, len(own)
-
-
-def _number(names: dict[int, str]) -> dict[tuple[str, int], int]:
-    """Places by their names, which may repeat, each with how many of that name come before."""
-    seen: Counter[str] = Counter()
-    places = {}
-    for place, name in names.items():
-        places[name, seen[name]] = place
-        seen[name] += 1
-    return places
 
 
 def _name_columns(sheet: Worksheet) -> dict[int, str]:

@@ -54,7 +54,7 @@ def list_columns(models: list[str], measured: Container[str], learned: Sequence[
     ratings = ",".join(map(str, range(judgments.LOWEST, judgments.HIGHEST + 1)))
     columns = {("preferred", ""): Style("preferred", 11, choices=judgments.CHOICES)}
     for model in models:
-        columns["text", model] = Style(model, 38)
+        columns["text", model] = Style(model, 36)
         columns["rating", model] = Style(f"rating {model}", 9, choices=f'"{ratings}"')
     columns["comment", ""] = Style("comment", 40)
     columns |= {("learned", model): Style(f"{model} learned this in training") for model in learned}
@@ -117,8 +117,8 @@ def write_book(book: Book, variants: list[Variant], results: Results, comparison
         book.sheet.cell(1, find_columns(book.sheet)["text", label]).comment = Comment(name, "")
     judged = judgments.count_judgments(book.store, show_judgments(book.sheet, book.store), list(labels.values()))
     counts = {name: judged[label] for name, label in labels.items()}
-    recorded = {labels[variant.name]: variant.record.get("validation_losses") for variant in variants}
-    losses = {model: points for model, points in recorded.items() if points}
+    trained = [variant for variant in variants if variant.record.get("validation_losses")]
+    losses = {labels[variant.name]: variant.record["validation_losses"] for variant in trained}
     write_summary(book.sheet, book.test, comparison, labels, book.remarks, losses)
     write_runs(book.sheet.parent, describe_runs(variants, book.test, comparison.averages, counts))
     return counts
@@ -131,7 +131,7 @@ def write_columns(
 
     Columns of a person's are stepped over; a header that one of them has gets a number.
     """
-    taken, replaced, headers = set(cells.read_header(sheet)), 0, {}
+    taken, headers = set(cells.read_header(sheet)), {}
     used = {cell.column for row in sheet.iter_rows() for cell in row if cell.value is not None}
     free = [place for place in range(start, start + len(used) + len(columns)) if place not in used]
     for place, (column, style) in zip(free, columns.items(), strict=False):
@@ -140,20 +140,19 @@ def write_columns(
         taken.add(headers[column].lower())
         cells.write_value(cells.free_cell(sheet, 1, place), headers[column])
         kind, model = column
-        for row, result in zip(rows, [] if kind in TYPED else results[model], strict=kind not in TYPED):
-            value = result.get(kind)
-            value = {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
+        for number, row in enumerate(rows):
             cell = cells.free_cell(sheet, row, place)
-            replaced += cells.write_value(cell, "none" if kind == "verdict" and value is None else value)
+            if kind in TYPED:
+                cell.protection = Protection(locked=False)  # a protected sheet can be judged, too
+                continue
+            value = results[model][number].get(kind)
+            if isinstance(value, bool):
+                value = "yes" if value else "no"
+            cells.write_value(cell, "none" if kind == "verdict" and value is None else value)
             cell.number_format = style.number_format
         cells.style_column(sheet, place, style.width, style.choices)
-        for row in rows if kind in TYPED else ():  # a protected sheet can be judged, too
-            cells.free_cell(sheet, row, place).protection = Protection(locked=False)
         if kind not in ("text", "learned", *TYPED):  # scores are folded away
-            dimension = sheet.column_dimensions[get_column_letter(place)]
-            dimension.outlineLevel, dimension.hidden = 1, True
-    if replaced:
-        print(f"{replaced} characters that a workbook cannot hold are replaced in it; the .jsonl file has them.")
+            sheet.column_dimensions.group(get_column_letter(place), hidden=True)
     judgments.write_hidden(sheet.parent, headers, store)
     cells.fit_column(sheet, cells.read_header(sheet)["review"])
     cells.fit_rows(sheet)

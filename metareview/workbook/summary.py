@@ -13,23 +13,20 @@ from openpyxl.worksheet.worksheet import Worksheet
 
 from metareview.scoring.comparison import Averages
 from metareview.scoring.metrics import METRICS, OTHERS, ROUGE
-from metareview.scoring.score_table import find_metrics
+from metareview.scoring.score_table import NOTES, find_metrics
 from metareview.scoring.verdicts import RELIABILITY
 from metareview.workbook.cells import change_font, mark_header, number_format, read_header, write_value
 from metareview.workbook.judgments import HIGHEST, LOWEST, NEITHER, TIE, find_columns
 from metareview.workbook.saving import CHART_TITLES, FIRST_CELLS
 
-NOTES = (
-    "±: half of the 95% interval of the mean over the cases. In parentheses: the lowest and the highest of the seeds.",
-    "reference: the meta-review by a person. lead: the opening words of each review, together as many as the reference "
-    "has. other paper: the reference of another case.",
-    "repetition: 4-grams that repeat an earlier one. copied: words in fragments of 4 or more from a review.",
-    RELIABILITY,
+INTERVALS = (
+    "±: half of the 95% interval of the mean over the cases. In parentheses: the lowest and the highest of the seeds."
 )
 JUDGED = {"preferred": "0", "mean rating": "0.0", "rated": "0"}  # columns of a person's judgments: number formats
 Losses = dict[str, list[list[float]]]  # pairs of epoch and validation loss by model
 GRAY = "808080"
-FIRST_WIDTH, WIDTH, ROW_HEIGHT = 32, 20, 0.53  # of columns in characters, of rows in cm
+FIRST_WIDTH, WIDE, NARROW = 32, 20, 12  # of columns in characters: names, means with an interval, other figures
+ROW_HEIGHT = 0.53  # cm
 
 
 @dataclass
@@ -58,7 +55,7 @@ def write_summary(
     sheet = cases.parent.create_sheet("summary", cases.parent.index(cases) + 1)
     where = f"{test['data']}, split {test['split']}" if test["split"] else test["data"]
     when = f"{time.strftime('%Y-%m-%d %H:%M')}: {test['cases']} cases of {where}."
-    first = [FIRST_CELLS["summary"], when, *describe_best(comparison)]
+    first = [FIRST_CELLS["summary"], when, *describe_best(comparison, labels)]
     averages = {labels.get(system, system): estimates for system, estimates in comparison.averages.items()}
     top, systems = len(first) + 2, averages | comparison.spread
     columns = _write_averages(sheet, top, systems, set(comparison.averages) & set(OTHERS))
@@ -67,7 +64,7 @@ def write_summary(
     height = max(7.5, 2.5 + 1.1 * scored)  # cm
     details = row + int(height / ROW_HEIGHT) + 2 if scored or losses else row
     encoder = [f"BERTScore: F1 by {test['encoder']}."] if test.get("encoder") else []
-    lines = [*comparison.sentences, *remarks, *NOTES, *encoder]
+    lines = [*comparison.sentences, *remarks, INTERVALS, *NOTES, *encoder, RELIABILITY]
     for number, line in [*enumerate(first, start=1), *enumerate(lines, start=details)]:
         write_value(sheet.cell(number, 1), line)
     sheet["A1"].font = change_font(sheet["A1"].font, bold=True)
@@ -75,19 +72,20 @@ def write_summary(
         sheet.add_chart(_plot_scores(sheet, top, scored, [columns[name] for name in ROUGE], height), f"A{row}")
     if losses:
         sheet.add_chart(_plot_losses(sheet, details + len(lines) + 1, losses, height), f"F{row}")
+    widths = {1: FIRST_WIDTH} | {column: WIDE for name, column in columns.items() if METRICS[name].interval}
     for column in range(1, sheet.max_column + 1):
-        sheet.column_dimensions[get_column_letter(column)].width = WIDTH if column > 1 else FIRST_WIDTH
+        sheet.column_dimensions[get_column_letter(column)].width = widths.get(column, NARROW)
     sheet.sheet_view.showGridLines = False
 
 
-def describe_best(comparison: Comparison) -> list[str]:
+def describe_best(comparison: Comparison, labels: dict[str, str]) -> list[str]:
     """In plain sentences: the model with the highest ROUGE-L, whether it is better than others, what its texts are."""
     averages = {name: means for name, means in comparison.averages.items() if "rougeL" in means}
     models = [name for name in comparison.verdicts if name in averages]
     if not models:
         return list(comparison.verdicts.values())[:1]
     best = max(models, key=lambda name: averages[name]["rougeL"][0])
-    others = [f"{name} {means['rougeL'][0]:.3f}" for name, means in averages.items() if name not in models]
+    others = [f"{labels.get(name, name)} {averages[name]['rougeL'][0]:.3f}" for name in averages if name not in models]
     means = {name: format(mean, METRICS[name].format) for name, (mean, *_) in averages[best].items()}
     rank = ", the highest of the fine-tuned models" if models[1:] else ""
     sentences = [f"{best} has a ROUGE-L of {means['rougeL']}{rank}; {', '.join(others)}."]
@@ -182,7 +180,8 @@ def _plot_losses(sheet: Worksheet, row: int, losses: Losses, height: float) -> S
         chart.append(series)
         row += 2
     values = [loss for points in losses.values() for _, loss in points]
-    chart.x_axis.number_format, chart.y_axis.number_format = "0.0", "General"
+    chart.x_axis.number_format = chart.y_axis.number_format = "General"
+    chart.x_axis.scaling.min = 0
     chart.x_axis.scaling.max = max(epoch for points in losses.values() for epoch, _ in points)
     chart.x_axis.majorGridlines = None
     if max(values) > 10 * min(values) > 0:  # else the first losses would press all others to the ground

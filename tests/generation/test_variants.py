@@ -9,13 +9,7 @@ import pytest
 
 from metareview.common.cli import InputError
 from metareview.data.prompts import PROMPTS
-from metareview.generation.variants import (
-    check_cleaning,
-    choose_models,
-    find_variants,
-    group_seeds,
-    name_models,
-)
+from metareview.generation.variants import check_cleaning, choose_models, find_variants, group_seeds, name_models
 
 
 @pytest.fixture(autouse=True)

@@ -68,8 +68,7 @@ def test_what_a_model_cannot_read_is_no_case_and_what_it_can_read_is_one(capsys:
 @pytest.mark.parametrize(
     ("rows", "words"),
     [
-        ([["review", "Review"], ["a", "b"]], "has the columns 'review' and 'Review'; rename all but one"),
-        ([["review", "REFERENCE ", "reference"], ["a", "b"]], "has the columns 'REFERENCE' and 'reference'"),
+        ([["review", "REFERENCE ", "reference"], ["a", "b"]], "has several columns 'reference'; rename all but one"),
         ([["review"], ["#N/A"]], "row 2 of 'a' has the error #N/A"),
         ([["review", "reference"], ["a", "b"], ["c", "#REF!"]], "row 3 of 'a' has the error #REF!"),
         ([["review"], ["=A1"]], "row 2 of 'a' has a formula"),
@@ -81,11 +80,10 @@ def test_what_cannot_be_a_case_is_refused(rows: list[list[str]], words: str) -> 
         read(*rows)
 
 
-@pytest.mark.parametrize("delimiter", [",", ";"])
-def test_cases_from_csv(delimiter: str, tmp_path: Path) -> None:
+def test_cases_from_csv(tmp_path: Path) -> None:
     rows = [("No", "Review", "reference"), ("1", '"naïve\n---\n=1+1"', "r"), ("2", "", "r"), ("3", "long " * 7_000, "")]
     path = tmp_path / "a.csv"
-    path.write_bytes("\n".join(map(delimiter.join, rows)).encode("cp1252"))
+    path.write_bytes("\n".join(map(";".join, rows)).encode("cp1252"))
     source = open_cases(str(path), "cp1252")
     cases = read_cases(find_case_sheet(source.workbook, "a"), "a", source)
     assert [(case.row, case.review.strip(), case.reference) for case in cases] == [
@@ -93,8 +91,6 @@ def test_cases_from_csv(delimiter: str, tmp_path: Path) -> None:
 
 
 def test_csv_that_holds_no_cases_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"there is no file .*--test_cases"):
-        open_cases(str(tmp_path / "a.csv"))
     (tmp_path / "a.csv").write_text("review\n")
     with pytest.raises(InputError, match="has no rows"):
         open_cases(str(tmp_path / "a.csv"))
@@ -102,8 +98,7 @@ def test_csv_that_holds_no_cases_is_refused(tmp_path: Path) -> None:
 
 def test_a_totals_row_is_no_case_and_hidden_rows_are_said(capsys: pytest.CaptureFixture) -> None:
     sheet = make_sheet(["review", "n"], ["a", 1], ["b", 2], ["=SUBTOTAL(103,A2:A3)", 3])
-    table = Table(displayName="Papers", ref="A1:B4", totalsRowCount=1)
-    sheet.add_table(table)
+    sheet.add_table(Table(displayName="Papers", ref="A1:B4", totalsRowCount=1))
     sheet.row_dimensions[3].hidden = True
     assert [case.row for case in read_cases(sheet, "a", Source(sheet.parent, "a", "a"))] == [2, 3]
     assert capsys.readouterr().out == "a: 1 hidden or filtered rows of 'Sheet' are read like the others.\n"

@@ -6,13 +6,12 @@ from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
-from openpyxl import Workbook, load_workbook
+from openpyxl import load_workbook
 from openpyxl.chart import BarChart, Reference
 from openpyxl.styles import PatternFill
 from workbooks import CASES, make_sheet, make_workbook
 
 from metareview.common.cli import InputError
-from metareview.workbook.cases import Source, read_cases
 from metareview.workbook.saving import (
     CHART_TITLES,
     check_target,
@@ -81,17 +80,11 @@ def test_where_results_cannot_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_color_in_the_last_row_costs_no_time(tmp_path: Path) -> None:
-    workbook = Workbook()
-    workbook.active.append(["review"])
-    workbook.active.append(["Fine.<br>Really_x000D_\n"])
-    workbook.active["A1048576"].fill = PatternFill("solid", fgColor="FF0000")
-    workbook.active["A30"].fill = PatternFill("solid", fgColor="FF0000")
-    workbook.save(tmp_path / "a.xlsx")
-    sheet = open_workbook(str(tmp_path / "a.xlsx")).active
-    assert sheet.max_row == 30
-    assert [case.review for case in read_cases(sheet, "a.xlsx", Source(sheet.parent, "a.xlsx", "a"))] == [
-        "Fine.\nReally"
-    ]
+    sheet = make_sheet(*CASES)
+    for place in ("A30", "A1048576"):
+        sheet[place].fill = PatternFill("solid", fgColor="FF0000")
+    sheet.parent.save(tmp_path / "a.xlsx")
+    assert open_workbook(str(tmp_path / "a.xlsx")).active.max_row == 30
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o444])
