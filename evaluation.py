@@ -231,9 +231,10 @@ def write_and_score(
 
 def mark_learned(results: Results, models: list[Variant], cases: list[Case]) -> dict[int, list[str]]:
     """Mark in the results which cases a model has learned in training; the models that have, by the case."""
-    reviews, references = [clean_reviews(case.review) for case in cases], [case.reference for case in cases]
+    references = [case.reference for case in cases]
     learned: dict[int, list[str]] = {}
     for model in models:
+        reviews = [clean_reviews(case.review, model.keep) for case in cases]
         for case in find_learned(load_learned(model.model), reviews, references):
             results[model.name][case]["learned"] = True
             learned.setdefault(case, []).append(model.name)
