@@ -8,7 +8,8 @@
     python evaluation.py --reviews a.txt b.txt c.txt                    # the meta-review of your own reviews, printed
     python evaluation.py --forum "https://openreview.net/forum?id=ID"   # that of a paper on OpenReview
 
-A test case is a row with a `review` (a line --- or <REVBREAK> between several of one paper) and perhaps a `reference`.
+A test case is a row with a `review` (a line --- or <REVBREAK> between several of one paper) and perhaps a `reference`,
+a `decision`, `ratings`, and what else a prompt reads. Cases that a model has learned in training do not count.
 Results go to eval_examples_results.xlsx, right of your own columns; the .jsonl file beside it keeps each text written.
 """
 

@@ -12,8 +12,8 @@
     torchrun --nproc_per_node 2 fine_tune.py --batch_size 2                    # on two GPUs; more ways: configs/
 
 It reads what processing_meta_review.py wrote, and writes a folder for each setting: `models/pythia-70m_finetuned`,
-`models/pythia-70m_finetuned_lr1e-4_epochs2` and so on, with model, tokenizer, loss curve and card. Interrupted, killed,
-switched off? Run the same command again to resume from the last complete checkpoint.
+`models/pythia-70m_finetuned_lr1e-4_epochs2` and so on, with model, tokenizer, previews, loss curve and card.
+Interrupted? Run the same command again to resume from the last complete checkpoint.
 Next: python evaluation.py
 """
 

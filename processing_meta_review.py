@@ -5,9 +5,10 @@
     python processing_meta_review.py --dataset rows.csv --group_column paper_id   # a row for each review
     python processing_meta_review.py --venue ICLR.cc/2024/Conference  # from OpenReview; several are taken together
     python processing_meta_review.py --model EleutherAI/pythia-410m   # another tokenizer and context
+    python processing_meta_review.py --prompt ratings                 # title and ratings in the prompt, if known
     HF_TOKEN=... python processing_meta_review.py --push_to_hub       # both data sets to the Hub too, private
 
-It writes `processed_meta_review/` (columns review, summary; title, ratings, decision if known) and
+It writes `processed_meta_review/` (columns review, summary; title, ratings, decision if known; COLUMNS) and
 `tokenized_meta_review/` (input_ids, labels, length).
 Next: python fine_tune.py
 """

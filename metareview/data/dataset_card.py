@@ -21,7 +21,8 @@ def push_splits(splits: DatasetDict, record: dict[str, Any], model: str | None, 
     files = [{"split": name, "path": f"data/{name}.parquet"} for name in splits]
     configs = [{"config_name": "default", "data_files": files}]
     metadata = DatasetCardData(task_categories=["summarization"], tags=["meta-review", "peer-review"], configs=configs)
-    texts = {**record, **tables, "title": repo_id, "model": model}
+    other_columns = [name for name in splits["train"].column_names if name not in ("review", "summary")]
+    texts = {**record, **tables, "title": repo_id, "model": model, "other_columns": other_columns}
     later = ". Both are saved here; run the same command again to push them"
     with TemporaryDirectory() as folder, explain_hub(f"{repo_id} was not pushed", OSError, later):
         for file in files:

@@ -42,6 +42,17 @@ def test_it_says_what_it_is_made_from_and_how_good_the_saved_weights_are(base: P
     assert "this model (the weights of step 8, epoch 1.5) | 3.0000 (perplexity 20.09) |" in card.text
 
 
+def test_it_says_what_else_the_model_reads_and_how_it_answers(base: Path) -> None:
+    record = {"dataset_name": "d", "keep": "a-z", "max_length": 256, "max_summary_tokens": 100, "base_model": str(base)}
+    record |= {"precision": "fp32", "results": RESULTS, "settings": SETTINGS}
+    plain = record | {"prompt_template": "{review}\n", "completion": "{summary}"}
+    assert "Its prompt" not in str(model_card(make_arguments(base.parent), plain, "tuned"))
+    other = record | {"prompt_template": "{ratings}\n{review}\n", "completion": "{decision}: {summary}"}
+    card = str(model_card(make_arguments(base.parent), other, "tuned"))
+    assert r'Its prompt, `"{ratings}\n{review}\n"`, has more columns' in card
+    assert 'It writes `"{decision}: {summary}"`.\nWith greedy decoding' in card
+
+
 def test_a_license_that_is_not_known_is_none(base: Path) -> None:
     assert find_license(str(base.parent)) is None and find_license("nobody/nothing") is None
     (base / "README.md").write_text("---\nlicense: [\n---\n")
