@@ -342,6 +342,7 @@ def test_an_adapter_replaces_a_complete_model(fine_tuned: Path, base: Path, data
     ("script", "flags", "told"),
     [
         (PROCESS, ["--keep", "z-a"], "KEEP (--keep) 'z-a' is not a set of characters: bad character range z-a"),
+        (PROCESS, ["--keep", r"\w"], r"name the characters themselves, a-zA-Z0-9_ instead of \w"),
         (PROCESS, ["--encoding", "utf-9"], "ENCODING (--encoding) 'utf-9' is unknown; utf-8, utf-16 and cp1252 are"),
         (PROCESS, ["--test_year", 2024], "TEST_YEAR (--test_year) goes with VENUE (--venue)"),
         (PROCESS, ["--venue", "A/B", "--dataset", "x"], "VENUE (--venue) goes with neither DATASET nor"),
