@@ -304,6 +304,17 @@ def test_merged_it_is_a_plain_model_that_writes_the_same(adapted: Path) -> None:
     assert "(2 seeds)" not in run_to_end(EVALUATE, *flags, "--output", "merged.xlsx", cwd=adapted)
 
 
+def test_merging_replaces_nothing_of_the_users(adapted: Path, refused) -> None:
+    folder = adapted / "other"
+    shutil.copytree(adapted / "pythia_finetuned", folder, ignore=shutil.ignore_patterns("checkpoint-*"))
+    (adapted / "other_merged").mkdir()
+    (adapted / "other_merged" / "thesis.txt").write_text("mine")
+    assert "exists and is no merged model; nothing was written" in refused(TUNE, "--merge", folder)
+    assert (adapted / "other_merged" / "thesis.txt").read_text() == "mine"
+    (folder / "training_record.json").unlink()
+    assert "no training_record.json there; name the folder of a finished run" in refused(TUNE, "--merge", folder)
+
+
 def test_evaluation_loads_the_adapter_with_its_base(adapted: Path) -> None:
     flags = ["--models", "pythia_finetuned", "--num_examples", 3, "--max_new_tokens", 8]
     run_to_end(EVALUATE, *flags, cwd=adapted)
