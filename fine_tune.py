@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from metareview.common.cli import InputError, PublishingFlags, flag, format_count, run, start
+from metareview.data.prompts import check_completion, find_template
 from metareview.training.sweep import report_run, run_sweep
 from metareview.training.trainer_flags import PASSED
 
@@ -114,6 +115,10 @@ class FineTuningFlags(PublishingFlags):
                 raise InputError(f"--{name} must be a number of steps, or a share of them below 1, got {value}")
         if self.eval_strategy == "no" and (self.patience or self.save == "best"):
             raise InputError("PATIENCE and SAVE = 'best' go by the validation loss: --eval_strategy must not be no")
+        if self.prompt is not None:
+            find_template(self.prompt)
+        if self.completion is not None:
+            check_completion(self.completion)
         self.use_lora = self.use_lora or self.load_in_4bit  # weights of 4 bits cannot be trained: an adapter is
 
 

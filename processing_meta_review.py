@@ -92,6 +92,8 @@ class ProcessingFlags(PublishingFlags):
             clean_text("a b", self.keep)
         except (re.error, ValueError) as error:
             raise InputError(f"KEEP (--keep) {self.keep!r} is not a set of characters: {error}") from error
+        if re.search(r"\\[a-zA-Z]", self.keep):
+            raise InputError(f"KEEP (--keep) {self.keep!r}: name the characters themselves, a-zA-Z0-9_ instead of \\w")
         try:
             re.compile(self.drop_sentences or "")
         except re.error as error:

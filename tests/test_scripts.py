@@ -304,6 +304,17 @@ def test_merged_it_is_a_plain_model_that_writes_the_same(adapted: Path) -> None:
     assert "(2 seeds)" not in run_to_end(EVALUATE, *flags, "--output", "merged.xlsx", cwd=adapted)
 
 
+def test_merging_replaces_nothing_of_the_users(adapted: Path, refused) -> None:
+    folder = adapted / "other"
+    shutil.copytree(adapted / "pythia_finetuned", folder, ignore=shutil.ignore_patterns("checkpoint-*"))
+    (adapted / "other_merged").mkdir()
+    (adapted / "other_merged" / "thesis.txt").write_text("mine")
+    assert "exists and is no merged model; nothing was written" in refused(TUNE, "--merge", folder)
+    assert (adapted / "other_merged" / "thesis.txt").read_text() == "mine"
+    (folder / "training_record.json").unlink()
+    assert "no training_record.json there; name the folder of a finished run" in refused(TUNE, "--merge", folder)
+
+
 def test_evaluation_loads_the_adapter_with_its_base(adapted: Path) -> None:
     flags = ["--models", "pythia_finetuned", "--num_examples", 3, "--max_new_tokens", 8]
     run_to_end(EVALUATE, *flags, cwd=adapted)
@@ -342,10 +353,12 @@ def test_an_adapter_replaces_a_complete_model(fine_tuned: Path, base: Path, data
     ("script", "flags", "told"),
     [
         (PROCESS, ["--keep", "z-a"], "KEEP (--keep) 'z-a' is not a set of characters: bad character range z-a"),
+        (PROCESS, ["--keep", r"\w"], r"name the characters themselves, a-zA-Z0-9_ instead of \w"),
         (PROCESS, ["--encoding", "utf-9"], "ENCODING (--encoding) 'utf-9' is unknown; utf-8, utf-16 and cp1252 are"),
         (PROCESS, ["--test_year", 2024], "TEST_YEAR (--test_year) goes with VENUE (--venue)"),
         (PROCESS, ["--venue", "A/B", "--dataset", "x"], "VENUE (--venue) goes with neither DATASET nor"),
         (PROCESS, ["--completion", "{decision}"], "COMPLETION (--completion) must have {summary} in it once"),
+        (TUNE, ["--completion", "{decision}"], "COMPLETION (--completion) must have {summary} in it once"),
         (TUNE, ["--max_steps", 0], "--max_steps must be at least 1, or -1 for all EPOCHS, got 0"),
         (TUNE, ["--save_steps", 2.5], "--save_steps must be a number of steps, or a share of them below 1, got 2.5"),
         (EVALUATE, ["--num_examples", 1, "--save"], "--save adds a case that --reviews or --forum gives"),

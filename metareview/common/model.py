@@ -60,7 +60,7 @@ def check_base(name: str, use_lora: bool = True) -> None:
     with reading_model(name):
         if adapter := find_adapter_config_file(name):
             base = json.loads(Path(adapter).read_text())["base_model_name_or_path"]
-            advice = f"merge it (docs/bigger-models.md), or set MODEL (--model) to its base, {base!r}"
+            advice = f"merge it (python fine_tune.py --merge {name}), or set MODEL (--model) to its base, {base!r}"
             raise InputError(f"{name!r} is an adapter, which cannot be trained on: {advice}")
         config = AutoConfig.from_pretrained(name, trust_remote_code=False)
         for name_of_number in ("num_hidden_layers", "num_experts", "num_local_experts", "n_routed_experts"):

@@ -72,11 +72,15 @@ def read_back(template: str, text: str) -> dict[str, str]:
     """
     pattern = ""
     for pieces, columns in _split_lines(template):
-        values = "(?P<{}>.*)" if columns else "(?P<{}>(?s:.*?))"
-        terms = [values.format(piece) if place % 2 else re.escape(piece) for place, piece in enumerate(pieces)]
+        value = "(.*)" if columns else "(.*?)"
+        values = {name: "((?s:.*?))" if name in ESSENTIAL else value for name in pieces[1::2]}
+        terms = [values[piece] if place % 2 else re.escape(piece) for place, piece in enumerate(pieces)]
         line = re.sub(r"\\\n$", r"\n?", "".join(terms))  # a text may end early
         pattern += f"(?:{line})?" if columns else line
     found = re.fullmatch(pattern, text)
-    if found:
-        return {name: (value or "").strip() for name, value in found.groupdict().items()}
-    return {name: text if name in ESSENTIAL else "" for name in find_columns(template)}
+    if found is None:
+        return {name: text if name in ESSENTIAL else "" for name in find_columns(template)}
+    parts = dict.fromkeys(find_columns(template), "")
+    for name, part in zip(PLACEHOLDER.findall(template), found.groups(), strict=True):  # a column may come twice
+        parts[name] = parts[name] or (part or "").strip()
+    return parts

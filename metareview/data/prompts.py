@@ -35,7 +35,20 @@ def find_template(prompt: str) -> str:
     if template.count("{review}") != 1:
         expected = f"one of {', '.join(PROMPTS)}, or a text with {{review}} in it once"
         raise InputError(f"PROMPT (--prompt) must be {expected}; got {prompt!r}")
+    if "{summary}" in template:
+        raise InputError("PROMPT (--prompt) has {summary} in it, which the model is to write: see COMPLETION")
+    _check_names(template, "PROMPT (--prompt)")
     return template
+
+
+def _check_names(text: str, constant: str) -> None:
+    """Raise `InputError` for a {column} that is not named as columns are here, or that no column can be."""
+    for name in re.findall(r"\{(\w[\w -]*)\}", text):
+        uniform = re.sub(r"[\W_]+", "_", name.lower()).strip("_")
+        if name != uniform:
+            raise InputError(f"{constant} has {{{name}}}; in lower case and with _ for blanks it is {{{uniform}}}")
+        if name in ("role", "content"):
+            raise InputError(f"{constant} has {{{name}}}, another thing in a chat; rename the column")
 
 
 def check_completion(completion: str) -> None:
@@ -45,6 +58,12 @@ def check_completion(completion: str) -> None:
             f"COMPLETION (--completion) must have {{summary}} in it once, and may have other columns, such as "
             f"'Decision: {{decision}}\\n{{summary}}'; got {completion!r}"
         )
+    if re.search(r"\}[^\S\n]*\{summary\}|\{summary\}[^\S\n]*\{", completion):
+        raise InputError(
+            "COMPLETION (--completion) needs a line break, or a text, between {summary} and the next column: "
+            f"nothing else tells them apart in what a model writes; got {completion!r}"
+        )
+    _check_names(completion, "COMPLETION (--completion)")
 
 
 @dataclass(frozen=True)

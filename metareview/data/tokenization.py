@@ -80,7 +80,8 @@ def _read_config(name: str) -> PretrainedConfig:
     """The configuration of a model's text part; of an adapter, that of its base."""
     adapter = find_adapter_config_file(name)
     base = json.loads(Path(adapter).read_text())["base_model_name_or_path"] if adapter else name
-    return AutoConfig.from_pretrained(base, trust_remote_code=False).get_text_config()
+    with reading_model(base):  # an adapter may be there while its base is not
+        return AutoConfig.from_pretrained(base, trust_remote_code=False).get_text_config()
 
 
 def load_tokenizer(arguments: TokenizationArguments) -> Tokenizer:

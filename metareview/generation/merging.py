@@ -24,16 +24,20 @@ def merge_adapter(name: str, processed_dir: str) -> Path:
     """Write the adapter in the folder `name`, merged into its base, to NAME_merged, and print how far the two agree.
 
     Logits and texts are compared for the first validation papers of the processed data. Raises `InputError` for a
-    folder without an adapter.
+    folder without a finished adapter, and where NAME_merged holds something else than a merged model.
     """
     if not Path(name, "adapter_config.json").is_file():
         raise InputError(f"--merge {name!r}: there is no adapter in that folder; a complete model needs no merging")
+    record, target = read_record(name, TRAINING_RECORD), Path(f"{Path(name)}_merged")
+    if not record:
+        raise InputError(f"--merge {name!r}: no {TRAINING_RECORD} there; name the folder of a finished run")
+    if target.exists() and not read_record(str(target), TRAINING_RECORD).get("settings", {}).get("merged"):
+        raise InputError(f"{str(target)!r} exists and is no merged model; nothing was written. Move it away")
     [variant] = [one for one in find_variants([name], None, None, None) if one.fine_tuned]
     tokenizer = load_tokenizer(variant.settings)
     prompts = _load_prompts(variant, processed_dir, tokenizer)
     options = prompts, tokenizer, variant.max_new_tokens, find_ends(name, tokenizer)
     logits, texts = _run(name, *options)
-    target = Path(f"{Path(name)}_merged")
     with replacing(target) as new:
         shutil.copytree(name, new, ignore=shutil.ignore_patterns(*ADAPTER_FILES))
         from peft import AutoPeftModelForCausalLM  # takes a second, which a run without an adapter need not wait for
@@ -41,7 +45,6 @@ def merge_adapter(name: str, processed_dir: str) -> Path:
         merged = AutoPeftModelForCausalLM.from_pretrained(name, dtype=torch.float32).merge_and_unload()
         merged.save_pretrained(new)
         GenerationConfig.from_pretrained(name).save_pretrained(new)
-        record = read_record(name, TRAINING_RECORD)
         settings = record["settings"] | {"merged": True}  # else the two would count as seeds of one setting
         write_json(new / TRAINING_RECORD, record | {"settings": settings, "name": target.name})
     merged_logits, merged_texts = _run(str(target), *options)

@@ -148,13 +148,14 @@ def _build_variant(
 ) -> Variant:
     """A model with the settings in the `record` of a training; `prompt` and `max_new_tokens` replace those.
 
-    Raises `InputError` if the model's context has no room for so many tokens.
+    Raises `InputError` for more tokens than are reserved for the summary.
     """
     template = record.get("prompt_template", PROMPTS["plain"])
     frame = Frame(*record["frame"]) if "frame" in record else None
     reserve = record.get("max_summary_tokens", DEFAULT_SUMMARY_TOKENS)
     if max_new_tokens and max_new_tokens > reserve:
-        raise InputError(f"MAX_NEW_TOKENS is {max_new_tokens}, but the model's context has room for {reserve}")
+        told = f"at most what was reserved for the summary in training (MAX_SUMMARY_TOKENS), {reserve}"
+        raise InputError(f"MAX_NEW_TOKENS (--max_new_tokens) must be {told}; got {max_new_tokens}")
     return Variant(
         name=name,
         model=model,

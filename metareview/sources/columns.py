@@ -96,7 +96,7 @@ def _choose_details(available: list[str], others: Sequence[str], needed: Sequenc
     """The columns of DETAILS, of `others` and of `needed`, by uniform names. Raises `InputError` for one that lacks."""
     details = {}
     for detail in dict.fromkeys([*DETAILS, *map(forms.unify_name, others), *needed]):
-        if detail in (*TEXTS, *KEYS):
+        if detail in (*TEXTS, *KEYS, "review"):
             raise InputError(f"a column {detail!r} cannot be kept, for the scripts use that name; rename it")
         found = _match_names(available, forms.DETAIL_NAMES.get(detail, (detail,)))
         if found:

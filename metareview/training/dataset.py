@@ -9,6 +9,7 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 from transformers import TrainingArguments
 
 from metareview.common.cli import InputError, format_table
+from metareview.data.prompts import PLAIN_COMPLETION
 from metareview.data.splits import load_source, read_record, save_splits
 from metareview.data.tokenization import (
     DEFAULT_SUMMARY_TOKENS,
@@ -83,7 +84,8 @@ def load_examples(
     record = tokenization_record(texts, tokenizer, how)
     if not texts:
         record["texts"] = saved.get("texts")
-    differing = [key for key, value in record.items() if saved.get(key) != value]
+    before = {"completion": PLAIN_COMPLETION} | saved  # older data do not record it
+    differing = [key for key, value in record.items() if before.get(key) != value]
     if {"prompt_template", "tokenizer"} & set(differing):
         differing = [name for name in differing if name != "frame"]  # which follows from these
     differences = ", ".join(differing)

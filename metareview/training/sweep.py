@@ -34,7 +34,7 @@ def run_sweep(script: str, runs: list[tuple[dict[str, Any], Any]]) -> int:
         label = ", ".join(f"{name.upper()} = {value!r}" for name, value in combination.items())
         print(f"\nRun {number} of {len(runs)}: {label}", flush=True)
         status, report, is_stopped = _run(script, [f"--{name}={_format(value)}" for name, value in combination.items()])
-        reports += [report] if report else []
+        reports += [report] if report and report not in reports else []  # what changes no weights has the same folder
         failed += [label] if status else []
         if is_stopped:
             print("Stopped. Run the same command again to resume.")

@@ -101,7 +101,8 @@ def _read_text(sheet: Worksheet, row: int, column: int, path: str) -> str:
     text = plain_text("" if cell.value is None else cell.value).strip()
     if cell.data_type == "f" or text in SPREADSHEET_ERRORS:
         fault = "a formula" if cell.data_type == "f" else f"the error {text}"
-        raise InputError(f"row {row} of {path!r} has {fault} as {', '.join(READ)}; put the text itself there")
+        title = str(sheet.cell(1, column).value).strip()
+        raise InputError(f"row {row} of {path!r} has {fault} in the column {title!r}; put the text itself there")
     return text
 
 

@@ -39,7 +39,8 @@ def print_drafts(
     if paper.forum:
         print(describe_paper(paper))
     if test_cases:
-        case = {"case": paper.title, "review": join_reviews(paper.reviews), "reference": paper.meta_review}
+        texts = {"review": join_reviews(paper.reviews), "reference": paper.meta_review}
+        case = {"case": paper.title, **paper.details, "decision": paper.decision, **texts}
         print(f"Saved as row {add_case(test_cases, case)} of {test_cases}.")
         create_log(log, Path(test_cases))
     outputs = {}

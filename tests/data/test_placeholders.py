@@ -42,3 +42,15 @@ def test_a_text_that_lacks_a_part_is_read_as_far_as_it_goes() -> None:
     assert read_back(DECIDED, "Good paper.\nAccept.") == {"decision": "", "summary": "Good paper.\nAccept."}
     assert read_back(DECIDED, "Decision: accept") == {"decision": "accept", "summary": ""}
     assert read_back("The meta-review: {summary}", "Good") == {"summary": "Good"}
+
+
+def test_columns_of_any_name_are_read_back_also_twice_and_beside_the_summary() -> None:
+    named = {"2nd": "b", "größe": "c", "summary": "fine\nwork"}
+    assert read_back("{2nd}: {größe}\n{summary}", "b: c\nfine\nwork") == named
+    twice = "Decision: {decision}\n{summary}\nSo: {decision}"
+    assert read_back(twice, "Decision: accept\nfine\nSo: accept") == {"decision": "accept", "summary": "fine"}
+    assert read_back("{summary} So: {decision}", "fine\nwork So: reject") == {
+        "summary": "fine\nwork",
+        "decision": "reject",
+    }
+    assert read_back("{decision}: {summary}", "accept: fine\nwork") == {"decision": "accept", "summary": "fine\nwork"}

@@ -18,6 +18,7 @@ from metareview.data.prompts import (
     Frame,
     build_frame,
     change_prompt,
+    check_completion,
     drop_headings,
     encode_prompts,
     encode_texts,
@@ -88,6 +89,26 @@ def test_a_prompt_has_a_name_or_one_place_for_the_reviews(prompt: str) -> None:
         InputError, match=r"PROMPT \(--prompt\) must be one of plain, instruction, word_limit, ratings, or a"
     ):
         find_template(prompt)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("{Paper Title}\n{review}{summary}", r"\{summary\}"),
+        ("{Paper Title}\n{review}", r"\{Paper Title\}; .* it is \{paper_title\}"),
+        ("{Größe}\n{review}", r"it is \{größe\}"),
+        ("{content}\n{review}", "another thing in a chat; rename the column"),
+    ],
+)
+def test_a_column_is_named_as_in_the_cleaned_data(text: str, told: str) -> None:
+    with pytest.raises(InputError, match=rf"PROMPT \(--prompt\) has .*{told}"):
+        find_template(text)
+
+
+@pytest.mark.parametrize("completion", ["{summary} {decision}", "{decision}{summary}"])
+def test_a_completion_has_something_between_summary_and_columns(completion: str) -> None:
+    with pytest.raises(InputError, match=r"COMPLETION \(--completion\) needs a line break, or a text"):
+        check_completion(completion)
 
 
 @pytest.mark.parametrize("prompt", [*PROMPTS, "Sum up: {review}\n", '\U0001f600 é \u2028"\\ {{ x }} {# {review} #}\n'])

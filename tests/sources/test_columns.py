@@ -200,3 +200,8 @@ def test_title_ratings_and_decision_come_along(row: dict[str, Any], details: tup
     kept, _, _ = drop_rows(clean_splits(papers, "a-zA-Z"))
     known = {name for name in DETAILS if kept["train"][0].get(name)}
     assert known == {name for name in DETAILS if papers["train"][0][name]}
+
+
+def test_a_column_that_has_the_name_of_one_of_ours_does_not_replace_it() -> None:
+    with pytest.raises(InputError, match="a column 'review' cannot be kept"):
+        choose_columns({"train": [{"Input": "", "Output": "", "review": ""}]}, ["Input"], None, None, "", ["Review"])

@@ -51,6 +51,19 @@ def test_what_differs_is_named_and_tokenized_again(
     assert "differs in prompt_template." in capsys.readouterr().out
 
 
+def test_data_of_a_version_without_completions_are_used_as_they_are(
+    processed: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    folder = tmp_path / "tokenized_meta_review"
+    shutil.copytree(processed / folder.name, folder)
+    record = json.loads((folder / "processing_record.json").read_text())
+    (folder / "processing_record.json").write_text(
+        json.dumps({name: value for name, value in record.items() if name != "completion"})
+    )
+    load(processed, tmp_path / "out", tokenized_dir=str(folder))
+    assert "again" not in capsys.readouterr().out
+
+
 def test_without_a_model_in_the_record_it_must_be_named(processed: Path, base: Path, tmp_path: Path) -> None:
     for name in ("processed_meta_review", "tokenized_meta_review"):
         shutil.copytree(processed / name, tmp_path / name)

@@ -71,7 +71,7 @@ def test_what_a_model_cannot_read_is_no_case_and_what_it_can_read_is_one(capsys:
         ([["review", "REFERENCE ", "reference"], ["a", "b"]], "has several columns 'reference'; rename all but one"),
         ([["review"], ["#N/A"]], "row 2 of 'a' has the error #N/A"),
         ([["review", "reference"], ["a", "b"], ["c", "#REF!"]], "row 3 of 'a' has the error #REF!"),
-        ([["review"], ["=A1"]], "row 2 of 'a' has a formula"),
+        ([["review"], ["=A1"]], "row 2 of 'a' has a formula in the column 'review'; put"),
         ([["review"], ["<REVBREAK>"]], "has no row with a review"),
     ],
 )

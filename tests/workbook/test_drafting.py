@@ -6,7 +6,8 @@ import pytest
 from openpyxl import Workbook, load_workbook
 
 from metareview.common.cli import InputError
-from metareview.workbook.drafting import add_case, read_review_files
+from metareview.sources.forms import Paper
+from metareview.workbook.drafting import add_case, print_drafts, read_review_files
 
 
 def test_a_saved_case_goes_below_everything_once_and_all_else_stays(tmp_path: Path) -> None:
@@ -29,6 +30,16 @@ def test_a_saved_case_goes_below_everything_once_and_all_else_stays(tmp_path: Pa
     with pytest.raises(InputError, match=r"the review has 40,000 characters.*nothing was saved"):
         add_case(str(path), case | {"review": "word " * 8_000})
     assert path.read_bytes() == before
+
+
+def test_a_saved_case_has_what_a_prompt_reads_if_the_sheet_has_the_columns(tmp_path: Path) -> None:
+    workbook, path = Workbook(), tmp_path / "mine.xlsx"
+    workbook.active.append(["review", "Ratings", "title", "decision"])
+    workbook.save(path)
+    paper = Paper(["good"], title="On knots", ratings=[6, 7.5, None], decision="Accept (Poster)")
+    print_drafts(paper, [], str(path), tmp_path / "log.jsonl")
+    [_, row] = load_workbook(path).active.iter_rows(values_only=True)
+    assert row[:4] == ("good", "6, 7.5", "On knots", "Accept (Poster)")
 
 
 def test_reviews_from_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
