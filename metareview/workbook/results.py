@@ -73,7 +73,8 @@ def label_models(variants: list[Variant]) -> dict[str, str]:
     shared = len(list(takewhile(lambda parts: len(set(parts)) == 1, zip(*tuned, strict=False))))
     bases = [variant.name for variant in variants if not variant.fine_tuned]
     labels = {name: "base" if len(bases) == 1 else name for name in bases}
-    labels |= {"_".join(parts): "_".join(parts[shared:]) or parts[-1] for parts in tuned}
+    same = "finetuned" if len(tuned) > 1 else tuned[0][-1] if tuned else ""  # of a model without a part of its own
+    labels |= {"_".join(parts): "_".join(parts[shared:]) or same for parts in tuned}
     taken = {*RESERVED, *map(str.lower, labels.values())}
     return labels if len(taken) == len(RESERVED) + len(labels) else {name: name for name in labels}
 
