@@ -24,13 +24,13 @@ from measuring import (
 )
 
 from evaluation import BATCH_SIZE
-from fine_tune import MAX_NEW_TOKENS, TOKENIZED_DIR
+from fine_tune import TOKENIZED_DIR
 from metareview.common.cli import run
 from metareview.common.device import choose_device, peak_memory
 from metareview.data.tokenization import IGNORE_INDEX
 from metareview.generation.batches import generate
 
-NEW_TOKENS = MAX_NEW_TOKENS
+NEW_TOKENS = 256
 
 
 def one_by_one(model: torch.nn.Module, prompts: list[list[int]], _: int) -> int:

@@ -22,7 +22,13 @@ from metareview.common.cli import run
 from metareview.common.device import peak_memory
 from metareview.data.rows import clean_splits, drop_rows
 from metareview.data.splits import complete_splits, save_splits
-from metareview.data.tokenization import TokenizationArguments, load_tokenizer, tokenization_record, tokenize_splits
+from metareview.data.tokenization import (
+    TokenizationArguments,
+    choose_reserve,
+    load_tokenizer,
+    tokenization_record,
+    tokenize_splits,
+)
 from metareview.sources.columns import Columns, choose_columns, read_papers
 from metareview.sources.reading import read_source
 from processing_meta_review import DATASET, KEEP, MAX_SUMMARY_TOKENS, MODEL, PROMPT, REVIEW_SEPARATOR, SPLIT_SEED
@@ -56,13 +62,14 @@ def old_loop(source: DatasetDict, review: str, summary: str, name: str, folder: 
     tokenized.save_to_disk(Path(folder, "tokenized"))
 
 
-def ours(source: DatasetDict, review: str, summary: str, name: str, folder: str, reserve: int) -> None:
+def ours(source: DatasetDict, review: str, summary: str, name: str, folder: str, reserve: int | None) -> None:
     """What processing_meta_review.py does between reading the source and saying so."""
     arguments = TokenizationArguments(name, PROMPT, max_summary_tokens=reserve)
-    tokenizer, limit = load_tokenizer(arguments)
+    tokenizer = load_tokenizer(arguments)
     papers, _ = read_papers(source, Columns([review], summary, separator=REVIEW_SEPARATOR))
     processed, _, _ = drop_rows(complete_splits(clean_splits(papers, KEEP), SPLIT_SEED))
-    tokenized, _ = tokenize_splits(processed, tokenizer, limit, arguments)
+    choose_reserve(arguments, processed["train"], tokenizer)
+    tokenized, _ = tokenize_splits(processed, tokenizer, arguments)
     save_splits(processed, {}, f"{folder}/processed")
     save_splits(tokenized, tokenization_record(processed, tokenizer, arguments), f"{folder}/tokenized")
 
