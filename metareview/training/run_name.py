@@ -41,7 +41,7 @@ HASHED: dict[str, Any] = {
     "trainer": {},
     "evaluations": None,  # what decides the best weights, where they are saved
 }
-LONGEST_NAME = 80  # characters: the Hub takes 96, and `choose_folder` may add a hash
+LONGEST_NAME = 89  # characters: the Hub takes 96, and a hash may follow
 
 
 def hash_settings(settings: Any) -> str:

@@ -66,8 +66,8 @@ def test_a_group_is_what_differs_in_its_seed_alone(settings: dict[str, Any], see
 def test_a_long_name_is_cut_and_still_its_own() -> None:
     names = {name_run("a" * 200, DEFAULTS | {"seed": seed}) for seed in range(5)}
     assert len(names) == 5 and all(len(name) <= LONGEST_NAME for name in names)
-    name = name_run("model", DEFAULTS | {"dataset_name": "d" * 54, "learning_rate": 1e-3, "num_train_epochs": 2})
-    assert name.rpartition("_")[0] == f"model_finetuned_{'d' * 54}"  # lr1e-3 would be cut to lr1e
+    name = name_run("model", DEFAULTS | {"dataset_name": "d" * 63, "learning_rate": 1e-3, "num_train_epochs": 2})
+    assert name.rpartition("_")[0] == f"model_finetuned_{'d' * 63}"  # lr1e-3 would be cut to lr1e
 
 
 def test_the_defaults_are_the_constants_of_the_scripts() -> None:
