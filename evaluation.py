@@ -15,7 +15,8 @@ Results go to eval_examples_results.xlsx, right of your own columns; the .jsonl 
 
 from dataclasses import dataclass
 
-from metareview.common.cli import InputError, PublishingFlags, check_encoding, check_file, flag, run, start
+from metareview.common.cli import InputError, check_encoding, check_file, run
+from metareview.common.flags import PublishingFlags, flag, start
 from metareview.data.prompts import find_template
 from metareview.sources.forms import read_id
 
@@ -175,7 +176,7 @@ def main(flags: EvaluationFlags) -> None:
     # 3. Let each model write, unless its texts are there; score what they wrote, all alike; compare.
     create_log(name_log(target), reviews)
     results = write_and_score(variants, book.cases, flags.batch_size, name_log(target), flags.bertscore_model)
-    learned = mark_learned(results, models, book.cases)
+    learned = mark_learned(results, variants, book.cases)
     book.test["cases"] -= len(learned)
     book.test["encoder"] = flags.bertscore_model and public_name(flags.bertscore_model)
     comparison = compare(results, models, book.cases, learned)
@@ -230,15 +231,15 @@ def write_and_score(
     return score_systems(outputs, reviews, references, keep, decisions, ratings, completions, encoder)
 
 
-def mark_learned(results: Results, models: list[Variant], cases: list[Case]) -> dict[int, list[str]]:
+def mark_learned(results: Results, variants: list[Variant], cases: list[Case]) -> dict[int, list[str]]:
     """Mark in the results which cases a model has learned in training; the models that have, by the case."""
     references = [case.reference for case in cases]
     learned: dict[int, list[str]] = {}
-    for model in models:
-        reviews = [clean_reviews(case.review, model.keep) for case in cases]
-        for case in find_learned(load_learned(model.model), reviews, references):
-            results[model.name][case]["learned"] = True
-            learned.setdefault(case, []).append(model.name)
+    for variant in variants:  # a base may have been fine-tuned, too
+        reviews = [clean_reviews(case.review, variant.keep) for case in cases]
+        for case in find_learned(load_learned(variant.model), reviews, references):
+            results[variant.name][case]["learned"] = True
+            learned.setdefault(case, []).append(variant.name)
     return learned
 
 

@@ -20,7 +20,8 @@ Next: python evaluation.py
 from dataclasses import dataclass, field
 from typing import Any
 
-from metareview.common.cli import InputError, PublishingFlags, flag, format_count, run, start
+from metareview.common.cli import InputError, format_count, run
+from metareview.common.flags import PublishingFlags, flag, start
 from metareview.data.prompts import check_completion, find_template
 from metareview.training.sweep import report_run, run_sweep
 from metareview.training.trainer_flags import PASSED

@@ -16,16 +16,8 @@ Next: python fine_tune.py
 import re
 from dataclasses import dataclass
 
-from metareview.common.cli import (
-    InputError,
-    PublishingFlags,
-    check_encoding,
-    check_file,
-    flag,
-    format_table,
-    run,
-    start,
-)
+from metareview.common.cli import InputError, check_encoding, check_file, format_table, run
+from metareview.common.flags import PublishingFlags, flag, start
 from metareview.data.cleaning import clean_text
 from metareview.data.prompts import check_completion, find_template
 from metareview.sources.forms import read_id

@@ -16,7 +16,7 @@ from servers.openreview import OpenReview, make_reply
 from workbooks import judge, make_workbook
 
 import evaluation
-from metareview.common.cli import parse_flags
+from metareview.common.flags import parse_flags
 from metareview.data.cleaning import clean_text
 from metareview.generation import writing
 from metareview.generation.batches import generate

@@ -14,7 +14,8 @@ from huggingface_hub import errors
 from huggingface_hub.utils import validate_repo_id
 from safetensors import SafetensorError
 
-from metareview.common.cli import InputError, PublishingFlags
+from metareview.common.cli import InputError
+from metareview.common.flags import PublishingFlags
 
 _NO_REPOSITORY = (errors.RepositoryNotFoundError, errors.HFValidationError, DatasetNotFoundError)
 # An HTTPError (of httpx or httpx2) that is not an HfHubHTTPError is a request that did not get through.

@@ -8,7 +8,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from metareview.common.cli import InputError, Passed
+from metareview.common.cli import InputError
+from metareview.common.flags import Passed
 
 REFUSED = {  # names, or names with values, that would break a promise
     "an interrupted run could not resume exactly": "auto_find_batch_size dataloader_in_order enable_jit_checkpoint "
