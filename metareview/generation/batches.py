@@ -1,5 +1,7 @@
 """Batches: prompts that are continued together, as many as fit into memory, each as if it were alone."""
 
+import math
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +17,7 @@ from metareview.generation.outputs import Output
 
 CACHE_SHARE = 0.5  # of the free memory, for the cache of a batch
 SHORT, LONG = 4, 32  # tokens of the prompts with which a batch is tried
+LEAST = 32  # tokens of a text that has not ended before a deadline
 
 
 def generate(
@@ -26,13 +29,15 @@ def generate(
     decoding: Decoding = Decoding(),
     ends: Sequence[int] = (),
     report: Callable[[str], None] = lambda _: None,
+    deadline: float = math.inf,
 ) -> Iterator[tuple[int, Output]]:
     """Continue the prompts (token ids) as `decoding` says; yields the index and the output of each when it has ended.
 
     Prompts of similar length share a batch, padded on the left, the longest first: too little memory shows at once.
     In fp32 the texts are those of one prompt at a time, which a model gets if a batch would change them. A text ends at
     the first of `ends` (token ids), by default the tokenizer's end-of-text token. `report` is told what is going on
-    in a batch, none of whose texts has ended for a while.
+    in a batch, none of whose texts has ended for a while. After the `deadline`, in seconds of `time.perf_counter()`,
+    texts are broken off at LEAST tokens.
     """
     ends = list(ends) or [tokenizer.eos_token_id]
     padding = ends[0] if tokenizer.pad_token_id is None else tokenizer.pad_token_id
@@ -46,8 +51,8 @@ def generate(
         tokens = len(prompts[waiting[0]]) + max_new_tokens
         rows = max(1, batching.fit(tokens, batch_size) // decoding.num_beams)
         batch, waiting = waiting[:rows], waiting[rows:]
-        texts = _continue_batch(model, [prompts[index] for index in batch], max_new_tokens, decoding, batching, report)
-        for row, ids in texts:
+        arguments = max_new_tokens, decoding, batching, report, deadline
+        for row, ids in _continue_batch(model, [prompts[index] for index in batch], *arguments):
             length = next((place for place, token in enumerate(ids) if token in ends), len(ids))
             text = tokenizer.decode(ids[:length], skip_special_tokens=True).strip()
             yield batch[row], Output(text, length < len(ids), min(length + 1, len(ids)))
@@ -106,6 +111,17 @@ class _HalfEnded(StoppingCriteria):
         return torch.full_like(ended, bool(ended.float().mean() >= 0.5))
 
 
+class _OutOfTime(StoppingCriteria):
+    """Breaks a batch off after the deadline, once its texts have LEAST tokens."""
+
+    def __init__(self, deadline: float, prompt_length: int) -> None:
+        self.deadline, self.prompt_length = deadline, prompt_length
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor | None = None, **_: Any) -> torch.Tensor:
+        is_over = input_ids.shape[1] >= self.prompt_length + LEAST and time.perf_counter() > self.deadline
+        return input_ids.new_full((len(input_ids),), is_over, dtype=torch.bool)
+
+
 @torch.inference_mode()
 def _continue_batch(
     model: PreTrainedModel,
@@ -114,6 +130,7 @@ def _continue_batch(
     decoding: Decoding,
     batching: _Batching,
     report: Callable[[str], None],
+    deadline: float,
 ) -> Iterator[tuple[int, list[int]]]:
     """Continue prompts, the first of which is the longest; yields the row and the new token ids of each that has ended.
 
@@ -125,6 +142,7 @@ def _continue_batch(
     ends = torch.tensor(model.generation_config.eos_token_id, device=model.device)
     greedy = decoding.num_beams == 1
     shrinks = batching.shrinks and greedy
+    out_of_time = _OutOfTime(deadline, length)
     rows, cache = list(range(len(prompts))), None
     if batching.reads_alone and greedy:
         cache = read_prompts(model, prompts, length + max_new_tokens, report)
@@ -135,13 +153,13 @@ def _continue_batch(
             attention_mask=mask,
             max_length=length + max_new_tokens,
             logits_processor=decoding.make_processors(length, [prompts[row] for row in rows]),
-            stopping_criteria=[_HalfEnded(ends, length)] if shrinks else [],
+            stopping_criteria=[out_of_time, *([_HalfEnded(ends, length)] if shrinks else [])],
             return_dict_in_generate=True,
             **({CACHE_OPTION: cache} if cache else {}),
         )
         ids, cache = output.sequences, output.past_key_values
         ended = torch.isin(ids[:, length:], ends).any(1)
-        if ids.shape[1] == length + max_new_tokens or not shrinks:
+        if ids.shape[1] == length + max_new_tokens or not shrinks or out_of_time(ids).any():
             ended[:] = True
         for row, tokens, has_ended in zip(rows, ids[:, length:].tolist(), ended.tolist(), strict=True):
             if has_ended:

@@ -1,5 +1,6 @@
 """Previews: what a model writes for a few validation papers while it is trained, to be read in previews.md."""
 
+import copy
 import re
 import time
 from collections.abc import Sequence
@@ -19,7 +20,8 @@ from metareview.generation.batches import generate
 from metareview.generation.decoding import Decoding
 
 PREVIEWS = "previews.md"
-SHARE = 0.03  # of the training time: previews that would take more are left out, but for the first and the last
+SHARE = 0.04  # of the time of a run, at most, for previews: half of it for the first, before there is a run
+PASSES = 3  # through the model that an example takes in training, where it takes one in an evaluation
 
 
 class Previews(TrainerCallback):
@@ -38,39 +40,50 @@ class Previews(TrainerCallback):
             read = sum(label == IGNORE_INDEX for label in example["labels"])
             self.prompts.append(example["input_ids"][:read])
             self.references.append(tokenizer.decode(example["input_ids"][read:], skip_special_tokens=True))
-        self.start, self.spent = time.perf_counter(), 0.0
+        self.start, self.spent, self.last = time.perf_counter(), 0.0, 0.0  # seconds
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, *_: Any, **__: Any) -> None:
-        self.start, self.spent = time.perf_counter(), 0.0
+        self.start, self.spent, self.last = time.perf_counter(), 0.0, 0.0
 
     def on_evaluate(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: PreTrainedModel, **_: Any
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: PreTrainedModel,
+        metrics: dict[str, float],
+        **_: Any,
     ) -> None:
-        """Write the texts of a step."""
+        """Write the texts of a step: between the first and the last only if there is time for complete ones."""
         began = time.perf_counter()
-        is_between = 0 < state.global_step < state.max_steps
-        if is_between and self.spent > SHARE * (began - self.start):
+        if state.global_step:
+            seconds = SHARE * (began - self.start) - self.spent
+        else:
+            examples = state.max_steps * args.train_batch_size * args.gradient_accumulation_steps
+            seconds = SHARE / 2 * PASSES * examples / metrics["eval_samples_per_second"]
+        if 0 < state.global_step < state.max_steps and seconds < self.last:
             return
-        texts = self._write(model)
+        texts = self._write(model, began + seconds)
         for number, text in enumerate(texts, start=1):
             tqdm.write(f"  paper {number}: {shorten(text, 100, placeholder=' ...')}")
         _keep(Path(args.output_dir, PREVIEWS), state.global_step, state.epoch or 0, texts, self.references)
-        self.spent += time.perf_counter() - began
+        self.last = time.perf_counter() - began
+        self.spent += self.last
 
-    def _write(self, model: PreTrainedModel) -> list[str]:
-        """The text for each prompt."""
-        was_training, config = model.training, model.generation_config
-        model.eval()
-        # One at a time: in the half precision of training, a batch could not be told from one that changes texts.
-        arguments = self.max_new_tokens, 1, Decoding(no_repeat_ngram=4), self.ends
+    def _write(self, model: PreTrainedModel, deadline: float) -> list[str]:
+        """The text for each prompt, broken off after the deadline (seconds of `time.perf_counter()`)."""
+        # The Trainer has replaced the model's forward by one that casts all weights to half precision each time: for
+        # every token. A copy that shares the weights has the class's own again.
+        writer = copy.copy(model)
+        writer.__dict__.pop("forward", None)
+        was_training = model.training
+        arguments = self.max_new_tokens, len(self.prompts), Decoding(no_repeat_ngram=4), self.ends
         try:
-            written = dict(generate(model, self.tokenizer, self.prompts, *arguments))
+            written = dict(generate(writer.eval(), self.tokenizer, self.prompts, *arguments, deadline=deadline))
         finally:
-            model.generation_config = config
             model.train(was_training)
-        return [
-            written[index].text + ("" if written[index].stopped else " [not ended]") for index in range(len(written))
-        ]
+        texts = [written[index] for index in range(len(written))]
+        return [text.text + ("" if text.stopped else " [not ended]") for text in texts]
 
 
 def _keep(path: Path, step: int, epoch: float, texts: list[str], references: list[str]) -> None:

@@ -7,7 +7,7 @@ import torch
 from conftest import make_arguments, make_examples, make_model, make_tokenizer, make_trainer
 from datasets import Dataset
 
-from metareview.generation import previews
+from metareview.generation import batches, previews
 from metareview.generation.previews import PREVIEWS, Previews
 
 
@@ -46,9 +46,20 @@ def test_a_resumed_run_replaces_the_texts_of_later_steps(tmp_path: Path) -> None
     assert "    # Step 2" in lines  # a text is no heading
 
 
-def test_previews_that_would_slow_the_run_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first and the last are not."""
+def test_previews_that_would_slow_the_run_are_broken_off_or_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first and the last are always there."""
     monkeypatch.setattr(previews, "SHARE", 0.0)
+    monkeypatch.setattr(batches, "LEAST", 2)
     train(tmp_path, 1)
-    titles = [line for line in (tmp_path / PREVIEWS).read_text().splitlines() if line.startswith("# ")]
+    text = (tmp_path / PREVIEWS).read_text()
+    titles = [line for line in text.splitlines() if line.startswith("# ")]
     assert [title.split(",")[0] for title in titles] == ["# References", "# Step 0: the base", "# Step 4"]
+    monkeypatch.setattr(batches, "LEAST", 4)
+    train(tmp_path / "longer", 1)
+    of_two, of_four = (
+        folder.joinpath(PREVIEWS).read_text().split("# Step")[1].removesuffix(" [not ended]\n\n")
+        for folder in (tmp_path, tmp_path / "longer")
+    )
+    assert of_four.startswith(of_two) and len(of_four) > len(of_two)
