@@ -20,8 +20,8 @@ ROWS = --tokenized_dir $(MEASURED)/tokenized
 
 demo: .venv/installed
 	rm -rf $(DEMO) && mkdir $(DEMO)
-	HF_HUB_OFFLINE=1 $(BIN)/python processing_meta_review.py --dataset assets/demo/data --model assets/demo/model \
-	    --max_summary_tokens 256 $(DEMO_DATA)
+	HF_HUB_OFFLINE=1 $(BIN)/python processing_meta_review.py --dataset assets/demo/reviews --model assets/demo/tiny \
+	    $(DEMO_DATA)
 	HF_HUB_OFFLINE=1 $(BIN)/python fine_tune.py $(DEMO_DATA) --output_dir $(DEMO)/demo_finetuned \
 	    --epochs 2 --learning_rate 1e-3 --max_new_tokens 128
 	HF_HUB_OFFLINE=1 $(BIN)/python evaluation.py --model $(DEMO)/demo_finetuned \

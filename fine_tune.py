@@ -360,7 +360,7 @@ def save(flags: FineTuningFlags, job: Job, state: TrainerState, speed: float | N
 
 
 def print_next(job: Job) -> None:
-    report_run(job.folder, read_record(str(job.folder), TRAINING_RECORD)["results"])
+    report_run(job.folder, read_record(str(job.folder), TRAINING_RECORD))
     print(f"Next: python evaluation.py --models {quote(str(job.folder))}")
 
 

@@ -205,7 +205,7 @@ QUICK = ["--max_new_tokens", 40, "--max_steps", 2, "--eval_strategy", "no"]
 
 def list_models(folder: Path) -> set[str]:
     """The models that were trained, without the part of their names that is the same for all."""
-    return {path.name.partition("_finetuned")[2] for path in (folder / "models").glob("[!.]*")}
+    return {path.name.partition("_finetuned")[2] for path in (folder / "models").glob("[!.]*/")}
 
 
 def test_each_setting_has_a_folder_and_the_same_one_finds_it_again(data: Path) -> None:
@@ -242,12 +242,13 @@ def test_other_texts_or_weights_under_the_same_names_make_another_run(data: Path
 
 
 def test_several_values_are_several_runs_and_finished_ones_are_skipped(data: Path, base: Path, refused) -> None:
-    flags = [*QUICK, "--model", base, "--previews", 0]
+    flags = [*QUICK, "--model", base, "--previews", 0, "--eval_strategy", "epoch"]
     printed = run_to_end(TUNE, *flags, "--learning_rate", "1e-3", "1e-4", cwd=data)
     assert "Run 2 of 2: LEARNING_RATE = 0.0001" in printed and len(list_models(data)) == 2
     for name in list_models(data):
         assert re.search(rf"{name} +\|.* [0-9.]+ \|", printed)
     assert "Next: python evaluation.py --models models/" in printed.splitlines()[-1]
+    assert "Their curves: models/losses.png" in printed and (data / "models/losses.png").stat().st_size > 5_000
     written = {path: path.stat().st_mtime_ns for path in data.glob(f"models/*/{WEIGHTS}")}
     run_to_end(TUNE, *flags, "--learning_rate", "1e-3", "1e-4", "1e-5", cwd=data)
     assert len(list_models(data)) == 3 and all(path.stat().st_mtime_ns == time for path, time in written.items())

@@ -32,15 +32,15 @@ def test_the_demo_data_are_what_their_script_makes(tmp_path: Path) -> None:
     build = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(build)
     build.write_data(tmp_path)
-    for file in (DEMO / "data").iterdir():
+    for file in (DEMO / "reviews").iterdir():
         assert (tmp_path / file.name).read_bytes() == file.read_bytes(), file.name
     documents = build.pretraining_documents(0)
     assert not any(PROMPTS["plain"][:11] in next(documents) for _ in range(50))  # the base has never seen the prompt
 
 
 def test_the_demo_model_is_small_and_stored_as_pythia_is() -> None:
-    assert sum(file.stat().st_size for file in (DEMO / "model").iterdir()) < 5_000_000
-    assert {str(weight.dtype) for weight in load_file(DEMO / "model" / WEIGHTS).values()} == {"torch.float16"}
+    assert sum(file.stat().st_size for file in (DEMO / "tiny").iterdir()) < 5_000_000
+    assert {str(weight.dtype) for weight in load_file(DEMO / "tiny" / WEIGHTS).values()} == {"torch.float16"}
 
 
 @pytest.mark.parametrize("document", [ROOT / "README.md", *(ROOT / "docs").glob("*.md")], ids=lambda path: path.name)

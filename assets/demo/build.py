@@ -1,6 +1,6 @@
 """Make the embedded demo: invented reviews with meta-reviews, and a small GPT-NeoX trained on text of the same world.
 
-    python assets/demo/build.py                        write data/ and model/ again (about 11 minutes on 2 idle cores)
+    python assets/demo/build.py                        write reviews/ and tiny/ again (about 11 minutes on 2 idle cores)
     python assets/demo/build.py --data_only            write data/ only (seconds, byte for byte the same each time)
     python assets/demo/build.py --score RESULTS.xlsx   score the columns "base" and "fine_tuned" against "reference"
 
@@ -420,9 +420,9 @@ def main() -> int:
         if arguments.score:
             print_scores(arguments.score)
         else:
-            write_data(HERE / "data")
+            write_data(HERE / "reviews")
             if not arguments.data_only:
-                build_model(HERE / "model")
+                build_model(HERE / "tiny")
     except (ValueError, OSError) as error:
         print(f"build.py: {error}", file=sys.stderr)
         return 2

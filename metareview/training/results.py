@@ -104,27 +104,6 @@ def renew_max_new_tokens(folder: Path, max_new_tokens: int) -> bool:
     return True
 
 
-def plot_losses(history: list[dict[str, float]], results: dict[str, Any], path: Path) -> None:
-    """Plot training and validation loss against the epoch, from the Trainer's `log_history`; mark the saved weights."""
-    from matplotlib.figure import Figure  # here: it takes most of a second, and is needed in the end only
-
-    figure = Figure(figsize=(7, 4), layout="constrained")
-    axes = figure.subplots()
-    for key, label, style in (("loss", "training", "-"), ("eval_loss", "validation", "o-")):
-        points = [(entry["epoch"], entry[key]) for entry in history if key in entry]
-        if points:
-            axes.plot(*zip(*points, strict=True), style, label=label, markersize=4)
-    label = f"saved weights (step {results['saved_step']:,})"
-    axes.axvline(results["saved_epoch"], color="gray", linestyle=":", label=label)
-    axes.set(xlabel="epoch", ylabel="loss (nats per summary token)", title="Loss while fine-tuning")
-    low, high = axes.dataLim.intervaly
-    if high > 10 * low > 0:  # else the first values would press all others to the ground
-        axes.set_yscale("log")
-    axes.grid(alpha=0.3)
-    axes.legend()
-    figure.savefig(path, dpi=150)
-
-
 def save_result(
     model: PreTrainedModel | PeftModel,
     tokenizer: Tokenizer,
@@ -147,6 +126,8 @@ def save_result(
     model.save_pretrained(new)
     model.generation_config.save_pretrained(new)
     tokenizer.save_pretrained(new)
+    from metareview.training.curves import plot_losses  # here: matplotlib takes most of a second to load
+
     plot_losses(history, results, new / "loss_curve.png")
     for name, content in files.items():
         (new / name).write_bytes(content)

@@ -70,14 +70,14 @@ def _run(script: str, values: list[str]) -> tuple[int, dict[str, Any], bool]:
         return status, read_json(report) if report.exists() else {}, bool(signals)
 
 
-def report_run(folder: Path, results: dict[str, Any]) -> None:
-    """Tell the folder and the results of a finished run to the sweep that it is part of, if there is one."""
+def report_run(folder: Path, record: dict[str, Any]) -> None:
+    """Tell the folder and the record of a finished run to the sweep that it is part of, if there is one."""
     if report := os.environ.get(REPORT):
-        write_json(Path(report), {"folder": str(folder), "results": results})
+        write_json(Path(report), {"folder": str(folder)} | record)
 
 
 def _describe_runs(reports: list[dict[str, Any]]) -> str:
-    """A line for each finished run with its losses, and the command that compares their models."""
+    """A line for each finished run with its losses, their curves, and the command that compares their models."""
     if not reports:
         return ""
     table = [["run", *LOSSES.values()]]
@@ -85,4 +85,17 @@ def _describe_runs(reports: list[dict[str, Any]]) -> str:
         losses = (report["results"].get(name) for name in LOSSES)
         table.append([Path(report["folder"]).name, *("" if loss is None else f"{loss:.4f}" for loss in losses)])
     folders = " ".join(quote(report["folder"]) for report in reports)
-    return f"\n{format_table(table)}\nNext: python evaluation.py --models {folders}"
+    next_step = f"Next: python evaluation.py --models {folders}"
+    return "\n".join(["", format_table(table), *_plot_runs(reports), next_step])
+
+
+def _plot_runs(reports: list[dict[str, Any]]) -> list[str]:
+    """Plot the validation losses of runs beside their folders; a line that says where, if there are losses."""
+    from metareview.training.curves import plot_sweep  # here: matplotlib takes most of a second to load
+
+    losses = {Path(report["folder"]).name: report.get("validation_losses") for report in reports}
+    losses = {name: points for name, points in losses.items() if points}
+    path = Path(reports[0]["folder"]).with_name("losses.png")
+    if losses:
+        plot_sweep(losses, path)
+    return [f"Their curves: {path}"] if losses else []

@@ -2,14 +2,12 @@
 
 from pathlib import Path
 
-import pytest
 from transformers import TrainerState
 
 from metareview.training.results import (
     advise_on_losses,
     describe_loss,
     describe_results,
-    plot_losses,
     summarize_training,
 )
 
@@ -40,12 +38,6 @@ def test_results_in_two_lines() -> None:
         "validation loss 5.0000 (perplexity 148.41) before, 3.0000 (perplexity 20.09) after"
     )
     assert describe_loss(None) == "not evaluated" and describe_loss(1e4) == "10000.0000 (perplexity inf)"
-
-
-@pytest.mark.parametrize("history", [HISTORY, HISTORY[:1]])
-def test_a_curve_is_plotted_of_whatever_was_logged(history: list, tmp_path: Path) -> None:
-    plot_losses(history, {"saved_step": 4, "saved_epoch": 1.0}, tmp_path / "curve.png")
-    assert (tmp_path / "curve.png").stat().st_size > 5_000
 
 
 def test_lower_losses_before_the_saved_weights_are_told_with_the_command_that_compares_them() -> None:

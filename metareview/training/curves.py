@@ -1,0 +1,53 @@
+"""Loss curves: of one run, and of the runs of a sweep side by side."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+Points = Sequence[tuple[float, float]]  # epoch and loss
+
+
+def plot_losses(history: list[dict[str, float]], results: dict[str, Any], path: Path) -> None:
+    """Plot training and validation loss against the epoch, from the Trainer's `log_history`; mark the saved weights."""
+    figure, axes = _new_plot("Loss while fine-tuning")
+    for key, label, style in (("loss", "training", "-"), ("eval_loss", "validation", "o-")):
+        _plot_points(axes, [(entry["epoch"], entry[key]) for entry in history if key in entry], label, style)
+    label = f"saved weights (step {results['saved_step']:,})"
+    axes.axvline(results["saved_epoch"], color="gray", linestyle=":", label=label)
+    _save_plot(figure, axes, path)
+
+
+def plot_sweep(losses: dict[str, Points], path: Path) -> None:
+    """Plot the validation losses of several runs, by their names."""
+    figure, axes = _new_plot("Validation loss of each run")
+    for name, points in losses.items():
+        _plot_points(axes, points, name, "o-")
+    _save_plot(figure, axes, path)
+
+
+def _new_plot(title: str) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    axes.set(xlabel="epoch", ylabel="loss (nats per summary token)", title=title)
+    axes.grid(alpha=0.3)
+    return figure, axes
+
+
+def _plot_points(axes: Axes, points: Points, label: str, style: str) -> None:
+    if points:
+        axes.plot(*zip(*points, strict=True), style, label=label, markersize=4)
+
+
+def _save_plot(figure: Figure, axes: Axes, path: Path) -> None:
+    low, high = axes.dataLim.intervaly
+    if high > 10 * low > 0:  # else the first values would press all others to the ground
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.legend()
+    figure.savefig(path, dpi=150)
