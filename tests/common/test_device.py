@@ -13,7 +13,7 @@ from metareview.common.model import load_model
 IDS = {"input_ids": torch.arange(1, 41).view(2, 20)}
 
 
-def make_overflowing(architecture: str = "gpt_neox") -> PreTrainedModel:
+def make_overflowing(architecture: str) -> PreTrainedModel:
     """A model in one layer of which activations reach about a million; its weights fit into fp16."""
     model = make_model(architecture)
     with torch.no_grad():
@@ -23,8 +23,7 @@ def make_overflowing(architecture: str = "gpt_neox") -> PreTrainedModel:
     return model
 
 
-@pytest.mark.parametrize("architecture", ["gpt_neox", "llama"])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize(("architecture", "dtype"), [("gpt_neox", torch.float32), ("llama", torch.float16)])
 def test_overflow_is_noticed(architecture: str, dtype: torch.dtype, tmp_path: Path) -> None:
     """In autocast, as in training, and in weights that are fp16 themselves, as in writing."""
     make_overflowing(architecture).save_pretrained(tmp_path / "overflowing")
@@ -36,7 +35,7 @@ def test_overflow_is_noticed(architecture: str, dtype: torch.dtype, tmp_path: Pa
 
 
 def test_a_run_is_in_fp32_where_fp16_overflows(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    for model, fp16 in ((make_overflowing(), False), (make_model("gpt_neox"), True)):
+    for model, fp16 in ((make_overflowing("gpt_neox"), False), (make_model("gpt_neox"), True)):
         args = make_arguments(tmp_path, fp16=True, max_steps=1, save_strategy="no")
         trainer = make_trainer(model, args, make_examples([(30, 10)] * 8))
         assert args.fp16 == fp16 and ("overflows in fp16" in capsys.readouterr().out) != fp16

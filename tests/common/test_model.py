@@ -1,9 +1,10 @@
-"""The model: what is loaded is what was saved; an adapter in its place."""
+"""The model: what can be fine-tuned, what is told of damaged or hostile files, and an adapter in its place."""
 
 import io
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,30 +20,19 @@ from metareview.data.tokenization import TokenizationArguments, load_tokenizer
 LORA = LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM")
 
 
-@pytest.mark.parametrize("architecture", ["gpt_neox", "llama", "gpt2"])
-def test_logits_after_loading_are_those_before_saving(architecture: str, tmp_path: Path) -> None:
-    model = make_model(architecture).eval()
-    ids = torch.arange(1, 50)[None]
-    model.save_pretrained(tmp_path)
-    with torch.no_grad():
-        assert torch.equal(load_model(str(tmp_path)).eval()(ids).logits, model(ids).logits)
+def load_tokenizer_of(name: str) -> Any:
+    return load_tokenizer(TokenizationArguments(name, "plain", None, 9))
 
 
-def test_what_is_not_trained_need_not_be_fp32(base: Path) -> None:
-    adapter = Adapter(LORA, torch.bfloat16)
-    model = prepare_model(str(base), adapter)
-    trained = {parameter.dtype for parameter in model.parameters() if parameter.requires_grad}
-    frozen = {parameter.dtype for parameter in model.parameters() if not parameter.requires_grad}
-    assert (trained, frozen) == ({torch.float32}, {torch.bfloat16})
-
-
-def test_a_new_adapter_is_drawn_with_the_seed(base: Path) -> None:
+def test_what_is_not_trained_need_not_be_fp32_and_a_new_adapter_is_drawn_with_the_seed(base: Path) -> None:
     drawn = []
     for seed in (1, 1, 2):
         torch.rand(3)  # whatever else was drawn before
-        weights = prepare_model(str(base), Adapter(LORA, torch.float32, seed=seed)).state_dict()
-        drawn.append(torch.cat([weight.flatten() for name, weight in weights.items() if "lora_A" in name]))
+        model = prepare_model(str(base), Adapter(LORA, torch.bfloat16, seed=seed))
+        drawn.append(torch.cat([weight.flatten() for name, weight in model.named_parameters() if "lora_A" in name]))
     assert torch.equal(drawn[0], drawn[1]) and not torch.equal(drawn[0], drawn[2])
+    kinds = {(parameter.requires_grad, parameter.dtype) for parameter in model.parameters()}
+    assert kinds == {(True, torch.float32), (False, torch.bfloat16)}
 
 
 @pytest.mark.parametrize(("architecture", "without"), [("mamba", "out_proj"), ("phimoe", "router"), ("falcon", "none")])
@@ -64,33 +54,27 @@ def test_layers_that_are_not_there_are_named(base: Path) -> None:
         prepare_model(str(base), adapter)
 
 
-def test_a_model_in_4_bits_takes_less_memory_and_computes_about_the_same(tmp_path: Path) -> None:
-    make_model("llama").save_pretrained(tmp_path)
-    whole, small = load_model(str(tmp_path)).eval(), load_model(str(tmp_path), load_in_4bit=True).eval()
-    layers = [layer for layer in whole.modules() if isinstance(layer, torch.nn.Linear)][:-1]  # the last stays whole
-    saved = sum(layer.weight.nbytes for layer in layers)
-    assert small.get_memory_footprint() < whole.get_memory_footprint() - 0.8 * saved
-    ids = torch.arange(1, 50)[None]
+def test_a_model_in_4_bits_takes_less_memory_and_computes_about_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The model as it was saved computes exactly the same."""
+    saved, name, ids = make_model("llama").eval(), str(tmp_path), torch.arange(1, 50)[None]
+    saved.save_pretrained(name)
+    small = load_model(name, load_in_4bit=True).eval()
+    layers = [layer for layer in saved.modules() if isinstance(layer, torch.nn.Linear)][:-1]  # the last stays as it is
+    less = 0.8 * sum(layer.weight.nbytes for layer in layers)
+    assert small.get_memory_footprint() < saved.get_memory_footprint() - less
     with torch.no_grad():
-        expected, logits = whole(ids).logits, small(ids).logits
+        expected, logits = saved(ids).logits, small(ids).logits
+        assert torch.equal(load_model(name).eval()(ids).logits, expected)
     assert 0 < (logits - expected).norm() < 0.3 * expected.norm()
-
-
-def test_4_bits_without_the_package_are_refused_in_a_line(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("metareview.common.model.find_spec", lambda _: None)
     with pytest.raises(InputError, match="need a package: pip install bitsandbytes"):
-        load_model(str(base), load_in_4bit=True)
+        load_model(name, load_in_4bit=True)
 
 
 def test_parameters_are_counted_without_loading_them(base: Path) -> None:
     assert count_parameters(str(base)) == make_model("gpt_neox").num_parameters()
-
-
-def quantization(method: str) -> dict:
-    return {
-        "quantization_config": {"quant_method": method, "bits": 4}
-        | ({"load_in_4bit": True} if method == "bitsandbytes" else {})
-    }
 
 
 @pytest.mark.parametrize(
@@ -98,15 +82,12 @@ def quantization(method: str) -> dict:
     [
         ({"num_hidden_layers": 10**9}, "num_hidden_layers 1,000,000,000"),
         ({"num_attention_heads": 0}, "cannot read the model"),
-        ({"vocab_size": "many"}, "cannot read the model"),
         ({"model_type": ["gpt_neox"]}, "cannot read the model"),
-        ({"model_type": "no such architecture"}, "cannot read the model"),
         ({"model_type": "t5"}, r"\(t5\) is no causal language model"),
         ({"model_type": "bart"}, r"\(bart\) is no causal language model"),
-        (quantization("gptq"), "requires optimum"),
-        (quantization("awq"), "requires gptqmodel"),
-        (quantization("magic"), "cannot read the model"),
-        (quantization("bitsandbytes"), "set USE_LORA = True"),
+        ({"quantization_config": {"quant_method": "gptq", "bits": 4}}, "requires optimum"),
+        ({"quantization_config": {"quant_method": "magic"}}, "cannot read the model"),
+        ({"quantization_config": {"quant_method": "bitsandbytes", "load_in_4bit": True}}, "set USE_LORA = True"),
     ],
     ids=str,
 )
@@ -120,21 +101,21 @@ def test_what_cannot_be_fine_tuned_is_told_by_its_configuration(change: dict, to
         load_model(str(tmp_path))
 
 
-@pytest.mark.parametrize("content", ["{", "[]", "null", '"gpt_neox"', "\0", ""])
-def test_a_damaged_configuration_is_told(content: str, tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text(content)
-    for read in (check_base, count_parameters, load_model):
-        with pytest.raises(InputError, match="cannot read the model"):
-            read(str(tmp_path))
-
-
-@pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json"])
-@pytest.mark.parametrize("content", ["[]", "{", "5"])
-def test_a_damaged_tokenizer_is_told(name: str, content: str, base: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "readers"),
+    [
+        ("config.json", [check_base, count_parameters, load_model]),
+        ("tokenizer.json", [load_tokenizer_of]),
+        ("tokenizer_config.json", [load_tokenizer_of]),
+    ],
+)
+@pytest.mark.parametrize("content", ["{", "[]", "5"])
+def test_a_damaged_file_is_told(name: str, readers: list, content: str, base: Path, tmp_path: Path) -> None:
     shutil.copytree(base, tmp_path, dirs_exist_ok=True)
     (tmp_path / name).write_text(content)
-    with pytest.raises(InputError, match="cannot read the model"):
-        load_tokenizer(TokenizationArguments(str(tmp_path), "plain", None, 9))
+    for read in readers:
+        with pytest.raises(InputError, match="cannot read the model"):
+            read(str(tmp_path))
 
 
 @pytest.mark.parametrize("script", [PROCESS, TUNE])
@@ -173,11 +154,7 @@ def test_code_that_comes_with_a_model_is_never_run(tmp_path: Path, monkeypatch: 
     (tmp_path / "config.json").write_text(json.dumps(config | {"model_type": "unknown", "auto_map": own}))
     (tmp_path / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "Tokens", "auto_map": own}))
     (tmp_path / "own.py").write_text(f"open({str(tmp_path / 'was_run')!r}, 'w')\n")
-    for load in (
-        load_model,
-        count_parameters,
-        lambda name: load_tokenizer(TokenizationArguments(name, "plain", None, 9)),
-    ):
+    for load in (load_model, count_parameters, load_tokenizer_of):
         monkeypatch.setattr("sys.stdin", io.StringIO("y\n" * 20))
         with pytest.raises(InputError, match="cannot read the model"):
             load(str(tmp_path))
