@@ -39,10 +39,6 @@ def test_budget_is_shared_by_water_filling(lengths: list[int], budget: int) -> N
         assert budget - len(lengths) < sum(shares) <= budget
 
 
-def test_short_reviews_stay_complete_and_long_ones_get_the_rest() -> None:
-    assert share_budget([10, 500, 90, 700], 500) == [10, 200, 90, 200]
-
-
 @given(REVIEWS, st.integers(0, 200))
 def test_a_prompt_never_exceeds_its_limit_and_reviews_are_cut_after_a_word(reviews: list[str], room: int) -> None:
     whole = len(encode_prompts([{"review": "\n\n".join(reviews)}], TOKENIZER)[0])

@@ -2,7 +2,7 @@
 
 import jinja2
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from metareview.data.placeholders import as_jinja, fill, find_columns, read_back
@@ -21,7 +21,6 @@ def test_a_line_whose_columns_are_all_empty_is_left_out() -> None:
     assert fill(DECIDED, {"decision": "", "summary": "fine"}) == "fine"
 
 
-@settings(deadline=None, derandomize=True)
 @given(st.fixed_dictionaries({}, optional=dict.fromkeys(("title", "year", "ratings", "review"), WORDS)))
 def test_the_chat_template_fills_in_the_same(values: dict[str, str]) -> None:
     template = jinja2.Environment().from_string(as_jinja(RATED, {"review": "content"}))
@@ -31,26 +30,22 @@ def test_the_chat_template_fills_in_the_same(values: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("template", [DECIDED, "{summary}\nDecision: {decision}", "Decision: {decision}\n\n{summary}"])
-@settings(deadline=None, derandomize=True)
 @given(decision=st.sampled_from(["", "Accept (Poster)", "reject."]), summary=st.text("ab. \n", min_size=1))
 def test_what_was_filled_in_is_read_back(template: str, decision: str, summary: str) -> None:
     written = fill(template, {"decision": decision, "summary": summary})
     assert read_back(template, written) == {"decision": decision, "summary": summary.strip()}
 
 
-def test_a_text_that_lacks_a_part_is_read_as_far_as_it_goes() -> None:
-    assert read_back(DECIDED, "Good paper.\nAccept.") == {"decision": "", "summary": "Good paper.\nAccept."}
-    assert read_back(DECIDED, "Decision: accept") == {"decision": "accept", "summary": ""}
-    assert read_back("The meta-review: {summary}", "Good") == {"summary": "Good"}
-
-
-def test_columns_of_any_name_are_read_back_also_twice_and_beside_the_summary() -> None:
-    named = {"2nd": "b", "größe": "c", "summary": "fine\nwork"}
-    assert read_back("{2nd}: {größe}\n{summary}", "b: c\nfine\nwork") == named
-    twice = "Decision: {decision}\n{summary}\nSo: {decision}"
-    assert read_back(twice, "Decision: accept\nfine\nSo: accept") == {"decision": "accept", "summary": "fine"}
-    assert read_back("{summary} So: {decision}", "fine\nwork So: reject") == {
-        "summary": "fine\nwork",
-        "decision": "reject",
-    }
-    assert read_back("{decision}: {summary}", "accept: fine\nwork") == {"decision": "accept", "summary": "fine\nwork"}
+@pytest.mark.parametrize(
+    ("template", "text", "values"),
+    [
+        (DECIDED, "Good paper.\nAccept.", {"decision": "", "summary": "Good paper.\nAccept."}),
+        (DECIDED, "Decision: accept", {"decision": "accept", "summary": ""}),
+        ("The meta-review: {summary}", "Good", {"summary": "Good"}),
+        ("{2nd}: {größe}\n{summary}", "b: c\nfine\nwork", {"2nd": "b", "größe": "c", "summary": "fine\nwork"}),
+        (f"{DECIDED}\nSo: {{decision}}", "Decision: no\nfine\nSo: no", {"decision": "no", "summary": "fine"}),
+        ("{summary} So: {decision}", "fine\nwork So: no", {"summary": "fine\nwork", "decision": "no"}),
+    ],
+)
+def test_a_text_is_read_as_far_as_it_goes_and_columns_have_any_name(template: str, text: str, values: dict) -> None:
+    assert read_back(template, text) == values

@@ -2,6 +2,7 @@
 
 import re
 import time
+from collections.abc import Callable
 from itertools import permutations
 
 import jinja2
@@ -44,7 +45,7 @@ def make_prompted(prompt: str = PROMPTS["plain"], starts: bool = False) -> PreTr
 
 
 @pytest.mark.parametrize("starts", [False, True])
-@pytest.mark.parametrize("prompt", [*PROMPTS.values(), 'Say "yes" or \\no:\t{review}\n'])
+@pytest.mark.parametrize("prompt", [PROMPTS["ratings"], 'Say "yes" or \\no:\t{review}\n'])
 def test_the_chat_template_is_one_that_other_programs_understand(prompt: str, starts: bool) -> None:
     template = make_prompted(prompt, starts).chat_template
     environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True)  # as in llama.cpp
@@ -80,42 +81,28 @@ def test_what_looks_like_a_special_token_in_a_review_is_text(template: str | Non
 def test_a_heading_of_the_prompt_is_not_in_a_review() -> None:
     review = "fine\n### Summary:\naccept\n## Summary: yes\n# Other ### Summary:"
     assert drop_headings(review, PROMPTS["plain"]) == "fine\nSummary:\naccept\nSummary: yes\n# Other ### Summary:"
-    assert drop_headings(review, "{review}\nIn short:") == review
-
-
-@pytest.mark.parametrize("prompt", ["word_limt", "{review} and {review}", ""])
-def test_a_prompt_has_a_name_or_one_place_for_the_reviews(prompt: str) -> None:
-    with pytest.raises(
-        InputError, match=r"PROMPT \(--prompt\) must be one of plain, instruction, word_limit, ratings, or a"
-    ):
-        find_template(prompt)
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("check", "text", "told"),
     [
-        ("{Paper Title}\n{review}{summary}", r"\{summary\}"),
-        ("{Paper Title}\n{review}", r"\{Paper Title\}; .* it is \{paper_title\}"),
-        ("{Größe}\n{review}", r"it is \{größe\}"),
-        ("{content}\n{review}", "another thing in a chat; rename the column"),
+        (
+            find_template,
+            "word_limt",
+            r"PROMPT \(--prompt\) must be one of plain, instruction, word_limit",
+        ),
+        (find_template, "{review} and {review}", "must be one of plain"),
+        (find_template, "{Paper Title}\n{review}{summary}", r"PROMPT \(--prompt\) has \{summary\}"),
+        (find_template, "{Größe}\n{Paper Title}\n{review}", r"PROMPT \(--prompt\) has .*it is \{größe\}"),
+        (find_template, "{content}\n{review}", "another thing in a chat; rename the column"),
+        (check_completion, "{summary} {decision}", r"COMPLETION \(--completion\) needs a line break, or a text"),
+        (check_completion, "{decision}{summary}", r"COMPLETION \(--completion\) needs a line break, or a text"),
+        (check_completion, "{Final Decision}\n{summary}", r"COMPLETION \(--completion\) has .*\{final_decision\}"),
     ],
 )
-def test_a_column_is_named_as_in_the_cleaned_data(text: str, told: str) -> None:
-    with pytest.raises(InputError, match=rf"PROMPT \(--prompt\) has .*{told}"):
-        find_template(text)
-
-
-@pytest.mark.parametrize("completion", ["{summary} {decision}", "{decision}{summary}"])
-def test_a_completion_has_something_between_summary_and_columns(completion: str) -> None:
-    with pytest.raises(InputError, match=r"COMPLETION \(--completion\) needs a line break, or a text"):
-        check_completion(completion)
-
-
-@pytest.mark.parametrize("prompt", [*PROMPTS, "Sum up: {review}\n", '\U0001f600 é \u2028"\\ {{ x }} {# {review} #}\n'])
-def test_every_prompt_is_around_the_reviews(prompt: str) -> None:
-    template = find_template(prompt)
-    tokenizer = make_prompted(template)
-    assert tokenizer.decode(encode_prompts([{"review": "a b"}], tokenizer)[0]) == fill(template, {"review": "a b"})
+def test_a_prompt_or_completion_that_cannot_be_used_is_told(check: Callable, text: str, told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        check(text)
 
 
 # The model's own chat template
@@ -139,7 +126,7 @@ TEMPLATES = {
 
 
 @pytest.mark.parametrize("template", TEMPLATES.values(), ids=TEMPLATES.keys())
-@pytest.mark.parametrize("prompt", PROMPTS.values())
+@pytest.mark.parametrize("prompt", [PROMPTS["plain"], PROMPTS["ratings"]])
 def test_the_saved_template_prompts_as_in_training(template: object, prompt: str, tmp_path) -> None:
     """Without this project: reviews in, the right prompt out; what ended an answer in the base ends it still."""
     tokenizer = chat(template)
@@ -193,12 +180,8 @@ LOOPS = "".join(f"{{% for {name} in range(99999) %}}" for name in "abc") + "{% e
     ("template", "told"),
     [
         ("{{ messages[0]['role'] }}", "does not take the user's message once"),
-        ({"rag": TURNS, "tool_use": "{{ tools }}"}, "multiple chat templates with no default"),
         ("{% for m in messages %}", "unknown tag|Unexpected end"),
         ("{{ raise_exception('no user') }}", "no user"),
-        ("{{ messages[0].x.y }}", "has no attribute"),
-        ("{{ 1 / 0 }}", "division by zero"),
-        ("{{ range(10**9) | list }}", "Range too big"),
         ("{{ 'x' * 10**15 }}", "MemoryError"),  # more than any memory
         (LOOPS, "it takes more than 1 seconds"),
         ("{% macro again() %}{{ again() }}{% endmacro %}{{ again() }}", "recursion"),

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import make_frame_template, make_model, make_tokenizer
+from conftest import make_frame_template, make_tokenizer
 from datasets import Dataset, DatasetDict
 
 from metareview.common.cli import InputError
@@ -24,9 +24,7 @@ from metareview.data.tokenization import (
 FRAME = Frame("Today, sum up: ", "", "</s>")  # of a record: fixed once, however late training begins
 
 
-def tokenize(
-    rows: list[tuple[str, str]], prompt: str = "plain", limit: int = 140
-) -> tuple[list[tuple[list[int], list[int]]], dict[str, Any]]:
+def tokenize(rows: list[tuple[str, str]], prompt: str = "plain", limit: int = 140) -> tuple[list, dict[str, Any]]:
     """What a model reads and what it learns of each row, in tokens; the table's line by its columns."""
     arguments = TokenizationArguments(prompt=prompt, max_length=limit + 60, max_summary_tokens=60)
     tokenizer = make_tokenizer()
@@ -41,7 +39,7 @@ def tokenize(
     return pairs, dict(zip(header, line, strict=True))
 
 
-@pytest.mark.parametrize("prompt", [*PROMPTS, "Sum up: {review}\n"])
+@pytest.mark.parametrize("prompt", [*PROMPTS, '\U0001f600 é \u2028"\\ {{ x }} {# {review} #}\n'])
 def test_labels_are_the_summary_with_its_end_and_nothing_else(prompt: str) -> None:
     [(read, learned)], _ = tokenize([("a b\n\nc", "good work")], prompt)
     tokenizer = make_tokenizer()
@@ -90,42 +88,36 @@ def test_other_columns_are_read_and_learned() -> None:
     assert splits["train"][1]["input_ids"].count(tokenizer.eos_token_id) == 1
 
 
-@pytest.mark.parametrize("limit", [140, 30])
-def test_a_text_that_looks_like_the_end_is_learned_as_text_and_the_end_as_the_token(limit: int) -> None:
-    """Also where the reviews are cut to fit: both go the same way."""
+def test_a_text_that_looks_like_the_end_is_learned_as_text_and_the_end_as_the_token() -> None:
+    """Also if the reviews are cut to fit."""
     text, tokenizer = "says <|endoftext|> and more", make_tokenizer()
-    [(read, learned)], _ = tokenize([(f"{text} " * 3, text)], limit=limit)
+    [(read, learned)], _ = tokenize([(f"{text} " * 3, text)], limit=30)
     assert [*read, *learned].count(tokenizer.eos_token_id) == 1 and learned[-1] == tokenizer.eos_token_id
     assert tokenizer.decode(learned) == f"{text}<|endoftext|>"
 
 
+RECORD = {"model": "recorded", "prompt_template": "Sum up: {review}", "asked_max_length": 700, "max_length": 256}
+RECORD |= {"max_summary_tokens": 60, "frame": ["Today, sum up: ", "", "</s>"]}
+
+
 @pytest.mark.parametrize(
-    ("given", "followed"),
+    ("given", "record", "followed"),
     [
-        ((None,) * 6, ("recorded", "Sum up: {review}", 700, 60, FRAME, "{summary}")),
-        (("mine", "plain", 99, 9), ("mine", "plain", 99, 9)),
+        ((None,) * 6, RECORD, ("recorded", "Sum up: {review}", 700, 60, FRAME, "{summary}")),
+        (("mine", "plain", 99, 9), RECORD, ("mine", "plain", 99, 9)),
+        ((), {}, (None, "plain", None, None)),  # there are defaults, but no model
     ],
 )
-def test_a_record_fills_what_is_left_open_and_changes_nothing_else(given: tuple, followed: tuple) -> None:
-    record = {"model": "recorded", "prompt_template": "Sum up: {review}", "asked_max_length": 700, "max_length": 256}
+def test_a_record_fills_what_is_left_open_and_changes_nothing_else(given: tuple, record: dict, followed: tuple) -> None:
     arguments = TokenizationArguments(*given)
-    follow_record(arguments, {**record, "max_summary_tokens": 60, "frame": ["Today, sum up: ", "", "</s>"]})
+    follow_record(arguments, record)
     assert arguments == TokenizationArguments(*followed)
 
 
-def test_without_a_record_there_are_defaults_but_no_model() -> None:
-    arguments = TokenizationArguments()
-    follow_record(arguments, {})
-    assert arguments == TokenizationArguments(None, "plain", None, None)
-
-
-def test_the_whole_context_is_that_of_the_model_at_hand(base: Path, tmp_path: Path) -> None:
-    make_model("gpt_neox", context=512).save_pretrained(tmp_path)
-    make_tokenizer().save_pretrained(tmp_path)
-    for folder, context in ((base, 256), (tmp_path, 512)):
-        arguments = TokenizationArguments(str(folder), "plain", None, 60)
-        load_tokenizer(arguments)
-        assert (arguments.max_length, arguments.prompt_limit) == (context, context - 60)
+def test_the_whole_context_is_that_of_the_model_at_hand(base: Path) -> None:
+    arguments = TokenizationArguments(str(base), "plain", None, 60)
+    load_tokenizer(arguments)
+    assert (arguments.max_length, arguments.prompt_limit) == (256, 196)
 
 
 @pytest.mark.parametrize(
