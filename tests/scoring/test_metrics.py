@@ -36,20 +36,20 @@ def test_scores_by_hand() -> None:
     assert scores["words"] == 4 and scores["ended"] is True
     assert scores["copied"] == 0  # "the method works" is too short to count
     assert score(Text("reviewers agreed", "", "reviewer agrees"))["rouge1"] == 1  # stemming
-    assert set(scores) == {"text", *METRICS, "verdict", "terms"}
+    assert set(OTHERS) <= set(RESERVED)  # no model is called like a system that is none
 
 
 def test_what_cannot_be_told_is_none() -> None:
-    scores = score(Text("something", "a review", ended=False))
-    assert [name for name in METRICS if scores[name] is None] == [*ROUGE, "bertscore", "right"]
+    results = score_systems({"a": [Output("some words", True, 3)]}, ["a review"], [""], "a-z", [""])
+    assert list(results) == ["a"] and results["a"][0]["text"] == "some words"
+    assert [name for name in METRICS if name not in average_scores(results)["a"]] == [*ROUGE, "bertscore", "right"]
     empty = score(Text("", "a review", "a reference"))
     assert [empty[name] for name in ("rougeL", "words", "repetition", "copied")] == [0, 0, 0, 0]
 
 
 def test_repetition_by_hand() -> None:
     assert repetition(list("abcdabcd")) == pytest.approx(0.2)  # abcd bcda cdab dabc abcd: one of five
-    assert repetition(list("abcdefgh")) == 0
-    assert repetition(list("abc")) == 0
+    assert repetition(list("abcdefgh")) == repetition(list("abc")) == 0
     assert repetition(list("aaaaaaaaaa")) == pytest.approx(6 / 7)
 
 
@@ -76,22 +76,10 @@ def test_lead_takes_the_opening_words_in_equal_parts(reviews: list[list[str]], n
         assert len(set(cut)) <= 1  # those that are cut are cut to one length
 
 
-@pytest.mark.parametrize("reference", ["论文写得很清楚", "论文写得很清楚 BERT", "Статья ясная", "!?", ""])
+@pytest.mark.parametrize("reference", ["论文写得很清楚 BERT", "Статья ясная", "!?", ""])
 def test_there_is_no_score_if_rouge_does_not_read_half_of_a_reference(reference: str) -> None:
     """One name would stand for all."""
     assert not is_readable(reference) and Text(reference, "", reference).rouge == dict.fromkeys(ROUGE)
-
-
-@given(st.one_of(st.text(), st.text(alphabet="ab1 é清.!")))
-def test_a_score_of_identical_texts_is_never_nothing(text: str) -> None:
-    """What the tokenizer drops on both sides must not look like two texts that have nothing in common."""
-    assert Text(text, "", text).rouge["rouge1"] in (None, pytest.approx(1.0))
-
-
-def test_without_references_there_is_neither_lead_nor_a_right_verdict() -> None:
-    results = score_systems({"a": [Output("some words", True, 3)]}, ["a review"], [""], "a-z", [""])
-    assert list(results) == ["a"] and results["a"][0]["text"] == "some words"
-    assert [name for name in METRICS if name not in average_scores(results)["a"]] == [*ROUGE, "bertscore", "right"]
 
 
 @pytest.mark.parametrize(
@@ -117,7 +105,6 @@ WRITTEN = ["I recommend acceptance, 97 on CIFAR.", "I recommend acceptance.", "I
     [
         (["", "", ""], [True, False, None], [None, None, None]),  # what the references say; the last says nothing
         (["Reject", "Accept (Poster)", "Reject"], [False, True, True], [False, False, None]),
-        (["", "Accept", ""], [None, True, None], [None, False, None]),
     ],
 )
 def test_verdicts_and_terms_of_each_system(
@@ -153,10 +140,6 @@ def test_other_paper_is_scored_like_a_model() -> None:
     assert (first["text"], first["right"], first["terms"]) == (references[2], False, "")
     assert (last["text"], last["right"], last["terms"]) == (references[0], False, "GAN")
     assert 0 < first["rougeL"] < 1 and first["ended"] is None and none["rougeL"] is None
-
-
-def test_no_model_is_called_like_a_system_that_is_none() -> None:
-    assert set(OTHERS) <= set(RESERVED)
 
 
 def test_a_decision_in_its_place_is_the_verdict_and_the_rest_is_compared_with_the_reference() -> None:
