@@ -20,8 +20,7 @@ from metareview.sources.escapes import parse_list, plain_text
         ("<p>One</p><ul><li>two</li><li>three<br/>four</li></ul>", "One|two|three|four"),
         ("<B>Summary</B>The <a href='x y'>good</a>, CO<sub>2</sub> un<i></i>clear", "Summary The good, CO2 un clear"),
         ("&lt;p&gt;Escaped&lt;/p&gt;<!-- no --><style>p {}</style>twice", "Escaped|twice"),
-        ("a < b and c > d, <x, y>, a <b and c> d", "a < b and c > d, <x, y>, a <b and c> d"),
-        ("<REVBREAK> <T>", "<REVBREAK> <T>"),
+        ("a < b and c > d, <x, y>, a <b and c> d, <REVBREAK>", "a < b and c > d, <x, y>, a <b and c> d, <REVBREAK>"),
         (r"Strengths:\n- new\r\n- clear\\n---\nNot so:\t2", "Strengths:|- new|- clear|---|Not so: 2"),
         (r"$\nabla f$ \nu, \neq, \notin \theta \times \ne", r"$\nabla f$ \nu, \neq, \notin \theta \times \ne"),
         ("one_x000D_\ntwo_x000d__x000a_three\rfour\r\nfive", "one|two|three|four|five"),
@@ -58,12 +57,10 @@ def test_a_list_comes_back_from_json_python_and_numpy(texts: list[str]) -> None:
         ("[{'review': 'a', 'rating': nan}\n {'review': \"it's\", 'ok': True}]",
          [{"review": "a", "rating": None}, {"review": "it's", "ok": True}]),
         ('{"review": "a", "rating": NaN, "ok": true}', {"review": "a", "rating": None, "ok": True}),
-        ("['a\nb', None, nan]", ["a\nb", None, None]),
         ('{"a","b c"}', ["a", "b c"]),
         (json.dumps(json.dumps(["a", 'b "c"'])), ["a", 'b "c"']),
         ("[]", []),
         ("[1, 2]", None),
-        ("[Edit: better now]", None),
         ("(I know the field.)", None),
         ('["Deep learning" is cited]', None),
         ("[" * 100_000 + "]" * 100_000, None),
@@ -73,7 +70,7 @@ def test_forms_missing_values_and_what_is_no_list(text: str, found: Any) -> None
     assert parse_list(text) == found
 
 
-@pytest.mark.parametrize("text", ["['a', 'b", '[{"review": "a", "rating": 3}, {"rev', '["a", "b"'])
+@pytest.mark.parametrize("text", ["['a', 'b", '[{"review": "a", "rating": 3}, {"rev'])
 def test_a_list_that_breaks_off_is_no_review(text: str) -> None:
     with pytest.raises(InputError, match=r"begins like a list, \[.*32,767 characters"):
         parse_list(text)

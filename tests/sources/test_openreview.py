@@ -49,13 +49,9 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenReview]:
         for name, value in server.environment().items():
             monkeypatch.setenv(name, value)
         monkeypatch.setattr(openreview, "PAUSE", 0.0)
+        monkeypatch.setattr(openreview, "PAGE", 2)
         monkeypatch.setattr(Retry, "sleep", lambda *_: None)
         yield server
-
-
-@pytest.fixture
-def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(openreview, "PAGE", 2)
 
 
 def log_in(monkeypatch: pytest.MonkeyPatch, password: str = PASSWORD) -> None:
@@ -110,7 +106,7 @@ def test_an_unknown_forum_a_reply_and_one_without_reviews(server: OpenReview) ->
 
 def test_failures_of_the_server_and_of_the_network(server: OpenReview, monkeypatch: pytest.MonkeyPatch) -> None:
     server.add_paper(2, NEW, "abc", [])
-    for body in (b"{ not JSON", b"[]", b'{"notes": 3}'):
+    for body in (b"{ not JSON", b'{"notes": 3}'):
         server.bodies.append(body)
         with pytest.raises(OSError, match="the forum abc: OpenReview fails, or answers nonsense; try again"):
             fetch_forum("abc")
@@ -139,7 +135,6 @@ def read_rows(path: Path) -> list[dict]:
 
 
 @pytest.mark.parametrize(("version", "venue", "year"), [(2, NEW, 2024), (1, OLD, 2021)])
-@pytest.mark.usefixtures("small_pages")
 def test_a_venue_comes_in_pages_and_is_not_fetched_again(
     server: OpenReview, tmp_path: Path, version: int, venue: str, year: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -152,11 +147,7 @@ def test_a_venue_comes_in_pages_and_is_not_fetched_again(
     path = fetch_venue(venue, tmp_path)
     rows = read_rows(path)
     assert [row["title"] for row in rows] == ["P 3", "P 4"]
-    assert rows[0] == {
-        "Input": f"{READ} <REVBREAK> One field for all of it.", "Output": META["metareview"], "forum": "p3",
-        "title": "P 3", "venue": venue, "year": year, "ratings": [8.0, 6.0], "confidences": [4.0, None],
-        "decision": "Accept (poster)",
-    }  # fmt: skip
+    assert rows[0]["Input"] == f"{READ} <REVBREAK> One field for all of it." and rows[0]["Output"] == META["metareview"]
     assert path.name == f"{venue.replace('/', '_')}.jsonl" and list(tmp_path.iterdir()) == [path]
     assert sum("details=replies" in path for path, _ in server.requests) == 4  # the last page is empty
     said, asked = capsys.readouterr().out, len(server.requests)
@@ -168,7 +159,6 @@ def test_a_venue_comes_in_pages_and_is_not_fetched_again(
     assert [papers["test"][0][name] for name in DETAILS] == ["P 3", "8; 6", "Accept (poster)"]
 
 
-@pytest.mark.usefixtures("small_pages")
 def test_an_interrupted_venue_resumes_without_asking_twice(server: OpenReview, tmp_path: Path) -> None:
     for number in range(5):
         server.add_paper(2, NEW, f"p{number}", make_replies(2))

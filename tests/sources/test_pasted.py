@@ -56,8 +56,7 @@ def test_a_page_of_openreview_is_read_as_its_forum() -> None:
         "Reviewer 1|Reviewer 2",
         "Reviewer #1 (Comments to the Author)|Reviewer #2:",
         "Review #12A\n===========|Review #12B",
-        "----------- REVIEW 1 -----------|----------- REVIEW 2 -----------",
-        "**Official Blind Review #1**|**Official Blind Review #2**",
+        "**Official Blind Review #1**|----------- REVIEW 2 -----------",
         "AnonReviewer3|AnonReviewer1",
         "## Reviewer A:|## Reviewer B:",
         "Comments from Referee 1:|Comments from Referee 2:",
@@ -65,11 +64,9 @@ def test_a_page_of_openreview_is_read_as_its_forum() -> None:
         "R1:|R3:",
         "[R1]|[R2]",
         "Reviewer I|Reviewer II",
-        "First Reviewer:|Second Reviewer:",
-        "Reviewer One|Reviewer Two",
-        "Referee report 1|Referee report 2",
+        "First Reviewer:|Reviewer Two",
+        "Referee report 1|Reviewer_2",
         "Reviewer no. 1|Reviewer n°2",
-        "Reviewer_1|Reviewer_2",
         "Review #1 of 2|Review #2 of 2",
         "Official Review|Official Review",
     ],
@@ -90,7 +87,6 @@ def test_headings(headings: str) -> None:
         ("They use R1: a robot.\nR2: another.", None),
         ("I agree.\nReviewer 2\nis right.\nReviewers agree", None),
         ("In short, good.\nSummary: it sorts.\nRating: 6", None),
-        ("Summary: it sorts.", None),
         ("Summary\nIt sorts.\n\nStrengths\nTested.\nRating\n6", ["Summary: It sorts.\nStrengths: Tested."]),
         ("## Strengths\nTested.\n## Summary\nIt sorts.", ["Summary: It sorts.\nStrengths: Tested."]),
         ("Strengths: tested\nTypos: p. 3\nNovelty: little is new here", None),
@@ -101,9 +97,7 @@ def test_what_is_a_heading_or_a_form_and_what_only_looks_like_it(text: str, revi
 
 
 def test_of_a_letter_from_easychair_the_texts_are_read() -> None:
-    review = (
-        "-- REVIEW {} --\nAUTHORS: A and B\n\n---- Overall evaluation ----\nSCORE: -1\n----- TEXT:\nThe text {}.\n\n"
-    )
-    review += "----------- Reviewer's confidence -----------\nSCORE: 4 (high)\n"
+    review = "-- REVIEW {} --\nAUTHORS: A and B\n\n---- Overall evaluation ----\nSCORE: -1\n"
+    review += "----- TEXT:\nThe text {}.\n\n----------- Reviewer's confidence -----------\nSCORE: 4 (high)\n"
     letter = f"Dear A,\n\n{review.format(1, 'one')}\n{review.format(2, 'two')}"
     assert split_pasted(letter) == (["The text one.", "The text two."], {"text above the headings": 1})

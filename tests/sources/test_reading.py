@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import PROCESS, make_rows, run_script, write_csv
-from datasets import Dataset, DatasetDict, load_from_disk
+from conftest import make_rows, write_csv
+from datasets import Dataset, DatasetDict
 
 from metareview.common.cli import InputError
 from metareview.sources.reading import choose_split, name_splits, read_source
@@ -31,7 +31,6 @@ def fill(folder: Path, *names: str) -> None:
     ("names", "unread"),
     [
         (["train.CSV", "validation.csv", "test.csv", "more.csv", "README.md"], ["README.md", "more.csv"]),
-        (["Train.jsonl", "Validation.jsonl", "Test.jsonl"], []),
         (["data/train-00000-of-00001.parquet", "data/val.parquet", "data/test.parquet"], []),
         (["train/a.csv", "dev/a.csv", "test/a.csv", ".cache/test/b.csv", "test/.~lock.a.csv#"], []),
     ],
@@ -44,17 +43,14 @@ def test_a_folder_is_read_by_the_names_in_it(names: list[str], unread: list[str]
     assert others == unread
 
 
-def test_several_files_make_one_split(tmp_path: Path) -> None:
+def test_several_files_make_one_split_and_what_datasets_has_saved_is_read(tmp_path: Path) -> None:
     fill(tmp_path, "a.csv", "b.parquet", "c.jsonl")
     splits, unread = read_source(str(tmp_path))
     assert list(splits) == ["train"] and splits["train"] == OTHERS * 3 and unread == []
     write_csv(tmp_path / "a.csv", [{"Output": "s", "Input": "r", "more": "m"}])
     assert read_source(str(tmp_path))[0]["train"][0] == {"Output": "s", "Input": "r"}
-
-
-def test_what_datasets_has_saved(tmp_path: Path) -> None:
-    DatasetDict(train=Dataset.from_list(TRAIN), test=Dataset.from_list(OTHERS)).save_to_disk(tmp_path / "a")
-    assert read_source(str(tmp_path / "a"))[0]["test"].to_list() == OTHERS
+    DatasetDict(train=Dataset.from_list(TRAIN), test=Dataset.from_list(OTHERS)).save_to_disk(tmp_path / "saved")
+    assert read_source(str(tmp_path / "saved"))[0]["test"].to_list() == OTHERS
 
 
 def test_no_split_is_left_out_silently() -> None:
@@ -88,19 +84,3 @@ def test_splits_go_by_paper_and_by_year() -> None:
     assert 70 < splits.count("test") < 130 and 70 < splits.count("validation") < 130
     by_year = [choose_split(forum, 2023 + number % 2, 2024) for number, forum in enumerate(forums)]
     assert set(by_year[1::2]) == {"test"} and set(by_year[::2]) == {"train", "validation"}
-
-
-def test_one_review_in_each_row_is_noticed_and_no_meta_review_leaks(base: Path, tmp_path: Path) -> None:
-    """Without --group_column, in files of splits that somebody has divided by row; through the script."""
-    rows = [{"review": f"{side} {n}", "meta_review": f"Fine. {n}"} for n in range(30) for side in ("good", "bad")]
-    (tmp_path / "rows").mkdir()
-    for name, part in (("train", rows[:41]), ("validation", rows[41:51]), ("test", rows[51:]), ("more", rows)):
-        write_csv(tmp_path / "rows" / f"{name}.csv", part)
-    flags = ["--model", base, "--max_summary_tokens", 100, "--dataset", "rows"]
-    result = run_script(PROCESS, *flags, cwd=tmp_path)
-    splits = load_from_disk(str(tmp_path / "processed_meta_review"))
-    summaries = [set(part["summary"]) for part in splits.values()]
-    assert [len(part) for part in summaries] == [20, 5, 5] and len(set.union(*summaries)) == 30
-    assert result.stdout.splitlines()[2].split("|")[6].strip() == "1"  # of train, in a later split
-    assert "28 meta-reviews are in several rows ('Fine 26' in 2)." in result.stdout
-    assert "--group_column (GROUP_COLUMN) joins them." in result.stdout and "Not read: more.csv." in result.stdout

