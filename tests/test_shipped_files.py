@@ -5,9 +5,8 @@ import re
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, WEIGHTS
+from conftest import ROOT
 from openpyxl import load_workbook
-from safetensors.torch import load_file
 
 from metareview.data.prompts import PROMPTS
 
@@ -18,16 +17,13 @@ def test_there_are_twenty_cases_of_two_to_four_reviews() -> None:
     header, *rows = load_workbook(ROOT / "eval_examples.xlsx").active.iter_rows(values_only=True)
     cases = [dict(zip(header, row, strict=True)) for row in rows]
     assert len(cases) == 20 and len({case["field"] for case in cases}) == 20
-    lengths = []
-    for case in cases:
-        lengths.append([len(review.split()) for review in case["review"].split("<REVBREAK>")])
-        assert 2 <= len(lengths[-1]) <= 4 and 25 <= len(case["reference"].split()) <= 200, case["case"]
-    assert sum(all(80 <= words <= 200 for words in reviews) for reviews in lengths) == 18
+    lengths = [[len(review.split()) for review in case["review"].split("<REVBREAK>")] for case in cases]
+    assert {len(reviews) for reviews in lengths} == {2, 3, 4} and all(case["reference"] for case in cases)
     assert max(map(sum, lengths)) > 2_048  # one has more words than the context has tokens
     assert min(map(max, lengths)) <= 20  # one is very short
 
 
-def test_the_demo_data_are_what_their_script_makes(tmp_path: Path) -> None:
+def test_the_demo_data_are_what_their_script_makes_and_its_model_is_small(tmp_path: Path) -> None:
     specification = importlib.util.spec_from_file_location("build", DEMO / "build.py")
     build = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(build)
@@ -37,10 +33,7 @@ def test_the_demo_data_are_what_their_script_makes(tmp_path: Path) -> None:
     documents = build.pretraining_documents(0)
     assert not any(PROMPTS["plain"][:11] in next(documents) for _ in range(50))  # the base has never seen the prompt
 
-
-def test_the_demo_model_is_small_and_stored_as_pythia_is() -> None:
     assert sum(file.stat().st_size for file in (DEMO / "tiny").iterdir()) < 5_000_000
-    assert {str(weight.dtype) for weight in load_file(DEMO / "tiny" / WEIGHTS).values()} == {"torch.float16"}
 
 
 @pytest.mark.parametrize("document", [ROOT / "README.md", *(ROOT / "docs").glob("*.md")], ids=lambda path: path.name)

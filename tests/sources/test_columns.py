@@ -48,10 +48,12 @@ def test_all_that_is_missing_is_in_one_error(names: list[str], given: dict[str, 
     assert all(word in str(caught.value) for word in words), caught.value
 
 
-def test_a_column_must_be_in_all_splits() -> None:
+def test_a_column_must_be_in_all_splits_and_never_replaces_one_of_ours() -> None:
     source = {"train": [{"review": "a", "summary": "b"}], "test": [{"review": "a"}]}
     with pytest.raises(InputError, match=r"no column 'Output'.* The columns that all splits have are review"):
         choose_columns(source, None, None, None, "<REVBREAK>")
+    with pytest.raises(InputError, match="a column 'review' cannot be kept"):
+        choose_columns({"train": [{"Input": "", "Output": "", "review": ""}]}, ["Input"], None, None, "", ["Review"])
 
 
 def read(*rows: dict[str, Any], **columns: Any) -> tuple[list[dict[str, Any]], list[str]]:
@@ -170,8 +172,3 @@ def test_title_ratings_and_decision_come_along(row: dict[str, Any], details: tup
     kept, _, _ = drop_rows(clean_splits(papers, "a-zA-Z"))
     known = {name for name in DETAILS if kept["train"][0].get(name)}
     assert known == {name for name in DETAILS if papers["train"][0][name]}
-
-
-def test_a_column_that_has_the_name_of_one_of_ours_does_not_replace_it() -> None:
-    with pytest.raises(InputError, match="a column 'review' cannot be kept"):
-        choose_columns({"train": [{"Input": "", "Output": "", "review": ""}]}, ["Input"], None, None, "", ["Review"])

@@ -50,27 +50,13 @@ def test_a_page_of_openreview_is_read_as_its_forum() -> None:
     assert left_out == dict.fromkeys(others, 1)
 
 
-@pytest.mark.parametrize(
-    "headings",
-    [
-        "Reviewer 1|Reviewer 2",
-        "Reviewer #1 (Comments to the Author)|Reviewer #2:",
-        "Review #12A\n===========|Review #12B",
-        "**Official Blind Review #1**|----------- REVIEW 2 -----------",
-        "AnonReviewer3|AnonReviewer1",
-        "## Reviewer A:|## Reviewer B:",
-        "Comments from Referee 1:|Comments from Referee 2:",
-        "Reviewer aB3d|Reviewer wxyz",
-        "R1:|R3:",
-        "[R1]|[R2]",
-        "Reviewer I|Reviewer II",
-        "First Reviewer:|Reviewer Two",
-        "Referee report 1|Reviewer_2",
-        "Reviewer no. 1|Reviewer n°2",
-        "Review #1 of 2|Review #2 of 2",
-        "Official Review|Official Review",
-    ],
-)
+@pytest.mark.parametrize("headings", [
+    "Reviewer 1|Reviewer 2", "Reviewer #1 (Comments to the Author)|Reviewer #2:", "Review #12A\n===========|Review #12B",
+    "**Official Blind Review #1**|----------- REVIEW 2 -----------", "AnonReviewer3|AnonReviewer1", "R1:|R3:",
+    "## Reviewer A:|## Reviewer B:", "Comments from Referee 1:|Comments from Referee 2:", "Reviewer aB3d|Reviewer wxyz",
+    "[R1]|[R2]", "Reviewer I|Reviewer II", "First Reviewer:|Reviewer Two", "Referee report 1|Reviewer_2",
+    "Reviewer no. 1|Reviewer n°2", "Review #1 of 2|Review #2 of 2", "Official Review|Official Review",
+])  # fmt: skip
 def test_headings(headings: str) -> None:
     first, second = headings.split("|")
     reviews, left_out = split_pasted(f"{first}\n\nGood, as\nReviewer 9 says.\n\n{second} \n\nBad.\n")
