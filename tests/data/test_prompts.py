@@ -187,9 +187,7 @@ LOOPS = "".join(f"{{% for {name} in range(99999) %}}" for name in "abc") + "{% e
         ("{% macro again() %}{{ again() }}{% endmacro %}{{ again() }}", "recursion"),
     ],
 )
-def test_a_chat_template_that_cannot_be_used_is_told_in_a_line(
-    template: object, told: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_chat_template_that_cannot_be_used_is_told(template: str, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prompts, "TEMPLATE_SECONDS", 1)
     began = time.monotonic()
     with pytest.raises(InputError, match=f"^the chat template of 'it' .*({told}).*; choose another model$"):

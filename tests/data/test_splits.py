@@ -8,7 +8,7 @@ from datasets import Dataset, DatasetDict
 
 from metareview.common.cli import InputError
 from metareview.data.rows import clean_splits
-from metareview.data.splits import SPLITS, check_output_folders, complete_splits, load_source, read_record, save_splits
+from metareview.data.splits import SPLITS, check_output_folders, complete_splits, save_splits
 
 
 def complete(seed: int = 42, **summaries: list[str]) -> DatasetDict:
@@ -37,33 +37,20 @@ def test_rows_with_one_meta_review_stay_together() -> None:
     assert [len(split) for split in splits.values()] == [108, 6, 6]
 
 
-def test_only_what_is_missing_is_made() -> None:
+def test_only_what_is_missing_is_made_and_rows_that_are_empty_stay_in_train() -> None:
+    splits = complete(train=["" if index % 3 else f"s{index}" for index in range(90)])
+    assert [len(split) for split in splits.values()] == [86, 2, 2]
+    assert all(splits["validation"]["summary"]) and all(splits["test"]["summary"])
     train = [f"s{index}" for index in range(40)]
     assert [len(split) for split in complete(train=train, test=["t"]).values()] == [38, 2, 1]
     complete_ones = complete(train=train, test=["t"], validation=["v"])
     assert list(complete_ones) == list(SPLITS) and len(complete_ones["train"]) == 40
 
 
-def test_rows_that_are_empty_stay_in_train() -> None:
-    splits = complete(train=["" if index % 3 else f"s{index}" for index in range(90)])
-    assert [len(split) for split in splits.values()] == [86, 2, 2]
-    assert all(splits["validation"]["summary"]) and all(splits["test"]["summary"])
-
-
 @pytest.mark.parametrize("train", [["s"], ["the same"] * 50])
 def test_too_few_papers_are_an_error(train: list[str]) -> None:
     with pytest.raises(InputError, match="too few rows"):
         complete(train=train)
-
-
-def test_splits_come_back_with_the_record_of_how_they_were_made(tmp_path: Path) -> None:
-    folder = str(tmp_path / "data")
-    for number in (1, 2):  # the second replaces the first
-        check_output_folders(folder)
-        save_splits(DatasetDict.fromkeys(SPLITS, Dataset.from_list(make_rows(number))), {"number": number}, folder)
-        assert read_record(folder) == {"number": number} and load_source(folder)["test"].num_rows == number
-        assert [path.name for path in tmp_path.iterdir()] == ["data"]
-    assert read_record(str(tmp_path)) == read_record("nowhere") == {}
 
 
 @pytest.mark.parametrize("folders", [("data", "data"), ("data/texts", "data")])

@@ -48,16 +48,14 @@ def test_the_interval_stays_within_the_values(values: list[float]) -> None:
     assert min(values) - 1e-9 <= low <= high <= max(values) + 1e-9
 
 
-@pytest.mark.parametrize(("systems", "quantile", "bonferroni"), [(2, 1.96, 1.96), (10, 3.164, 3.26)])
-def test_intervals_of_all_pairs_are_those_of_tukey_and_below_those_of_bonferroni(
-    systems: int, quantile: float, bonferroni: float
-) -> None:
+@pytest.mark.parametrize(("systems", "quantile"), [(2, 1.96), (10, 3.164)])
+def test_intervals_of_all_pairs_are_those_of_tukey(systems: int, quantile: float) -> None:
     """Tables of the studentized range (0.05, infinitely many degrees of freedom) over the square root of 2."""
     scores = np.random.default_rng(0).normal(size=(1000, systems))
     first, second = np.triu_indices(systems, 1)
     gaps = scores[:, first] - scores[:, second]
     bounds = compare_columns(gaps, jointly=True) / (gaps.std(axis=0) / math.sqrt(1000))
-    assert bounds == pytest.approx(quantile, abs=0.06) and (systems < 4 or bounds[0] < bonferroni)
+    assert bounds == pytest.approx(quantile, abs=0.06)
 
 
 @pytest.mark.parametrize("cases", [10, 20])
@@ -114,24 +112,16 @@ def test_few_cases_give_no_verdict() -> None:
     assert compare_with_base(none, "a", None).endswith("there are none.")
 
 
-def test_models_are_compared_in_pairs() -> None:
-    results = draw_cases({"low": 0.0, "high": 0.3, "higher": 0.302})
+def test_models_are_compared_in_pairs_and_the_largest_differences_are_named() -> None:
+    results = draw_cases({f"m{number}": number for number in range(9)} | {"m8 again": 8.002})
     first, *found = compare_models(results, {name: [name] for name in results})
-    assert first.startswith("A difference in ROUGE-L was found in 2 of the 3 pairs of fine-tuned models (")
-    assert sorted(line.partition(" (")[0] for line in found) == ["high is better than low", "higher is better than low"]
-    del results["low"]
-    [line] = compare_models(results, {name: [name] for name in results})
-    assert line.startswith("No difference between high and higher was found (ROUGE-L ")
-    assert compare_models(results, {"high": ["high"]}) == []
-
-
-def test_of_many_pairs_the_largest_differences_are_named() -> None:
-    results = draw_cases({f"m{number}": number for number in range(9)})
-    first, *found = compare_models(results, {name: [name] for name in results})
-    assert "in 36 of the 36 pairs" in first and first.endswith(f"; the {MOST_NAMED} largest:")
+    assert first.startswith("A difference in ROUGE-L was found in 44 of the 45 pairs of fine-tuned models (")
+    assert first.endswith(f"; the {MOST_NAMED} largest:") and len(found) == MOST_NAMED
     gaps = [float(line.partition("+")[2].partition(",")[0]) for line in found]
-    assert len(found) == MOST_NAMED and gaps == sorted(gaps, reverse=True)
-    assert found[0].startswith("m8 is better than m0 (ROUGE-L +") and round(gaps[-1]) == 5
+    assert gaps == sorted(gaps, reverse=True) and found[0].startswith("m8 again is better than m0 (ROUGE-L +8.0")
+    [line] = compare_models(results, {name: [name] for name in ("m8", "m8 again")})
+    assert line.startswith("No difference between m8 and m8 again was found (ROUGE-L ")
+    assert compare_models(results, {"m8": ["m8"]}) == []
 
 
 def test_models_that_differ_in_their_seed_alone_count_as_one() -> None:

@@ -64,16 +64,8 @@ def test_copies_are_what_the_definition_says(text: list[str], reviews: list[list
     assert copied(text, reviews) == pytest.approx(len(covered) / max(1, len(text)))
 
 
-@given(reviews=st.lists(words.filter(bool), min_size=1, max_size=4), number=st.integers(1, 60))
-def test_lead_takes_the_opening_words_in_equal_parts(reviews: list[list[str]], number: int) -> None:
-    text = lead(REVIEW_JOINER.join(" ".join(review) for review in reviews), number)
-    total = sum(map(len, reviews))
-    assert min(number, total) - len(reviews) < len(text.split()) <= min(number, total)
-    parts = [part.split() for part in text.split("\n")] if text else []
-    if number >= len(reviews):
-        assert all(review[: len(part)] == part for review, part in zip(reviews, parts, strict=True))
-        cut = [len(part) for part, review in zip(parts, reviews, strict=True) if len(part) < len(review)]
-        assert len(set(cut)) <= 1  # those that are cut are cut to one length
+def test_lead_takes_the_opening_words_in_equal_parts() -> None:
+    assert lead(REVIEW_JOINER.join(["a b c d", "e", "f g h"]), 6) == "a b\ne\nf g"
 
 
 @pytest.mark.parametrize("reference", ["论文写得很清楚 BERT", "Статья ясная", "!?", ""])
@@ -113,6 +105,9 @@ def test_verdicts_and_terms_of_each_system(
     outputs = {"a": [Output(text, True, 5) for text in WRITTEN]}
     results = score_systems(outputs, REVIEWS, REFERENCES, "a-zA-Z0-9.,", decisions)
     assert list(results) == ["a", "lead", "other paper", "reference"]
+    others = {case["text"]: case for case in results["other paper"]}  # scored like a model's
+    assert [others[text]["terms"] for text in REFERENCES] == ["GAN", "BERT", ""]
+    assert all(0 <= case["rougeL"] < 1 and case["ended"] is None for case in others.values())
     assert [case["verdict"] for case in results["a"]] == ["accept", "accept", "reject"]
     assert [case["right"] for case in results["a"]] == right
     assert [case["right"] for case in results["reference"]] == right_of_reference
@@ -131,15 +126,6 @@ def test_other_papers_are_a_derangement_that_the_order_of_cases_does_not_change(
     assert all(other != own for own, other in others.items())
     shuffler.shuffle(references)
     assert draw_other_papers(references) == others
-
-
-def test_other_paper_is_scored_like_a_model() -> None:
-    outputs = {"a": [Output("a text", True, 2)] * 3}
-    references = ["I recommend acceptance of GAN.", "", "I recommend rejection."]
-    first, none, last = score_systems(outputs, ["a review"] * 3, references, "a-zA-Z.", [""] * 3)["other paper"]
-    assert (first["text"], first["right"], first["terms"]) == (references[2], False, "")
-    assert (last["text"], last["right"], last["terms"]) == (references[0], False, "GAN")
-    assert 0 < first["rougeL"] < 1 and first["ended"] is None and none["rougeL"] is None
 
 
 def test_a_decision_in_its_place_is_the_verdict_and_the_rest_is_compared_with_the_reference() -> None:

@@ -48,7 +48,6 @@ class OpenReview(ThreadingHTTPServer):
         self.private: set[str] = set()  # ids of papers that only the user may read
         self.tokens = {TOKEN}  # take it out, and it has expired
         self.faults: list[Fault] = []
-        self.bodies: list[bytes] = []  # what the next answers are instead
         self.requests: list[tuple[str, int]] = []  # path and status
 
     def __enter__(self) -> OpenReview:
@@ -120,8 +119,7 @@ class Connection(BaseHTTPRequestHandler):
         fault = next((fault for fault in self.server.faults if fault.path_contains in self.path), None)
         if fault is None:
             status, answer = self.server.answer(int(version), path, query, token, sent)
-            body = self.server.bodies.pop(0) if self.server.bodies else json.dumps(answer).encode()
-            fault = Fault(status=status, body=body)
+            fault = Fault(status=status, body=json.dumps(answer).encode())
         elif not fault.always:
             self.server.faults.remove(fault)
         self.server.requests.append((self.path, fault.status))

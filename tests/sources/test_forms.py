@@ -84,8 +84,7 @@ def test_the_decision_of_a_paper(replies: list[tuple[str, dict[str, Any]]], venu
 
 
 def test_a_paper_in_words() -> None:
-    paper = Paper(["a", "b"], forum="abc", venue="Shells.org", ratings=[8.0, 5.5], confidences=[None, None])
-    lines = ["abc (Shells.org)", "Reviews: 2", "Ratings: 8 5.5 (mean 6.8)", "Confidences: - -"]
-    assert describe_paper(paper).splitlines() == lines
-    paper.title, paper.left_out = "On shells", Counter({"reviews deleted": 2})
-    assert describe_paper(paper).splitlines() == ["On shells (Shells.org)", *lines[1:], "Left out: 2 reviews deleted"]
+    left_out = Counter({"reviews deleted": 2})
+    paper = Paper(["a"], forum="abc", venue="X", ratings=[8.0, 5.5, None], confidences=[None], left_out=left_out)
+    lines = ["Reviews: 1", "Ratings: 8 5.5 - (mean 6.8)", "Confidences: -", "Left out: 2 reviews deleted"]
+    assert describe_paper(paper).splitlines() == ["abc (X)", *lines]

@@ -59,20 +59,7 @@ def log_in(monkeypatch: pytest.MonkeyPatch, password: str = PASSWORD) -> None:
     monkeypatch.setenv("OPENREVIEW_PASSWORD", password)
 
 
-@pytest.mark.parametrize(("version", "venue", "year"), [(2, NEW, 2024), (1, OLD, 2021)])
-def test_a_forum_in_both_versions(server: OpenReview, version: int, venue: str, year: int) -> None:
-    server.add_paper(version, venue, "abc-_1", make_replies(version), title="Pitch of shells")
-    left_out = {"reviews deleted": 1, "reviews without a text in a known field": 1}
-    assert vars(fetch_forum("abc-_1")) == {
-        "reviews": [READ, "One field for all of it."], "meta_review": META["metareview"], "forum": "abc-_1",
-        "title": "Pitch of shells", "venue": venue, "year": year, "ratings": [8.0, 6.0], "confidences": [4.0, None],
-        "decision": "Accept (poster)", "left_out": left_out, "skipped": "",
-    }  # fmt: skip
-
-
-def test_a_login_opens_what_is_private_and_is_never_shown(
-    server: OpenReview, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_login_opens_what_is_private_and_is_never_shown(server: OpenReview, monkeypatch, capfd) -> None:
     server.add_paper(2, NEW, "hidden", make_replies(2))
     server.private.add("hidden")
     with pytest.raises(InputError, match=r"403 \(.*You don't have permission .* log in: set OPENREVIEW_USERNAME"):
@@ -107,7 +94,7 @@ def test_an_unknown_forum_a_reply_and_one_without_reviews(server: OpenReview) ->
 def test_failures_of_the_server_and_of_the_network(server: OpenReview, monkeypatch: pytest.MonkeyPatch) -> None:
     server.add_paper(2, NEW, "abc", [])
     for body in (b"{ not JSON", b'{"notes": 3}'):
-        server.bodies.append(body)
+        server.faults.append(Fault(status=200, body=body))
         with pytest.raises(OSError, match="the forum abc: OpenReview fails, or answers nonsense; try again"):
             fetch_forum("abc")
     server.faults.append(Fault(cut_after=5, always=True))
@@ -120,9 +107,7 @@ def test_failures_of_the_server_and_of_the_network(server: OpenReview, monkeypat
         fetch_forum("abc")
 
 
-def test_the_client_tries_again_and_says_so_below_the_output(
-    server: OpenReview, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_the_client_tries_again_and_says_so_below_the_output(server: OpenReview, capfd) -> None:
     server.add_paper(2, NEW, "abc", make_replies(2))
     server.faults += [Fault(status=429), Fault(status=503)]
     assert len(fetch_forum("abc").reviews) == 2
@@ -138,6 +123,7 @@ def read_rows(path: Path) -> list[dict]:
 def test_a_venue_comes_in_pages_and_is_not_fetched_again(
     server: OpenReview, tmp_path: Path, version: int, venue: str, year: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """In both versions of the API; and one of its papers."""
     replies = make_replies(version)
     for number in range(5):
         server.add_paper(version, venue, f"p{number}", replies if number else [], title=f"P {number}")
@@ -147,7 +133,13 @@ def test_a_venue_comes_in_pages_and_is_not_fetched_again(
     path = fetch_venue(venue, tmp_path)
     rows = read_rows(path)
     assert [row["title"] for row in rows] == ["P 3", "P 4"]
-    assert rows[0]["Input"] == f"{READ} <REVBREAK> One field for all of it." and rows[0]["Output"] == META["metareview"]
+    assert vars(fetch_forum("p3")) == {
+        "reviews": [READ, "One field for all of it."], "meta_review": META["metareview"], "forum": "p3",
+        "title": "P 3", "venue": venue, "year": year, "ratings": [8.0, 6.0], "confidences": [4.0, None],
+        "decision": "Accept (poster)", "skipped": "",
+        "left_out": {"reviews deleted": 1, "reviews without a text in a known field": 1},
+    }  # fmt: skip
+    assert (rows[0]["Input"], rows[0]["Output"]) == (f"{READ} <REVBREAK> One field for all of it.", META["metareview"])
     assert path.name == f"{venue.replace('/', '_')}.jsonl" and list(tmp_path.iterdir()) == [path]
     assert sum("details=replies" in path for path, _ in server.requests) == 4  # the last page is empty
     said, asked = capsys.readouterr().out, len(server.requests)

@@ -51,7 +51,7 @@ def test_a_page_of_openreview_is_read_as_its_forum() -> None:
 
 
 @pytest.mark.parametrize("headings", [
-    "Reviewer 1|Reviewer 2", "Reviewer #1 (Comments to the Author)|Reviewer #2:", "Review #12A\n===========|Review #12B",
+    "Reviewer 1|Reviewer 2", "Reviewer #1 (Comments to the Author)|Reviewer #2:", "Review #1A\n===========|Review #1B",
     "**Official Blind Review #1**|----------- REVIEW 2 -----------", "AnonReviewer3|AnonReviewer1", "R1:|R3:",
     "## Reviewer A:|## Reviewer B:", "Comments from Referee 1:|Comments from Referee 2:", "Reviewer aB3d|Reviewer wxyz",
     "[R1]|[R2]", "Reviewer I|Reviewer II", "First Reviewer:|Reviewer Two", "Referee report 1|Reviewer_2",
