@@ -96,15 +96,9 @@ def test_rows_are_dropped_for_the_stated_reasons() -> None:
 
 
 def test_a_meta_review_is_never_in_two_splits() -> None:
-    """Not even if the rows differ in case, line breaks, punctuation or the order of the reviews; or a paper's name."""
+    """Not even if the rows differ in case, line breaks, punctuation or order of reviews; a paper goes by its name."""
     kept, table, _ = clean(
-        train=[
-            ("a <REVBREAK> b", "one"),
-            ("c", "The Same."),
-            ("d\nd <REVBREAK> e", "two"),
-            ("f", "three"),
-            ("g", "7", "p"),
-        ],
+        train=[("a <REVBREAK> b", "one"), ("c", "The Same."), ("d\nd <REVBREAK> e", "2"), ("f", "3"), ("g", "7", "p")],
         validation=[("x", "the\nsame"), ("E<REVBREAK>D d", "six"), ("z", "four")],
         test=[("B <REVBREAK> A!", "five"), ("y", "FOUR"), ("h", "8", "p")],
     )

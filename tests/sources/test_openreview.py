@@ -133,12 +133,6 @@ def test_a_venue_comes_in_pages_and_is_not_fetched_again(
     path = fetch_venue(venue, tmp_path)
     rows = read_rows(path)
     assert [row["title"] for row in rows] == ["P 3", "P 4"]
-    assert vars(fetch_forum("p3")) == {
-        "reviews": [READ, "One field for all of it."], "meta_review": META["metareview"], "forum": "p3",
-        "title": "P 3", "venue": venue, "year": year, "ratings": [8.0, 6.0], "confidences": [4.0, None],
-        "decision": "Accept (poster)", "skipped": "",
-        "left_out": {"reviews deleted": 1, "reviews without a text in a known field": 1},
-    }  # fmt: skip
     assert (rows[0]["Input"], rows[0]["Output"]) == (f"{READ} <REVBREAK> One field for all of it.", META["metareview"])
     assert path.name == f"{venue.replace('/', '_')}.jsonl" and list(tmp_path.iterdir()) == [path]
     assert sum("details=replies" in path for path, _ in server.requests) == 4  # the last page is empty
@@ -149,6 +143,12 @@ def test_a_venue_comes_in_pages_and_is_not_fetched_again(
     source = load_venues([venue], tmp_path, year)
     papers, _ = read_papers(source, choose_columns(source, None, None, None, "<REVBREAK>"))
     assert [papers["test"][0][name] for name in DETAILS] == ["P 3", "8; 6", "Accept (poster)"]
+    assert vars(fetch_forum("p3")) == {
+        "reviews": [READ, "One field for all of it."], "meta_review": META["metareview"], "forum": "p3",
+        "title": "P 3", "venue": venue, "year": year, "ratings": [8.0, 6.0], "confidences": [4.0, None],
+        "decision": "Accept (poster)", "skipped": "",
+        "left_out": {"reviews deleted": 1, "reviews without a text in a known field": 1},
+    }  # fmt: skip
 
 
 def test_an_interrupted_venue_resumes_without_asking_twice(server: OpenReview, tmp_path: Path) -> None:
