@@ -31,9 +31,7 @@ def test_an_import_of_the_package_does_nothing() -> None:
         (ZeroDivisionError(), None, ""),  # an error of the program keeps its traceback
     ],
 )
-def test_failures_are_one_line_and_a_status(
-    error: BaseException, status: int | None, told: str, capsys: pytest.CaptureFixture
-) -> None:
+def test_failures_are_one_line_and_a_status(error: BaseException, status: int | None, told: str, capsys) -> None:
     def fail() -> None:
         raise error
 

@@ -55,9 +55,7 @@ def test_an_error_of_ours_and_a_name_stay_but_not_a_path_of_this_machine() -> No
 
 
 @pytest.mark.parametrize("failures", [0, 1, 3])
-def test_without_a_network_what_is_cached_is_used_at_once(
-    failures: int, hub: Hub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
-) -> None:
+def test_without_a_network_what_is_cached_is_used_at_once(failures: int, hub: Hub, monkeypatch, capsys) -> None:
     """The clients would try each file six times. One connection that fails is no reason yet."""
     addresses = ["http://127.0.0.1:9"] * failures + [hub.url]  # of one attempt after the other
 

@@ -54,9 +54,7 @@ def test_layers_that_are_not_there_are_named(base: Path) -> None:
         prepare_model(str(base), adapter)
 
 
-def test_a_model_in_4_bits_takes_less_memory_and_computes_about_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_model_in_4_bits_is_smaller_and_computes_about_the_same(tmp_path: Path, monkeypatch) -> None:
     """The model as it was saved computes exactly the same."""
     saved, name, ids = make_model("llama").eval(), str(tmp_path), torch.arange(1, 50)[None]
     saved.save_pretrained(name)

@@ -21,9 +21,7 @@ FOLDERS = {"PROCESSED_DIR": processing.PROCESSED_DIR, "TOKENIZED_DIR": processin
         ({"KEEP": "'A-Z"}, []),  # being edited
     ],
 )
-def test_what_was_edited_since_is_named(
-    edits: dict[str, str], names: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_was_edited_since_is_named(edits: dict[str, str], names: list[str], tmp_path: Path, monkeypatch) -> None:
     recorded, script = constants.record_constants(processing.ProcessingFlags(keep="a-z")), tmp_path / "edited.py"
     text = constants.SCRIPT.read_text()
     for name, value in edits.items():

@@ -99,9 +99,7 @@ WRITTEN = ["I recommend acceptance, 97 on CIFAR.", "I recommend acceptance.", "I
         (["Reject", "Accept (Poster)", "Reject"], [False, True, True], [False, False, None]),
     ],
 )
-def test_verdicts_and_terms_of_each_system(
-    decisions: list[str], right: list[bool | None], right_of_reference: list[bool | None]
-) -> None:
+def test_verdicts_and_terms_of_each_system(decisions: list[str], right: list, right_of_reference: list) -> None:
     outputs = {"a": [Output(text, True, 5) for text in WRITTEN]}
     results = score_systems(outputs, REVIEWS, REFERENCES, "a-zA-Z0-9.,", decisions)
     assert list(results) == ["a", "lead", "other paper", "reference"]
@@ -118,9 +116,7 @@ def test_verdicts_and_terms_of_each_system(
 
 
 @given(references=st.lists(st.sampled_from(["", "a", "b", "c", "d e"]), max_size=8), shuffler=st.randoms())
-def test_other_papers_are_a_derangement_that_the_order_of_cases_does_not_change(
-    references: list[str], shuffler: random.Random
-) -> None:
+def test_other_papers_are_a_derangement_in_any_order(references: list[str], shuffler: random.Random) -> None:
     others, different = draw_other_papers(references), set(references) - {""}
     assert set(others) == set(others.values()) == (different if len(different) > 1 else set())
     assert all(other != own for own, other in others.items())
