@@ -69,8 +69,10 @@ def clean(dropped: str | None = None, **splits: Pairs) -> tuple[dict[str, Pairs]
     """What is kept of pairs of reviews and summary, in each split; the rows of the table by their columns; notes."""
     papers = DatasetDict()
     for name, pairs in splits.items():
-        columns = ("reviews", "summary", "paper")
-        rows = [dict(zip(columns, (split_reviews(pair[0]), *pair[1:], ""), strict=False)) for pair in pairs]
+        rows = [
+            {"reviews": split_reviews(review), "summary": summary, "paper": "".join(paper)}
+            for review, summary, *paper in pairs
+        ]
         papers[name] = Dataset.from_list(rows)
     cleaned, (header, *table), notes = drop_rows(clean_splits(papers, DEFAULT_KEEP, dropped))
     kept = {name: [(row["review"], row["summary"]) for row in split] for name, split in cleaned.items()}

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import pytest
 from conftest import make_tokenizer
 from datasets import Dataset
 
@@ -12,12 +11,9 @@ from metareview.data.learned import LEARNED, find_learned, hash_reviews, hash_te
 TEXT = "A naïve method, with a gain of 2.5% (over “X”)!\nWeak accept."
 
 
-@pytest.mark.parametrize("keep", ["a-zA-Z0-9", "a-zA-Z0-9.,;:!?()'-"])
-def test_a_text_has_one_hash_however_it_is_cleaned(keep: str) -> None:
-    assert hash_text(clean_text(TEXT, keep)) == hash_text(TEXT) and len(hash_text(TEXT)) == 8
-
-
-def test_different_texts_have_different_hashes() -> None:
+def test_a_text_has_one_hash_however_it_is_cleaned_and_another_text_another_hash() -> None:
+    for keep in ("a-zA-Z0-9", "a-zA-Z0-9.,;:!?()'-"):
+        assert hash_text(clean_text(TEXT, keep)) == hash_text(TEXT) and len(hash_text(TEXT)) == 8
     texts = [TEXT, TEXT.replace("2.5", "2.6"), "这篇论文用 CNN", "那个实验用 CNN", "CNN", ""]
     assert len(set(map(hash_text, texts))) == len(texts)
 
@@ -26,6 +22,7 @@ def test_a_model_keeps_the_hashes_of_what_it_learned(tmp_path: Path) -> None:
     texts = Dataset.from_list([{"review": "second\n\nfirst", "summary": "short"}])
     content = hash_training_texts(texts, Dataset.from_list([]), make_tokenizer())
     (tmp_path / "checkpoint-12").mkdir()
+    assert load_learned(tmp_path) == frozenset()  # as of a base
     (tmp_path / LEARNED).write_bytes(content)
     assert load_learned(tmp_path) == {hash_reviews("First.\n\nsecond"), hash_text("Short!")}
     cases = ["First!\n\nSecond!", "first", "other", ""], ["", "", "SHORT", ""]
@@ -38,7 +35,3 @@ def test_without_the_texts_the_summaries_are_known() -> None:
     labels = [-100, -100, *tokenizer("The Summary")["input_ids"], tokenizer.eos_token_id]
     content = hash_training_texts(None, Dataset.from_list([{"labels": labels}]), tokenizer)
     assert content == hash_text("the summary")
-
-
-def test_a_model_without_the_file_has_learned_nothing(tmp_path: Path) -> None:
-    assert load_learned(tmp_path) == frozenset()

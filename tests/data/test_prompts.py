@@ -154,14 +154,6 @@ def test_a_template_that_demands_a_system_message_gets_one() -> None:
     assert (frame.after, frame.end) == ("\n\n### Summary:</s>\n<turn>assistant\n", "</s>")
 
 
-def test_a_template_with_the_time_is_filled_in_once() -> None:
-    tokenizer = chat("It is {{ strftime_now('%H:%M:%S.%f') }}.\n" + TURNS)
-    frame = build_frame(tokenizer, "it", PROMPTS["plain"])
-    assert build_frame(tokenizer, "it", PROMPTS["plain"]) != frame  # so the frame is what a record keeps
-    tokenizer.chat_template = frame_as_chat_template(frame)
-    assert frame.before in tokenizer.decode(encode_prompts([{"review": "a b"}], tokenizer)[0])
-
-
 def test_another_prompt_replaces_the_first_within_the_frame() -> None:
     tokenizer = chat(TURNS.replace(" | trim", ""))
     frames = {prompt: build_frame(tokenizer, "it", prompt) for prompt in PROMPTS.values()}
