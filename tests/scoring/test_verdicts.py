@@ -43,18 +43,10 @@ def test_cleaning_changes_no_verdict(text: str) -> None:
     assert find_verdict(text) == find_verdict(clean_text(text)) == find_verdict(text.upper())
 
 
-@pytest.mark.parametrize(
-    ("text", "numbers"),
-    [
-        ("6/8/3", [6, 8, 3]),
-        ("[6, 8.5]", [6, 8.5]),
-        ("8: Top 50% of accepted papers, clear accept; 3: Clear rejection", [8, 3]),
-        ("4/5; 6/10", [8, 6]),
-        ("Reviewer 1: 8\nR2: 6", [8, 6]),
-        ("6,5; 7,5", [6.5, 7.5]),
-        ("good", []),
-    ],
-)
+@pytest.mark.parametrize(("text", "numbers"), [
+    ("6/8/3", [6, 8, 3]), ("[6, 8.5]", [6, 8.5]), ("4/5; 6/10", [8, 6]), ("6,5; 7,5", [6.5, 7.5]), ("good", []),
+    ("8: Top 50% of accepted papers, clear accept; 3: Clear rejection", [8, 3]), ("Reviewer 1: 8\nR2: 6", [8, 6]),
+])  # fmt: skip
 def test_ratings_are_read_as_people_write_them(text: str, numbers: list[float]) -> None:
     assert read_ratings(text) == numbers
 
