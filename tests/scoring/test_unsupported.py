@@ -5,10 +5,10 @@ import pytest
 from metareview.data.cleaning import clean_text
 from metareview.scoring.unsupported import find_unsupported
 
-REVIEW = "The GANs are trained on CIFAR-10 for 300 epochs and reach 93.5% on ImageNet, as Table 2 says."
+REVIEW = "The GANs are trained on CIFAR-10 for 300 epochs and reach 93.5% on ImageNet and WMT 14, as Table 2 says."
 CASES = {
     "The GAN reaches 93.5% on CIFAR10 and on imagenet.": [],
-    "A CIFAR 10 model, trained for 300 epochs.": [],
+    "A CIFAR 10 model, trained for 300 epochs, and one for WMT14.": [],
     "A VAE reaches 97% on MNIST; the VAEs of others do not.": ["VAE", "97", "MNIST"],
     "As R1 and AnonReviewer3 say, the AC finds the SOTA of 2019 missing, which was shown at ICLR 2020.": [],
     "All 4 reviewers raise 3 points: 1) text, 2) tables.": [],
