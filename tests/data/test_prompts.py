@@ -86,15 +86,12 @@ def test_a_heading_of_the_prompt_is_not_in_a_review() -> None:
 @pytest.mark.parametrize(
     ("check", "text", "told"),
     [
-        (
-            find_template,
-            "word_limt",
-            r"PROMPT \(--prompt\) must be one of plain, instruction, word_limit",
-        ),
-        (find_template, "{review} and {review}", "must be one of plain"),
+        (find_template, "word_limt", "must be one of plain, instruction, word_limit, ratings, or a text with"),
+        (find_template, "{review} and {review}", r"PROMPT \(--prompt\) must be one of plain"),
         (find_template, "{Paper Title}\n{review}{summary}", r"PROMPT \(--prompt\) has \{summary\}"),
         (find_template, "{Größe}\n{Paper Title}\n{review}", r"PROMPT \(--prompt\) has .*it is \{größe\}"),
         (find_template, "{content}\n{review}", "another thing in a chat; rename the column"),
+        (check_completion, "{decision}", r"COMPLETION \(--completion\) must have \{summary\} in it once"),
         (check_completion, "{summary} {decision}", r"COMPLETION \(--completion\) needs a line break, or a text"),
         (check_completion, "{decision}{summary}", r"COMPLETION \(--completion\) needs a line break, or a text"),
         (check_completion, "{Final Decision}\n{summary}", r"COMPLETION \(--completion\) has .*\{final_decision\}"),

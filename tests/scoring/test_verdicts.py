@@ -29,6 +29,7 @@ CASES = {
     "Please resubmit once the proof is mended.": "reject",
     # what only looks like a verdict
     "The method rejects outliers and accepts all other samples; I find it elegant.": None,
+    "It builds on an earlier publication of the same group.": None,
     "Given the acceptance rate of the venue, the competition was hard.": None,
 }
 
