@@ -22,7 +22,7 @@ from typing import Any
 
 from metareview.common.cli import InputError, format_count, run
 from metareview.common.flags import PublishingFlags, flag, start
-from metareview.data.prompts import check_completion, find_template
+from metareview.data.prompts import find_template, read_completion
 from metareview.training.sweep import report_run, run_sweep
 from metareview.training.trainer_flags import PASSED
 
@@ -119,7 +119,7 @@ class FineTuningFlags(PublishingFlags):
         if self.prompt is not None:
             find_template(self.prompt)
         if self.completion is not None:
-            check_completion(self.completion)
+            self.completion = read_completion(self.completion)
         self.use_lora = self.use_lora or self.load_in_4bit  # weights of 4 bits cannot be trained: an adapter is
 
 

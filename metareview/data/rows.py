@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from datasets import Dataset, DatasetDict
 
-from metareview.common.cli import InputError
+from metareview.common.cli import InputError, format_count
 from metareview.data.cleaning import REVIEW_JOINER, clean_text, drop_sentences
 from metareview.data.details import clean_details
 
@@ -110,7 +110,8 @@ def drop_rows(splits: DatasetDict) -> tuple[DatasetDict, Table, list[str]]:
     if most > 1:
         number = sum(row["meta-reviews in several rows"] for row in table)
         notes.append(
-            f"{number:,} meta-reviews are in several rows ({shorten(summary, 40, placeholder=' ...')!r} in {most:,}). "
+            f"{format_count(number, 'meta-review')} {'is' if number == 1 else 'are'} in several rows "
+            f"({shorten(summary, 40, placeholder=' ...')!r} in {most:,}). "
             "Is each row one review of a paper? --group_column (GROUP_COLUMN) joins them."
         )
     rows = [list(row.values()) for row in reversed(table)]

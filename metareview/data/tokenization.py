@@ -87,7 +87,7 @@ def _read_config(name: str) -> PretrainedConfig:
 def load_tokenizer(arguments: TokenizationArguments) -> Tokenizer:
     """The model's tokenizer; its chat template is the frame.
 
-    Its chat template is the frame. `arguments.max_length` and `arguments.frame` are set if they are None. Raises
+    `arguments.max_length` and `arguments.frame` are set if they are None. Raises
     `InputError` for a tokenizer that is not a fast one, for an end token that it or the model lacks, and for a context
     too small for any review.
     """

@@ -19,12 +19,12 @@ from metareview.data.prompts import (
     Frame,
     build_frame,
     change_prompt,
-    check_completion,
     drop_headings,
     encode_prompts,
     encode_texts,
     find_template,
     frame_as_chat_template,
+    read_completion,
     read_end,
 )
 
@@ -91,15 +91,20 @@ def test_a_heading_of_the_prompt_is_not_in_a_review() -> None:
         (find_template, "{Paper Title}\n{review}{summary}", r"PROMPT \(--prompt\) has \{summary\}"),
         (find_template, "{Größe}\n{Paper Title}\n{review}", r"PROMPT \(--prompt\) has .*it is \{größe\}"),
         (find_template, "{content}\n{review}", "another thing in a chat; rename the column"),
-        (check_completion, "{decision}", r"COMPLETION \(--completion\) must have \{summary\} in it once"),
-        (check_completion, "{summary} {decision}", r"COMPLETION \(--completion\) needs a line break, or a text"),
-        (check_completion, "{decision}{summary}", r"COMPLETION \(--completion\) needs a line break, or a text"),
-        (check_completion, "{Final Decision}\n{summary}", r"COMPLETION \(--completion\) has .*\{final_decision\}"),
+        (read_completion, "{decision}", r"COMPLETION \(--completion\) must have \{summary\} in it once"),
+        (read_completion, "{summary} {decision}", r"COMPLETION \(--completion\) needs a line break, or a text"),
+        (read_completion, "{decision}{summary}", r"COMPLETION \(--completion\) needs a line break, or a text"),
+        (read_completion, "{Final Decision}\n{summary}", r"COMPLETION \(--completion\) has .*\{final_decision\}"),
     ],
 )
 def test_a_prompt_or_completion_that_cannot_be_used_is_told(check: Callable, text: str, told: str) -> None:
     with pytest.raises(InputError, match=told):
         check(text)
+
+
+def test_a_line_break_may_be_typed_as_it_is_written() -> None:
+    assert find_template(r"{title}\n{review}") == "{title}\n{review}"
+    assert read_completion(r"Decision: {decision}\n{summary}") == "Decision: {decision}\n{summary}"
 
 
 # The model's own chat template
