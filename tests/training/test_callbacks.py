@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import pytest
 from conftest import make_arguments, make_examples, make_model, make_trainer
 from tqdm import tqdm
 
@@ -16,9 +15,7 @@ class Bar(tqdm):
         super().__init__(*arguments, mininterval=0, **settings)
 
 
-def test_bar_and_loss_lines_tell_how_far_training_and_evaluation_are(
-    tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_bar_and_loss_lines_tell_how_far_training_and_evaluation_are(tmp_path: Path, capsys, monkeypatch) -> None:
     """The first evaluation comes before the first step, and may take a while."""
     arguments = make_arguments(
         tmp_path, max_steps=2, evaluation_batch_size=3, save_strategy="no", eval_steps=2, logging_steps=2

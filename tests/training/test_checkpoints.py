@@ -1,31 +1,19 @@
 """Checkpoints: which are complete, which is the best, which are kept; the last step is always saved."""
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
 from conftest import LENGTHS, WEIGHTS, make_arguments, make_examples, make_model, make_trainer
 from transformers import TrainerCallback, TrainingArguments
 
+from metareview.training import checkpoints
 from metareview.training.callbacks import Patience
-from metareview.training.checkpoints import (
-    MANIFEST,
-    TRAINER_STATE,
-    CheckpointKeeper,
-    choose_result,
-    find_best,
-    find_checkpoint,
-    find_fault,
-    keep_weights,
-    list_checkpoints,
-    load_state,
-    write_manifest,
-)
+from metareview.training.checkpoints import MANIFEST, TRAINER_STATE, CheckpointKeeper, find_checkpoint, find_fault
 
 
 def test_a_checkpoint_is_complete_when_each_file_is_there_in_its_size(interrupted: Path) -> None:
-    newest, before = list_checkpoints(interrupted).values()
+    newest, before = checkpoints.list_checkpoints(interrupted).values()
     assert find_checkpoint(interrupted) == newest
     names = json.loads((newest / MANIFEST).read_text())
     needed = {WEIGHTS, "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json"}
@@ -42,14 +30,13 @@ def test_a_checkpoint_is_complete_when_each_file_is_there_in_its_size(interrupte
     assert find_fault(newest) is None
     (newest / MANIFEST).unlink()
     assert "not finished" in str(find_fault(newest))
-    write_manifest(newest)
+    checkpoints.write_manifest(newest)
     assert find_checkpoint(interrupted) == newest
 
 
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        (TRAINER_STATE, '{"global_step": 0}'),
         (TRAINER_STATE, '{"global_step": "12"}'),
         (TRAINER_STATE, '{"unknown": 1}'),
         (MANIFEST, "[]"),
@@ -59,10 +46,10 @@ def test_a_checkpoint_is_complete_when_each_file_is_there_in_its_size(interrupte
 )
 def test_what_somebody_else_wrote_is_no_checkpoint(name: str, content: str, interrupted: Path) -> None:
     """A state has a manifest that fits."""
-    newest, older = list_checkpoints(interrupted).values()
+    newest, older = checkpoints.list_checkpoints(interrupted).values()
     (newest / name).write_text(content)
     if name == TRAINER_STATE:
-        write_manifest(newest)
+        checkpoints.write_manifest(newest)
     assert "is damaged" in find_fault(newest)
     assert find_checkpoint(interrupted) == older
 
@@ -74,8 +61,8 @@ class Listener(TrainerCallback):
         self.complete: list[list[int]] = []
 
     def on_save(self, args: TrainingArguments, *_: object, **__: object) -> None:
-        checkpoints = list_checkpoints(Path(args.output_dir))
-        self.complete.append([step for step in checkpoints if find_fault(checkpoints[step]) is None])
+        steps = checkpoints.list_checkpoints(Path(args.output_dir))
+        self.complete.append([step for step in steps if find_fault(steps[step]) is None])
 
 
 @pytest.mark.parametrize(("strategy", "saved"), [("no", [3]), ("steps", [2, 3])])
@@ -106,45 +93,31 @@ def test_two_complete_checkpoints_are_kept_besides_the_best(
     trainer.compute_metrics = lambda _: {"loss": next(losses)}
     trainer.train()
     assert [listener.complete for listener in listeners] == [before, after]
-    assert find_best(trainer.state, tmp_path) == tmp_path / "checkpoint-2"
+    assert checkpoints.find_best(trainer.state, tmp_path) == tmp_path / "checkpoint-2"
 
 
 @pytest.mark.parametrize("given", [{"save_steps": 4}, {"save_strategy": "no"}], ids=str)
 def test_where_patience_ends_the_run_its_last_step_is_saved(given: dict, tmp_path: Path) -> None:
     args = make_arguments(tmp_path, max_steps=9, eval_steps=1, patience=1, **given)
-    callbacks = (Patience(1), CheckpointKeeper(2))
-    trainer = make_trainer(make_model("gpt_neox"), args, make_examples(LENGTHS), callbacks)
+    trainer = make_trainer(make_model("gpt_neox"), args, make_examples(LENGTHS), (Patience(1), CheckpointKeeper(2)))
     losses = iter([9.0, 3.0, 1.0, 2.0])  # before the first step, and after each
     trainer.compute_metrics = lambda _: {"loss": next(losses)}
     trainer.train()
     assert trainer.state.global_step == 3 and find_checkpoint(tmp_path) == tmp_path / "checkpoint-3"
 
 
-def test_the_result_is_the_last_checkpoint_or_the_best_if_it_is_undamaged(
-    interrupted: Path, capsys: pytest.CaptureFixture
-) -> None:
+def test_the_result_is_the_last_checkpoint_or_the_best_if_it_is_undamaged(interrupted: Path, capsys) -> None:
     """Damage that keeps the size is seen, too."""
-    last, best = list_checkpoints(interrupted).values()
-    state = load_state(last)
+    last, best = checkpoints.list_checkpoints(interrupted).values()
+    state = checkpoints.load_state(last)
     state.best_global_step = 10
-    assert choose_result(state, interrupted, last, "last") == last
-    assert choose_result(state, interrupted, last, "best") == best
+    assert checkpoints.choose_result(state, interrupted, last, "last") == last
+    assert checkpoints.choose_result(state, interrupted, last, "best") == best
     for checkpoint in (best, last):
         content = (checkpoint / WEIGHTS).read_bytes()
         (checkpoint / WEIGHTS).write_bytes(content[: len(content) // 2] + bytes(len(content) - len(content) // 2))
         if checkpoint == best:
-            assert choose_result(state, interrupted, last, "best") == last
+            assert checkpoints.choose_result(state, interrupted, last, "best") == last
             assert f"{best}, cannot be used: {WEIGHTS} is not as it was saved" in capsys.readouterr().out
     with pytest.raises(OSError, match="checkpoint-12 cannot be used"):
-        choose_result(state, interrupted, last, "last")
-
-
-def test_of_a_finished_run_the_last_checkpoint_and_the_best_weights_stay(interrupted: Path) -> None:
-    last, best = list_checkpoints(interrupted).values()
-    shutil.copytree(best, interrupted / "checkpoint-11")
-    keep_weights(interrupted, last, best)
-    assert find_fault(last) is None and list(list_checkpoints(interrupted).values()) == [last, best]
-    assert {"config.json", "tokenizer.json", WEIGHTS} <= {file.name for file in best.iterdir()}
-    assert not list(best.glob("*.pt*")) and not (best / MANIFEST).exists()
-    keep_weights(interrupted, last, last)
-    assert list(list_checkpoints(interrupted).values()) == [last] and find_fault(last) is None
+        checkpoints.choose_result(state, interrupted, last, "last")

@@ -25,9 +25,7 @@ def load(processed: Path, folder: Path, **given: object) -> tuple[TokenizationAr
 
 
 @pytest.mark.parametrize("given", [{}, {"tokenized_dir": "nowhere"}], ids=["token ids", "texts"])
-def test_what_the_record_says_is_followed(
-    given: dict, processed: Path, base: Path, tmp_path: Path, capsys: pytest.CaptureFixture
-) -> None:
+def test_what_the_record_says_is_followed(given: dict, processed: Path, base: Path, tmp_path: Path, capsys) -> None:
     """Model, prompt and lengths need not be given again; the record of the texts serves as well."""
     how, examples, record = load(processed, tmp_path, **given)
     assert how.model_name_or_path == str(base) == record["model"]
@@ -37,44 +35,29 @@ def test_what_the_record_says_is_followed(
     assert ("again: there is no nowhere." in capsys.readouterr().out) == bool(given)
 
 
-def test_what_differs_is_named_and_tokenized_again(
-    processed: Path, tmp_path: Path, capsys: pytest.CaptureFixture
-) -> None:
+def test_what_differs_is_named_and_tokenized_again(processed: Path, tmp_path: Path, capsys) -> None:
     """Another model has its own whole context, where processing was not told a max_length."""
-    make_model("gpt_neox", context=512).save_pretrained(tmp_path / "other")
-    make_tokenizer().save_pretrained(tmp_path / "other")
-    _, _, record = load(processed, tmp_path, model=str(tmp_path / "other"))
+    other = tmp_path / "other"
+    make_model("gpt_neox", context=512).save_pretrained(other)
+    make_tokenizer().save_pretrained(other)
+    _, _, record = load(processed, tmp_path, model=str(other))
     assert record["max_length"] == 512
     assert "differs in max_length." in capsys.readouterr().out
     _, _, record = load(processed, tmp_path, prompt="instruction")
     assert record["prompt_template"].startswith("Write a meta-review that condenses")
     assert "differs in prompt_template." in capsys.readouterr().out
+    make_tokenizer("<end>").save_pretrained(other)
+    with pytest.raises(InputError, match=r"no 'nowhere' here, and .* does not fit: it differs in .*tokenizer"):
+        load(processed, tmp_path, model=str(other), processed_dir="nowhere")
 
 
-def test_data_of_a_version_without_completions_are_used_as_they_are(
-    processed: Path, tmp_path: Path, capsys: pytest.CaptureFixture
-) -> None:
-    folder = tmp_path / "tokenized_meta_review"
-    shutil.copytree(processed / folder.name, folder)
+def test_data_of_a_version_without_completions_are_used_as_they_are(processed: Path, tmp_path: Path, capsys) -> None:
+    folder = shutil.copytree(processed / "tokenized_meta_review", tmp_path / "tokenized_meta_review")
     record = json.loads((folder / "processing_record.json").read_text())
-    (folder / "processing_record.json").write_text(
-        json.dumps({name: value for name, value in record.items() if name != "completion"})
-    )
+    del record["completion"]
+    (folder / "processing_record.json").write_text(json.dumps(record))
     load(processed, tmp_path / "out", tokenized_dir=str(folder))
     assert "again" not in capsys.readouterr().out
-
-
-def test_without_a_model_in_the_record_it_must_be_named(processed: Path, base: Path, tmp_path: Path) -> None:
-    for name in ("processed_meta_review", "tokenized_meta_review"):
-        shutil.copytree(processed / name, tmp_path / name)
-        path = tmp_path / name / "processing_record.json"
-        path.write_text(
-            json.dumps({key: value for key, value in json.loads(path.read_text()).items() if key != "model"})
-        )
-    with pytest.raises(InputError, match=r"python processing_meta_review.py; or name the model: MODEL \(--model\)$"):
-        load(tmp_path, tmp_path / "out")
-    _, examples, _ = load(tmp_path, tmp_path / "out", model=str(base))
-    assert len(examples["train"]) == 24
 
 
 def test_no_longer_texts_than_were_learned() -> None:

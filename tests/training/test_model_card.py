@@ -1,6 +1,7 @@
 """Model cards: what a card says of a base, of a prompt, of losses, and what it does not say."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import make_arguments
@@ -21,39 +22,38 @@ RESULTS = {
 
 
 @pytest.fixture
-def base(tmp_path: Path) -> Path:
-    """The folder of a base whose card names its license."""
+def record(tmp_path: Path) -> dict[str, Any]:
+    """The record of a training from a base whose card names its license."""
     (tmp_path / "base").mkdir()
     (tmp_path / "base" / "README.md").write_text("---\nlicense: mit\n---\n# A base\n")
-    return tmp_path / "base"
+    data = {"dataset_name": "zqz979/meta-review", "keep": "a-z", "max_length": 256, "max_summary_tokens": 100}
+    training = {"precision": "fp32", "results": RESULTS, "settings": SETTINGS}
+    return data | training | {"base_model": str(tmp_path / "base")}
 
 
-def test_it_says_what_it_is_made_from_and_how_good_the_saved_weights_are(base: Path) -> None:
-    record = {"dataset_name": "zqz979/meta-review", "keep": "a-z", "max_length": 256, "max_summary_tokens": 100}
-    record |= {"base_model": str(base), "precision": "fp32", "results": RESULTS, "settings": SETTINGS}
-    card = ModelCard(str(model_card(make_arguments(base.parent), record, "me/tuned")))
+def test_it_says_what_it_is_made_from_and_how_good_the_saved_weights_are(
+    record: dict[str, Any], tmp_path: Path
+) -> None:
+    card = ModelCard(str(model_card(make_arguments(tmp_path), record, "me/tuned")))
     assert card.data.license == "mit" and card.data.datasets == ["zqz979/meta-review"]
     assert card.data.base_model is None  # a folder is no name on the Hub
     assert card.text.startswith("# tuned") and 'model="me/tuned"' in card.text
-    assert "Fine-tuned from `base`." in card.text and str(base) not in card.text
-    assert 'reviews = "first review\\n\\nsecond review"' in card.text
+    assert "Fine-tuned from `base`." in card.text and str(tmp_path) not in card.text
     assert "truncate them to 156 tokens" in card.text and "weights in fp32, matrix products in fp32" in card.text
     assert "initial | not evaluated |" in card.text
     assert "this model (the weights of step 8, epoch 1.5) | 3.0000 (perplexity 20.09) |" in card.text
 
 
-def test_it_says_what_else_the_model_reads_and_how_it_answers(base: Path) -> None:
-    record = {"dataset_name": "d", "keep": "a-z", "max_length": 256, "max_summary_tokens": 100, "base_model": str(base)}
-    record |= {"precision": "fp32", "results": RESULTS, "settings": SETTINGS}
+def test_it_says_what_else_the_model_reads_and_how_it_answers(record: dict[str, Any], tmp_path: Path) -> None:
     plain = record | {"prompt_template": "{review}\n", "completion": "{summary}"}
-    assert "Its prompt" not in str(model_card(make_arguments(base.parent), plain, "tuned"))
+    assert "Its prompt" not in str(model_card(make_arguments(tmp_path), plain, "tuned"))
     other = record | {"prompt_template": "{ratings}\n{review}\n", "completion": "{decision}: {summary}"}
-    card = str(model_card(make_arguments(base.parent), other, "tuned"))
+    card = str(model_card(make_arguments(tmp_path), other, "tuned"))
     assert r'Its prompt, `"{ratings}\n{review}\n"`, has more columns' in card
     assert 'It writes `"{decision}: {summary}"`.\nWith greedy decoding' in card
 
 
-def test_a_license_that_is_not_known_is_none(base: Path) -> None:
-    assert find_license(str(base.parent)) is None and find_license("nobody/nothing") is None
-    (base / "README.md").write_text("---\nlicense: [\n---\n")
-    assert find_license(str(base)) is None
+def test_a_license_that_is_not_known_is_none(tmp_path: Path) -> None:
+    assert find_license(str(tmp_path)) is None and find_license("nobody/nothing") is None
+    (tmp_path / "README.md").write_text("---\nlicense: [\n---\n")
+    assert find_license(str(tmp_path)) is None

@@ -1,25 +1,20 @@
 """Where a run starts, and folders that no run may start in."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
-from conftest import same_weights
+from conftest import WEIGHTS, make_arguments, same_weights
 from transformers import TrainerState
 
+from fine_tune import FineTuningFlags
 from metareview.common.cli import InputError
+from metareview.data.prompts import PROMPTS
+from metareview.training import resuming
 from metareview.training.checkpoints import RUN, TRAINER_STATE, list_checkpoints
-from metareview.training.resuming import (
-    Run,
-    Start,
-    check_output_folder,
-    check_settings,
-    describe_start,
-    find_start,
-    mark_finished,
-    mark_started,
-    read_run,
-)
+from metareview.training.resuming import Run, Start
+from metareview.training.run_name import NAMED
 
 SETTINGS = {"learning_rate": 0.1, "seed": 1, "num_train_epochs": 2}
 
@@ -34,40 +29,42 @@ def write_run(folder: Path, settings: dict, finished: bool = False, restart: boo
 def test_where_a_run_starts_is_as_the_table_says(interrupted: Path) -> None:
     folder, other = interrupted, SETTINGS | {"seed": 2}
     newest = folder / "checkpoint-12"
-    assert find_start(folder.parent / "empty", SETTINGS, False, None) == Start()
+    assert resuming.find_start(folder.parent / "empty", SETTINGS, False, None) == Start()
     write_run(folder, SETTINGS)
-    assert find_start(folder, SETTINGS, False, None) == Start(newest)
-    assert find_start(folder, SETTINGS, True, None) == Start()
+    assert resuming.find_start(folder, SETTINGS, False, None) == Start(newest)
+    assert resuming.find_start(folder, SETTINGS, True, None) == Start()
     write_run(folder, SETTINGS, restart=True)
-    assert find_start(folder, SETTINGS, True, None) == Start(newest)
+    assert resuming.find_start(folder, SETTINGS, True, None) == Start(newest)
     for finished in (False, True):
         write_run(folder, other, finished)
         what = "the model" if finished else "the run"
         with pytest.raises(InputError, match=f"^{what} in .* is of a run that differs in SEED: 2 there, 1 now"):
-            find_start(folder, SETTINGS, False, None)
-        assert find_start(folder, SETTINGS, True, None) == Start()
+            resuming.find_start(folder, SETTINGS, False, None)
+        assert resuming.find_start(folder, SETTINGS, True, None) == Start()
     write_run(folder, SETTINGS, finished=True)
-    assert find_start(folder, SETTINGS, False, None) == Start(is_finished=True)
-    assert find_start(folder, SETTINGS, True, None) == Start()
+    assert resuming.find_start(folder, SETTINGS, False, None) == Start(is_finished=True)
+    assert resuming.find_start(folder, SETTINGS, True, None) == Start()
     (folder / "config.json").unlink()  # somebody has deleted the model
-    assert find_start(folder, SETTINGS, False, None) == Start(newest)
+    assert resuming.find_start(folder, SETTINGS, False, None) == Start(newest)
 
 
 def test_a_checkpoint_that_a_flag_names_may_be_of_another_length(interrupted: Path, tmp_path: Path) -> None:
     older, elsewhere = interrupted / "checkpoint-10", tmp_path / "elsewhere"
     write_run(interrupted, SETTINGS)
     longer = SETTINGS | {"num_train_epochs": 3}
-    assert find_start(elsewhere, longer, False, str(older)) == Start(older)
-    assert find_start(interrupted, SETTINGS, False, str(older)) == Start(interrupted / "checkpoint-12")  # its own
+    assert resuming.find_start(elsewhere, longer, False, str(older)) == Start(older)
+    assert resuming.find_start(interrupted, SETTINGS, False, str(older)) == Start(
+        interrupted / "checkpoint-12"
+    )  # its own
     for settings, checkpoint, told in (
         (longer | {"seed": 3}, older, "differs in SEED: 1 there, 3 now"),
         (longer, interrupted, "is incomplete: its saving was not finished"),
     ):
         with pytest.raises(InputError, match=told):
-            find_start(elsewhere, settings, False, str(checkpoint))
+            resuming.find_start(elsewhere, settings, False, str(checkpoint))
     (interrupted / RUN).unlink()
     with pytest.raises(InputError, match=r"there is no run.json beside '.*' that says what run it belongs to"):
-        find_start(elsewhere, longer, False, str(older))
+        resuming.find_start(elsewhere, longer, False, str(older))
 
 
 def test_a_run_that_resumes_elsewhere_brings_the_best_checkpoint_along(interrupted: Path, tmp_path: Path) -> None:
@@ -75,39 +72,65 @@ def test_a_run_that_resumes_elsewhere_brings_the_best_checkpoint_along(interrupt
     state = json.loads((newest / TRAINER_STATE).read_text())
     (newest / TRAINER_STATE).write_text(json.dumps(state | {"best_global_step": 10}))
     (tmp_path / "longer" / "checkpoint-5").mkdir(parents=True)
-    mark_started(tmp_path / "longer", Run(SETTINGS, False), newest)
+    resuming.mark_started(tmp_path / "longer", Run(SETTINGS, False), newest)
     assert list(list_checkpoints(tmp_path / "longer")) == [10]
-    assert same_weights(tmp_path / "longer/checkpoint-10/model.safetensors", older / "model.safetensors")
-    assert read_run(tmp_path / "longer") == Run(SETTINGS, False)
+    assert same_weights(tmp_path / "longer/checkpoint-10" / WEIGHTS, older / WEIGHTS)
+    assert resuming.read_run(tmp_path / "longer") == Run(SETTINGS, False)
 
 
 @pytest.mark.parametrize("resumes", [True, False])
 def test_later_checkpoints_are_not_taken_for_those_of_the_next_run(resumes: bool, interrupted: Path) -> None:
     _, older = list_checkpoints(interrupted).values()
-    mark_started(interrupted, Run(SETTINGS, False), older if resumes else None)
+    resuming.mark_started(interrupted, Run(SETTINGS, False), older if resumes else None)
     assert list(list_checkpoints(interrupted)) == ([10] if resumes else [])
 
 
 def test_a_restart_stays_one_until_it_is_finished(tmp_path: Path) -> None:
-    mark_started(tmp_path, Run(SETTINGS, False, is_restart=True), None)
-    mark_started(tmp_path, Run(SETTINGS, False), None)  # the same command without --restart
-    assert read_run(tmp_path).is_restart
-    mark_finished(tmp_path)
-    assert read_run(tmp_path).is_finished
-    mark_started(tmp_path, Run(SETTINGS, False), None)
-    assert not read_run(tmp_path).is_restart and not read_run(tmp_path).is_finished
+    resuming.mark_started(tmp_path, Run(SETTINGS, False, is_restart=True), None)
+    resuming.mark_started(tmp_path, Run(SETTINGS, False), None)  # the same command without --restart
+    assert resuming.read_run(tmp_path).is_restart
+    resuming.mark_finished(tmp_path)
+    assert resuming.read_run(tmp_path).is_finished
+    resuming.mark_started(tmp_path, Run(SETTINGS, False), None)
+    assert not resuming.read_run(tmp_path).is_restart and not resuming.read_run(tmp_path).is_finished
 
 
-def test_a_folder_that_is_read_only_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.access", lambda path, _: path != tmp_path)  # root may write everywhere
-    with pytest.raises(InputError, match=f"'{tmp_path}' is read-only"):
-        check_output_folder(tmp_path / "deeper" / "pythia_finetuned")
-
-
-def test_checkpoints_of_another_tool_are_left_alone(tmp_path: Path) -> None:
+def test_a_folder_of_the_users_and_one_that_is_read_only_are_named(tmp_path: Path, monkeypatch) -> None:
+    """Checkpoints of another tool, too."""
     (tmp_path / "checkpoint-500").mkdir()
     with pytest.raises(InputError, match="exists and holds something else; nothing was written"):
-        check_output_folder(tmp_path)
+        resuming.check_output_folder(tmp_path)
+    monkeypatch.setattr("os.access", lambda path, _: path != tmp_path)  # root may write everywhere
+    with pytest.raises(InputError, match=f"'{tmp_path}' is read-only"):
+        resuming.check_output_folder(tmp_path / "deeper" / "pythia_finetuned")
+
+
+def test_other_texts_or_weights_under_the_same_names_make_another_run(tmp_path: Path, monkeypatch) -> None:
+    """Which no setting tells."""
+    monkeypatch.chdir(tmp_path)
+    flags, names = FineTuningFlags(), []
+    (tmp_path / "base").mkdir()
+    for texts, weights in (("1", "a"), ("2", "a"), ("2", "b"), ("2", "b")):
+        (tmp_path / "base" / WEIGHTS).write_text(weights)
+        record = {name: default for name, (_, default) in NAMED.items()} | {"texts": texts}
+        settings = resuming.run_settings(flags, make_arguments(tmp_path), "base", record)
+        folder = resuming.choose_folder(flags, "base", settings, {})
+        resuming.mark_started(folder, Run(settings, False), None)
+        names.append(str(folder))
+    assert names[0] == "models/base_finetuned" and re.fullmatch(rf"{names[0]}_[0-9a-f]{{6}}", names[1])
+    assert len(set(names)) == 3 and names[2] == names[3]
+    flags.output_dir = str(tmp_path / "base")
+    with pytest.raises(InputError, match="is the model to start from"):
+        resuming.choose_folder(flags, "base", settings, {})
+
+
+def test_what_a_run_trains_on_is_told_with_edits_that_are_not_in_its_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("metareview.training.resuming.find_edited", lambda *_: ["SPLIT_SEED", "PROMPT"])
+    record = {"dataset_name": "d", "keep": "a-z", "prompt_template": PROMPTS["plain"]}
+    for prompt, names in ((None, "SPLIT_SEED, PROMPT"), ("plain", "SPLIT_SEED")):
+        first, second = resuming.describe_run(FineTuningFlags(prompt=prompt), "m", record).splitlines()
+        assert first == "Model m; texts of d, cleaned to a-z; prompt plain"
+        assert second.startswith(f"Not in these data: {names}, edited since.")
 
 
 @pytest.mark.parametrize(
@@ -116,27 +139,26 @@ def test_checkpoints_of_another_tool_are_left_alone(tmp_path: Path) -> None:
         ({"seed": 1, "lora_r": 8}, {"seed": 2, "lora_r": 4}, "SEED: 1 there, 2 now; LORA_R: 8 there, 4 now"),
         ({"keep": "a", "texts": "1"}, {"keep": "b", "texts": "2"}, "KEEP: 'a' there, 'b' now.\n"),  # so texts differ
         ({"seed": 1, "texts": "1"}, {"seed": 1, "texts": "2"}, "the texts.\n"),
-        ({"precision": None}, {"precision": "fp32"}, "--bf16, --fp16: None there, 'fp32' now"),
     ],
 )
 def test_settings_of_another_run_are_named(before: dict, settings: dict, told: str) -> None:
-    check_settings(before | {"more": 2}, before | {"new": 3}, "it")
+    resuming.check_settings(before | {"more": 2}, before | {"new": 3}, "it")
     with pytest.raises(InputError) as error:
-        check_settings(before, settings, "it")
+        resuming.check_settings(before, settings, "it")
     assert str(error.value).startswith(f"it is of a run that differs in {told}")
 
 
 @pytest.mark.parametrize("name", [RUN, "training_record.json"])
-@pytest.mark.parametrize("content", ["{", "[]", '{"settings": 5}'])
+@pytest.mark.parametrize("content", ["{", '{"settings": 5}'])
 def test_a_damaged_record_of_a_run_is_named(name: str, content: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text(content)
     with pytest.raises(InputError, match=f"{name}' is damaged: .*; delete that file"):
-        read_run(tmp_path)
+        resuming.read_run(tmp_path)
 
 
 def test_another_length_is_told_and_a_shorter_one_refused(tmp_path: Path) -> None:
     state = TrainerState(global_step=10, max_steps=20)
-    assert describe_start(state, tmp_path, 20) == f"Resuming from step 10 of 20: {tmp_path}"
-    assert "It was planned for 20 steps." in describe_start(state, tmp_path, 30)
+    assert resuming.describe_start(state, tmp_path, 20) == f"Resuming from step 10 of 20: {tmp_path}"
+    assert "It was planned for 20 steps." in resuming.describe_start(state, tmp_path, 30)
     with pytest.raises(InputError, match="beyond the 9 steps asked for; set more EPOCHS"):
-        describe_start(state, tmp_path, 9)
+        resuming.describe_start(state, tmp_path, 9)

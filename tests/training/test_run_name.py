@@ -18,22 +18,17 @@ DEFAULTS = {name: default for name, (_, default) in NAMED.items()} | HASHED
 @pytest.mark.parametrize(
     ("settings", "name"),
     [
-        ({}, "pythia-70m_finetuned"),
-        ({"learning_rate": 1e-4, "num_train_epochs": 2}, "pythia-70m_finetuned_lr1e-4_epochs2"),
-        ({"learning_rate": 1.5e-3, "num_train_epochs": 0.5}, "pythia-70m_finetuned_lr1.5e-3_epochs0.5"),
-        ({"learning_rate": 0.01}, "pythia-70m_finetuned_lr0.01"),
-        ({"seed": 7, "examples_per_step": 8}, "pythia-70m_finetuned_batch8_seed7"),
-        ({"use_lora": True, "lora_r": 8}, "pythia-70m_finetuned_lora_r8"),
-        ({"prompt_template": PROMPTS["instruction"]}, "pythia-70m_finetuned_prompt-instruction"),
-        ({"dataset_name": "data/my reviews.csv"}, "pythia-70m_finetuned_my-reviews"),
-        (
-            {"seed": 7, "trainer": {"warmup_steps": 100}, "lora_alpha": 32},
-            f"pythia-70m_finetuned_seed7_{hash_settings({'trainer': {'warmup_steps': 100}})}",
-        ),
+        ({}, ""),
+        ({"learning_rate": 1.5e-3, "num_train_epochs": 0.5}, "_lr1.5e-3_epochs0.5"),
+        ({"learning_rate": 0.01, "seed": 7, "examples_per_step": 8}, "_lr0.01_batch8_seed7"),
+        ({"use_lora": True, "lora_r": 8}, "_lora_r8"),
+        ({"prompt_template": PROMPTS["instruction"]}, "_prompt-instruction"),
+        ({"dataset_name": "data/my reviews.csv"}, "_my-reviews"),
+        ({"seed": 7, "trainer": {"warmup_steps": 1}}, f"_seed7_{hash_settings({'trainer': {'warmup_steps': 1}})}"),
     ],
 )
 def test_what_differs_from_the_defaults_is_named(settings: dict[str, Any], name: str) -> None:
-    assert name_run(PYTHIA, DEFAULTS | settings) == name
+    assert name_run(PYTHIA, DEFAULTS | settings) == f"pythia-70m_finetuned{name}"
 
 
 VALUES = {

@@ -1,6 +1,5 @@
 """Training: its steps are those of the plain model, its losses the mean over tokens, its failures one line."""
 
-import inspect
 from pathlib import Path
 
 import pytest
@@ -9,8 +8,6 @@ import transformers
 from conftest import LENGTHS, make_arguments, make_examples, make_model, make_trainer, plain_losses
 
 from metareview.common.cli import InputError
-from metareview.training.batching import SummaryCollator
-from metareview.training.trainer import SummaryTrainer
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +15,7 @@ def examples() -> list[dict[str, list[int]]]:
     return make_examples(LENGTHS)
 
 
-@pytest.mark.parametrize(("batch", "accumulation"), [(1, 5), (2, 3), (5, 1)])
+@pytest.mark.parametrize(("batch", "accumulation"), [(2, 3), (5, 1)])
 def test_a_step_of_the_trainer_is_that_of_the_plain_model(
     batch: int, accumulation: int, examples: list, tmp_path: Path
 ) -> None:
@@ -43,21 +40,10 @@ def test_bf16_is_really_used_and_weights_stay_fp32(examples: list, tmp_path: Pat
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
 
 
-def test_the_loss_comes_without_logits_and_logits_come_without_labels(examples: list, tmp_path: Path) -> None:
-    trainer = make_trainer(make_model("gpt_neox"), make_arguments(tmp_path), examples)
-    inputs = SummaryCollator(0)(examples)
-    assert trainer.model(**inputs).logits is None
-    labels = inputs.pop("labels")
-    assert trainer.model(**inputs).logits.shape[:2] == labels.shape
-
-
-@pytest.mark.parametrize("batch_size", [1, 2, 5])
-def test_eval_loss_is_the_mean_over_tokens_whatever_the_batch_size(
-    batch_size: int, examples: list, tmp_path: Path
-) -> None:
+def test_eval_loss_is_the_mean_over_tokens_whatever_the_batch_size(examples: list, tmp_path: Path) -> None:
     model = make_model("gpt_neox")
     expected = torch.cat(plain_losses(model, examples)).mean().item()
-    arguments = make_arguments(tmp_path, evaluation_batch_size=batch_size, bf16=False)
+    arguments = make_arguments(tmp_path, evaluation_batch_size=2, bf16=False)
     assert make_trainer(model, arguments, examples).evaluate()["eval_loss"] == pytest.approx(expected, rel=1e-6)
 
 
@@ -72,10 +58,8 @@ def exhaust_in_training(layer: torch.nn.Module, *_: object) -> None:
 
 
 @pytest.mark.parametrize("early", ["__init__", "train", None])
-def test_too_little_memory_is_one_line(
-    early: str | None, examples: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """For the model, for the optimizer of the checkpoint to go on from, and in the first step."""
+def test_too_little_memory_is_one_line(early: str | None, examples: list, tmp_path: Path, monkeypatch) -> None:
+    """For the model, for the optimizer of the checkpoint to resume from, and in the first step."""
     model = make_model("gpt_neox")
     if early:
         monkeypatch.setattr(transformers.Trainer, early, exhaust)
@@ -85,34 +69,26 @@ def test_too_little_memory_is_one_line(
         make_trainer(model, make_arguments(tmp_path, eval_strategy="no"), examples).train()
 
 
+@pytest.mark.parametrize("service", ["nowhere", "comet_ml"])
+def test_reporting_to_what_is_not_there(service: str, examples: list, tmp_path: Path) -> None:
+    """A name that the Trainer does not know, and a package that is not installed."""
+    arguments = make_arguments(tmp_path, report_to=service)
+    with pytest.raises(InputError, match=rf"cannot report to {service} \(--report_to\)"):
+        make_trainer(make_model("gpt_neox"), arguments, examples)
+
+
 def test_a_model_that_sees_the_next_token_is_refused(examples: list, tmp_path: Path) -> None:
-    """BERT as it is; not as a decoder."""
-    for is_decoder in (False, True):
-        sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
-        config = transformers.BertConfig(vocab_size=400, is_decoder=is_decoder, **sizes)
-        model = transformers.BertLMHeadModel(config)
-        if is_decoder:
-            assert make_trainer(model, make_arguments(tmp_path), examples)
-        else:
-            with pytest.raises(InputError, match="BertLMHeadModel sees the tokens that it is to predict"):
-                make_trainer(model, make_arguments(tmp_path), examples)
+    """BERT as it is, not as a decoder."""
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
+    model = transformers.BertLMHeadModel(transformers.BertConfig(vocab_size=400, **sizes))
+    with pytest.raises(InputError, match="BertLMHeadModel sees the tokens that it is to predict"):
+        make_trainer(model, make_arguments(tmp_path), examples)
 
 
-def test_the_only_private_method_of_the_trainer_is_there_and_is_as_it_was() -> None:
-    """No other one is overridden; what is told here is what to look at when the library has changed."""
-    own = {name for name in vars(SummaryTrainer) if name.startswith("_") and not name.startswith("__")}
-    assert own == {"_get_grad_norm"}
-    method = getattr(transformers.Trainer, "_get_grad_norm", None)
-    assert method and list(inspect.signature(method).parameters) == ["self", "model", "grad_norm"], (
-        f"transformers {transformers.__version__}: Trainer._get_grad_norm is another one. SummaryTrainer finds NaN or "
-        "infinite losses there: look for what returns the norm of a step's gradient, before the optimizer's step"
-    )
-
-
-def test_a_tokenizer_without_padding_is_nothing_to_warn_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tokenizer_without_padding_is_nothing_to_warn_of(examples: list, tmp_path: Path, monkeypatch) -> None:
     """Pythia's is one; the Trainer would say that the model's configuration was changed."""
     warnings: list[str] = []
     monkeypatch.setattr(transformers.trainer_utils.logger, "warning", warnings.append)
     arguments = make_arguments(tmp_path, max_steps=1, eval_strategy="no", save_strategy="no")
-    make_trainer(make_model("gpt_neox"), arguments, make_examples(LENGTHS)).train()
+    make_trainer(make_model("gpt_neox"), arguments, examples).train()
     assert warnings == []
