@@ -18,12 +18,6 @@ def read(*rows: list, keeps: Sequence[str] = ()) -> list[Case]:
     return read_cases(find_case_sheet(source.workbook, "a"), "a", source, keeps)
 
 
-def test_cases_are_the_rows_with_a_review() -> None:
-    cases = read(["No", " Review ", "reference", "Decision"], [1, "a", "r", "Accept"], [2, None, "r"], [3, "b", None])
-    assert [(case.row, case.review, case.reference, case.details["decision"]) for case in cases] == [
-        (2, "a", "r", "Accept"), (4, "b", "", "")]  # fmt: skip
-
-
 def test_the_cases_are_found_when_another_sheet_was_left_open() -> None:
     sheet = make_sheet(["review"], ["a"])
     sheet.parent.active = sheet.parent.create_sheet("summary")
@@ -80,20 +74,19 @@ def test_what_cannot_be_a_case_is_refused(rows: list[list[str]], words: str) -> 
         read(*rows)
 
 
-def test_cases_from_csv(tmp_path: Path) -> None:
-    rows = [("No", "Review", "reference"), ("1", '"naïve\n---\n=1+1"', "r"), ("2", "", "r"), ("3", "long " * 7_000, "")]
-    path = tmp_path / "a.csv"
-    path.write_bytes("\n".join(map(";".join, rows)).encode("cp1252"))
+def test_cases_are_the_rows_with_a_review_of_a_sheet_or_of_csv(tmp_path: Path) -> None:
+    rows = [("No", " Review ", "reference", "Decision"), (1, '"naïve\n---\n=1+1"', "r", "Accept"), (2, "", "r", "")]
+    path, long = tmp_path / "a.csv", "long " * 7_000
+    path.write_bytes("\n".join(";".join(map(str, row)) for row in [*rows, (3, long, "", "")]).encode("cp1252"))
     source = open_cases(str(path), "cp1252")
-    cases = read_cases(find_case_sheet(source.workbook, "a"), "a", source)
-    assert [(case.row, case.review.strip(), case.reference) for case in cases] == [
-        (2, "naïve\n---\n=1+1", "r"), (4, ("long " * 7_000).strip(), "")]  # fmt: skip
-
-
-def test_csv_that_holds_no_cases_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_text("review\n")
+    csv = read_cases(find_case_sheet(source.workbook, "a"), "a", source)
+    sheet = read(list(rows[0]), [1, "naïve\n---\n=1+1", "r", "Accept"], [2, None, "r"], [3, "long", None])
+    for cases, last in ((csv, long.strip()), (sheet, "long")):
+        assert [(case.row, case.review.strip(), case.reference, case.details["decision"]) for case in cases] == [
+            (2, "naïve\n---\n=1+1", "r", "Accept"), (4, last, "", "")]  # fmt: skip
+    path.write_text("review\n")
     with pytest.raises(InputError, match="has no rows"):
-        open_cases(str(tmp_path / "a.csv"))
+        open_cases(str(path))
 
 
 def test_a_totals_row_is_no_case_and_hidden_rows_are_said(capsys: pytest.CaptureFixture) -> None:

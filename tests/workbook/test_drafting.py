@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import pytest
-from openpyxl import Workbook, load_workbook
+from openpyxl import load_workbook
+from workbooks import make_sheet, make_workbook
 
 from metareview.common.cli import InputError
 from metareview.sources.forms import Paper
@@ -11,9 +12,8 @@ from metareview.workbook.drafting import add_case, print_drafts, read_review_fil
 
 
 def test_a_saved_case_goes_below_everything_once_and_all_else_stays(tmp_path: Path) -> None:
-    workbook, path = Workbook(), tmp_path / "mine.xlsx"
-    for row in (["note", "review", "case"], ["=1+1", "an old case", "old"], ["below it", None, None]):
-        workbook.active.append(row)
+    path = tmp_path / "mine.xlsx"
+    workbook = make_sheet(["note", "review", "case"], ["=1+1", "an old case", "old"], ["below it", None, None]).parent
     workbook.active.column_dimensions["B"].width = 33
     workbook.create_sheet("mine").append(["precious"])
     workbook.save(path)
@@ -33,9 +33,7 @@ def test_a_saved_case_goes_below_everything_once_and_all_else_stays(tmp_path: Pa
 
 
 def test_a_saved_case_has_what_a_prompt_reads_if_the_sheet_has_the_columns(tmp_path: Path) -> None:
-    workbook, path = Workbook(), tmp_path / "mine.xlsx"
-    workbook.active.append(["review", "Ratings", "title", "decision"])
-    workbook.save(path)
+    path = make_workbook(tmp_path / "mine.xlsx", ["review", "Ratings", "title", "decision"])
     paper = Paper(["good"], title="On knots", ratings=[6, 7.5, None], decision="Accept (Poster)")
     print_drafts(paper, [], str(path), tmp_path / "log.jsonl")
     [_, row] = load_workbook(path).active.iter_rows(values_only=True)
@@ -47,7 +45,6 @@ def test_reviews_from_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     first.write_bytes(b"\xef\xbb\xbfone\r\n---\r\ntwo &amp; a half\n--- \n  \n")  # as Windows does
     second.write_bytes("three\n---\nstill three, naïve".encode("cp1252"))
     assert read_review_files([str(first)]) == ["one", "two & a half"]
-    assert capsys.readouterr().out == "Read 2 reviews.\n"
     several = read_review_files([str(first), str(second)], "cp1252")  # of several files, one in each
     assert several[1] == "three\n---\nstill three, naïve" and len(several) == 2
     first.write_text("one <REVBREAK> two\n---\nstill two")

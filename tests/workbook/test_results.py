@@ -13,16 +13,11 @@ from openpyxl.worksheet.worksheet import Worksheet
 from workbooks import CASES, judge, judged, make_sheet, make_workbook, open_sheet, run, write_texts
 
 from metareview.data.tokenization import TokenizationArguments
-from metareview.generation.outputs import Output
 from metareview.generation.variants import Variant
-from metareview.scoring import metrics
-from metareview.scoring.comparison import average_scores
-from metareview.scoring.score_table import format_scores
 from metareview.workbook import judgments
 from metareview.workbook.judgments import CHOICES, count_judgments, find_columns, read_hidden
-from metareview.workbook.results import label_models, show_judgments, write_book
+from metareview.workbook.results import label_models, show_judgments
 from metareview.workbook.saving import save_workbook
-from metareview.workbook.summary import Comparison
 
 X, Y = ["x"] * 3, ["y"] * 3
 
@@ -45,47 +40,18 @@ def test_texts_then_judgments_then_scores() -> None:
     assert "a words" in headers(without) and "a ROUGE-L" not in headers(without)  # no column of blanks
 
 
-def test_a_metric_is_added_in_one_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """In a table of the terminal, in the sheet, in `summary` and in `runs`."""
-    metric = metrics.Metric("commas", ".2f", lambda text: float(text.text.count(",")), 1, interval=True, in_sheet=True)
-    monkeypatch.setitem(metrics.METRICS, "commas", metric)
-    results = metrics.score_systems({"m": [Output("a, b", True, 3)]}, ["a"], ["a"], "a-z,", [""])
-    averages = average_scores(results)
-    assert "commas" in format_scores(averages) and "1.00" in format_scores(averages)
-    (tmp_path / "config.json").write_text("{}")
-    variant = Variant("m", str(tmp_path), {}, None, True, TokenizationArguments("m", "plain"), "a-z", 9)
-    book = open_sheet(make_sheet(["review"], ["a"]))
-    write_book(book, [variant], results, Comparison(averages, {}, {}, []))
-    assert book.sheet.cell(2, find_columns(book.sheet)["commas", "m"]).value == 1
-    for title in ("summary", "runs"):
-        rows = list(book.sheet.parent[title].iter_rows(values_only=True))
-        header = next(row for row in rows if "commas" in row)
-        assert next(row for row in rows if row[0] == "m" and row[header.index("commas")] == 1)
-
-
-def test_judgments_follow_texts_to_other_names_and_stay_if_they_do_not_count() -> None:
-    sheet = run(make_sheet(*CASES), a=X, b=Y)
-    for row, kind, value in ((2, "rating", 2), (3, "rating", 0), (3, "preferred", "b"), (4, "preferred", "nobody")):
-        judge(sheet, row, kind, value, "b" if kind == "rating" else "")
-    judge(sheet, 4, "comment", "=short")
-    book = open_sheet(make_sheet(*CASES), sheet)
-    assert "the rows 3, 4 count: a rating is a number from 1 to 5" in book.remarks[0]
-    sheet = write_texts(book, renamed=Y, a=X)
-    assert judged(sheet, 2, "rating", "renamed") == 2 and judged(sheet, 3, "preferred") == "renamed"
-    assert judged(sheet, 3, "rating", "renamed") == 0 and judged(sheet, 4, "preferred") == "nobody"
-    assert judged(sheet, 4, "comment") == "=short"
-    assert sheet.cell(4, find_columns(sheet)["comment", ""]).data_type == "s"  # no formula
-
-
-def test_notes_on_cells_of_a_model_survive() -> None:
+def test_notes_on_cells_of_a_model_survive_and_so_does_what_stands_for_another_name() -> None:
     sheet = run(make_sheet(*CASES), a=X, b=Y)
     for column, note in ((("text", "b"), "wrong"), (("rating", "b"), "not sure"), (("preferred", ""), "close")):
         sheet.cell(2, find_columns(sheet)[column]).comment = Comment(note, "me")
-    for texts in ({"a": X}, {"b": Y, "a": X}):
+    judge(sheet, 2, "rating", 2, "b")
+    judge(sheet, 3, "preferred", "b")
+    for texts in ({"a": X}, {"renamed": Y, "a": X}):
         sheet = run(make_sheet(*CASES), sheet, **texts)
     notes = {column: sheet.cell(2, place).comment for column, place in find_columns(sheet).items()}
-    assert notes["text", "b"].text == "wrong\nnot sure" and notes["comment", ""].text == "close"
+    assert notes["text", "renamed"].text == "wrong\nnot sure" and notes["comment", ""].text == "close"
     assert notes["text", "a"] is None
+    assert judged(sheet, 2, "rating", "renamed") == 2 and judged(sheet, 3, "preferred") == "renamed"
 
 
 def sort_rows(sheet: Worksheet, order: list[int]) -> None:
@@ -264,8 +230,8 @@ def test_a_preference_survives_another_model() -> None:
     for row, choice in ((2, "b"), (3, "tie"), (4, "a")):
         judge(sheet, row, "preferred", choice)
     sheet = run(make_sheet(*CASES), sheet, a=X, b=Y, c=["z"] * 3)
-    assert [judged(sheet, row, "preferred") for row in (2, 3, 4)] == [
-        "b (c not seen)", "tie (c not seen)", "a (c not seen)"]  # fmt: skip
+    shown = [judged(sheet, row, "preferred") for row in (2, 3, 4)]
+    assert shown == ["b (c not seen)", "tie (c not seen)", "a (c not seen)"]
     judge(sheet, 2, "preferred", "b")
     judge(sheet, 4, "preferred", None)
     book = open_sheet(make_sheet(*CASES), sheet)
