@@ -71,8 +71,7 @@ def test_the_workbook_has_what_is_printed_and_a_second_run_writes_no_text(
     assert list(first)[:6] == ["mine", "review", "reference", "preferred", "base", "rating base"]
     assert second["base words"] == len(second["base"].split()) and second["base ROUGE-L"] is None
     assert first["mine"] == "=note" and third["base"] is None
-    assert printed.count("are cut to fit") == 1 and "All models: the reviews of 1 of 2 cases are cut" in printed
-    assert "reading prompt 2 of 2" in bars and "BERTScore" not in printed and "cannot be told" in printed
+    assert "All models: the reviews of 1 of 2 cases are cut" in printed and "reading prompt 2 of 2" in bars
     assert max(len(line) for line in printed.splitlines() if line.startswith("|")) <= 110
     line = next(line for line in printed.splitlines() if line.startswith(f"| {model.name} "))
     assert f"{first['finetuned ROUGE-L']:.3f}" in line.split("|")[4]  # the one case that has a reference
@@ -81,19 +80,16 @@ def test_the_workbook_has_what_is_printed_and_a_second_run_writes_no_text(
     assert runs[model.name].items() >= {"data": "eval_examples.xlsx", "learning rate": 5e-3, "epochs": 2}.items()
 
     monkeypatch.setattr(writing, "load_model", None)  # calling it would fail
-    run_main("--max_new_tokens", 20)
-    assert "All models: 2 of 2 texts were in eval_examples_results_outputs.jsonl already." in capsys.readouterr().out
-    assert read_rows(path) == [first, second, third] and len(read_rows(path, "runs")) == 4
-
     run_main("--max_new_tokens", 20, "--bertscore_model", base)
+    printed = capsys.readouterr().out
+    assert "All models: 2 of 2 texts were in eval_examples_results_outputs.jsonl already." in printed
     scored, runs = read_rows(path), {row["model"]: row for row in read_rows(path, "runs")}
+    assert all(row.items() <= again.items() for row, again in zip([first, second, third], scored, strict=True))
     assert 0 < scored[0]["finetuned BERTScore"] <= 1 and scored[1]["finetuned BERTScore"] is None
     assert runs[model.name]["BERTScore"] == scored[0]["finetuned BERTScore"] and runs["reference"]["BERTScore"] is None
-    assert 0 < runs["lead"]["BERTScore"] <= 1 and runs["lead"]["encoder"] == base.name
-    assert "| BERTScore " in capsys.readouterr().out and f"BERTScore: F1 by {base.name}." in str(
-        read_rows(path, "summary")
-    )
-    assert f"BERTScore: F1 by {base.name}." in (model / "README.md").read_text()
+    assert 0 < runs["lead"]["BERTScore"] <= 1 and runs["lead"]["encoder"] == base.name and len(runs) == 4
+    summary, card = str(read_rows(path, "summary")), (model / "README.md").read_text()
+    assert "| BERTScore " in printed and all(f"BERTScore: F1 by {base.name}." in text for text in (summary, card))
 
 
 def test_the_loop_of_a_user(model: Path, base: Path, tmp_path: Path) -> None:
@@ -170,23 +166,24 @@ def test_an_interrupted_run_writes_only_what_is_missing(run_main, fine_tuned: Pa
     assert read_rows(fine_tuned / "broken.xlsx") == read_rows(fine_tuned / "complete.xlsx")
 
 
-def test_another_prompt_or_decoding_has_texts_of_its_own(run_main, fine_tuned: Path, model: Path) -> None:
-    for flags in ([], ["--prompt", "instruction"], ["--no_repeat_ngram", 0]):
-        run_main("--num_examples", 2, "--output", "settings.xlsx", "--max_new_tokens", 5, *flags)
-    assert len(read_outputs(fine_tuned / "settings_outputs.jsonl")) == 3 * 2 * 2  # none taken from another
-    runs = [row for row in read_rows(fine_tuned / "settings.xlsx", "runs") if row["model"] == model.name]
+def test_rows_of_the_test_split_and_texts_of_another_prompt_or_decoding_are_added(
+    run_main, fine_tuned: Path, model: Path
+) -> None:
+    """To a workbook of their own, and to its log."""
+    drawn = []
+    for flags in (["--num_examples", 2], ["--num_examples", 4, "--seed", 7, "--prompt", "instruction"],
+                  ["--num_examples", 2, "--no_repeat_ngram", 0]):  # fmt: skip
+        run_main("--max_new_tokens", 5, *flags)
+        rows = read_rows(fine_tuned / "eval_test.xlsx")
+        drawn.append({row["row"] for row in rows})
+    assert all(row["reference"] and row["review"].count("<REVBREAK>") == 2 for row in rows)
+    assert len(drawn[0]) == 2 and drawn[0] < drawn[1] == drawn[2] and len(rows) == len(drawn[1])
+    written = read_outputs(fine_tuned / "eval_test_outputs.jsonl")
+    assert len(written) == 2 * (2 + 2 * len(rows))  # none taken from another
+    runs = [row for row in read_rows(fine_tuned / "eval_test.xlsx", "runs") if row["model"] == model.name]
+    assert [run["cases"] for run in runs] == [2, len(rows), len(rows)]
     assert [run["prompt"] for run in runs] == ["plain", "instruction", "plain"]
     assert ["no repeated 4-gram" in run["decoding"] for run in runs] == [True, True, False]
-
-
-def test_rows_of_the_test_split_go_to_a_workbook_of_their_own(run_main, fine_tuned: Path) -> None:
-    run_main("--max_new_tokens", 5, "--num_examples", 3)
-    rows = read_rows(fine_tuned / "eval_test.xlsx")
-    assert len(rows) == 3 and all(row["reference"] and row["review"].count("<REVBREAK>") == 2 for row in rows)
-    run_main("--max_new_tokens", 5, "--num_examples", 5, "--seed", 7)
-    drawn = [row["row"] for row in read_rows(fine_tuned / "eval_test.xlsx")]
-    assert {row["row"] for row in rows} < set(drawn) and len(set(drawn)) == len(drawn)
-    assert {run["cases"] for run in read_rows(fine_tuned / "eval_test.xlsx", "runs")} == {3, len(drawn)}
 
 
 def test_drafts_for_reviews_of_the_users_own(refused, fine_tuned: Path, model: Path, tmp_path: Path) -> None:
@@ -212,34 +209,28 @@ def test_drafts_for_reviews_of_the_users_own(refused, fine_tuned: Path, model: P
     assert "cleaning leaves nothing" in refused(EVALUATE, "--model", model, "--reviews", files[0])
 
 
-@pytest.fixture
-def server() -> Iterator[OpenReview]:
-    with OpenReview() as server:
-        yield server
-
-
-def test_from_a_venue_to_a_meta_review(
-    refused, server: OpenReview, model: Path, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name, value in server.environment().items():
-        monkeypatch.setenv(name, value)
-    for number, row in enumerate(make_rows(60)):
-        version, venue = (2, NEW) if number % 3 == 0 else (1, OLD)
-        forms = [{"review": review, "rating": "8: good"} for review in row["Input"].split(" <REVBREAK> ")]
-        replies = [make_reply(version, "Official_Review", form) for form in forms]
-        replies.append(make_reply(version, "Meta_Review", {"metareview": row["Output"]}, by="Area_Chair_1"))
-        server.add_paper(version, venue, f"forum{number:02}", replies, title=f"Paper {number}")
+def test_from_a_venue_to_a_meta_review(refused, model: Path, base: Path, tmp_path: Path, monkeypatch) -> None:
     flags = ["--model", base, "--max_summary_tokens", 100, "--venue", NEW, OLD, "--test_year"]
-    told = refused(PROCESS, *flags, 2031)
-    assert "no paper is of --test_year 2031, only of 2021, 2024" in told
-    printed = run_to_end(PROCESS, *flags, 2024, cwd=tmp_path)
+    with OpenReview() as server:
+        for name, value in server.environment().items():
+            monkeypatch.setenv(name, value)
+        for number, row in enumerate(make_rows(60)):
+            version, venue = (2, NEW) if number % 3 == 0 else (1, OLD)
+            forms = [{"review": review, "rating": "8: good"} for review in row["Input"].split(" <REVBREAK> ")]
+            replies = [make_reply(version, "Official_Review", form) for form in forms]
+            replies.append(make_reply(version, "Meta_Review", {"metareview": row["Output"]}, by="Area_Chair_1"))
+            server.add_paper(version, venue, f"forum{number:02}", replies, title=f"Paper {number}")
+        told = refused(PROCESS, *flags, 2031)
+        assert "no paper is of --test_year 2031, only of 2021, 2024" in told
+        printed = run_to_end(PROCESS, *flags, 2024, cwd=tmp_path)
+        draft = run_to_end(
+            EVALUATE, "--model", model, "--forum", "https://openreview.net/forum?id=forum00", cwd=tmp_path
+        )
     assert re.search(r"^\| test +\| +20 \|", printed, re.MULTILINE)  # all of 2024, and nothing else
     record = json.loads((tmp_path / PROCESSED / "processing_record.json").read_text())
     assert record["test_year"] == 2024 and record["dataset_name"].count("https://openreview.net/group?id=Shells") == 2
-    flags = ["--model", model, "--forum", "https://openreview.net/forum?id=forum00"]
-    printed = run_to_end(EVALUATE, *flags, cwd=tmp_path)
-    for words in (f"Paper 0 ({NEW})", "Reviews: 3", "Ratings: 8 8 8 (mean 8.0)\n", f"Draft by a model ({model.name})",
+    for words in (f"Paper 0 ({NEW})", "Ratings: 8 8 8 (mean 8.0)\n", f"Draft by a model ({model.name})",
                   f"Written by a person:\n\n{make_rows(1)[0]['Output']}", "| ROUGE-L ", "| lead "):  # fmt: skip
-        assert words in printed, (words, printed)
+        assert words in draft, (words, draft)
     monkeypatch.setitem(sys.modules, "openreview", None)  # as if it were not installed
     assert "pip install openreview-py" in refused(EVALUATE, "--model", model, "--forum", "abc")
