@@ -36,14 +36,7 @@ from datasets import Dataset
 from hypothesis import settings
 from safetensors.torch import load_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    PreTrainedModel,
-    PreTrainedTokenizerFast,
-    TrainerCallback,
-    TrainingArguments,
-)
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 from fine_tune import FineTuningFlags
 from metareview.data.prompts import PROMPTS, build_frame, frame_as_chat_template
@@ -144,7 +137,7 @@ def plain_losses(model: torch.nn.Module, examples: list[dict[str, Any]]) -> list
     return losses
 
 
-def make_arguments(folder: Path, **given: Any) -> TrainingArguments:
+def make_arguments(folder: Path, **given: Any) -> transformers.TrainingArguments:
     """What fine_tune.py tells the Trainer on a CPU, writing to a folder; flags of the script, or of the Trainer."""
     names = {option.name for option in fields(FineTuningFlags)}
     flags = FineTuningFlags(output_dir=str(folder), **{name: given[name] for name in given if name in names})
@@ -155,9 +148,9 @@ def make_arguments(folder: Path, **given: Any) -> TrainingArguments:
 
 def make_trainer(
     model: torch.nn.Module,
-    args: TrainingArguments,
+    args: transformers.TrainingArguments,
     examples: list[dict[str, Any]],
-    callbacks: tuple[TrainerCallback, ...] = (),
+    callbacks: tuple[transformers.TrainerCallback, ...] = (),
     validation_examples: int = 300,
 ) -> SummaryTrainer:
     """The Trainer as fine_tune.py makes it; the same examples serve for training and validation."""

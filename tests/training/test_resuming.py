@@ -53,9 +53,8 @@ def test_a_checkpoint_that_a_flag_names_may_be_of_another_length(interrupted: Pa
     write_run(interrupted, SETTINGS)
     longer = SETTINGS | {"num_train_epochs": 3}
     assert resuming.find_start(elsewhere, longer, False, str(older)) == Start(older)
-    assert resuming.find_start(interrupted, SETTINGS, False, str(older)) == Start(
-        interrupted / "checkpoint-12"
-    )  # its own
+    its_own = Start(interrupted / "checkpoint-12")
+    assert resuming.find_start(interrupted, SETTINGS, False, str(older)) == its_own
     for settings, checkpoint, told in (
         (longer | {"seed": 3}, older, "differs in SEED: 1 there, 3 now"),
         (longer, interrupted, "is incomplete: its saving was not finished"),

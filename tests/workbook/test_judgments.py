@@ -2,7 +2,6 @@
 
 import pytest
 
-from metareview.workbook import judgments
 from metareview.workbook.judgments import Judgment, ShownCase, fingerprint, merge_judgments
 
 
@@ -38,15 +37,3 @@ def test_what_is_typed_is_kept_whether_it_counts_or_not(kind: str, value: object
     store: dict = {}
     assert merge_judgments(store, [case]) == ([] if counts else [2])
     assert list(store.values()) == ([kept] if kept else [])
-
-
-def test_figures_and_lines_about_what_is_judged() -> None:
-    cells = [{("rating", "a"): 2, ("preferred", ""): "b"}, {("rating", "a"): "5"}, {("rating", "a"): 9}, {}]
-    cases = [ShownCase(row, str(row), {"a": "x", "b": "y"}, judged) for row, judged in enumerate(cells)]
-    store: dict = {}
-    merge_judgments(store, cases)
-    counts = judgments.count_judgments(store, cases, ["a", "b"])
-    assert counts["a"] == {"preferred": 0, "compared": 1, "mean rating": 3.5, "rated": 2}
-    lines = ["a: preferred 0 of 1, mean rating 3.5 (rated 2)", "b: preferred 1 of 1"]
-    assert judgments.describe_judgments(counts) == lines
-    assert judgments.describe_judgments(judgments.count_judgments({}, cases, ["a", "b"])) == []
