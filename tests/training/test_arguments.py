@@ -57,6 +57,11 @@ def test_steps_are_counted_as_the_trainer_counts_them(
     assert count_steps(args, examples) == expected
 
 
+def test_a_precision_that_is_turned_off_leaves_fp32(tmp_path: Path) -> None:
+    args = make_arguments(tmp_path, fp16=False)
+    assert not args.bf16 and not args.fp16
+
+
 def test_one_process_uses_one_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The Trainer would use DataParallel, and that replicas do not get along with a forward of their own."""
 

@@ -62,6 +62,7 @@ def test_loss_and_gradients_are_those_of_the_plain_model(
     assert loss == pytest.approx(losses.mean().item(), rel=1e-5)
     # Of each token that is learned, and of so many others that there are few shapes.
     assert not takes_mask or sum(computed) < len(losses) + 64 * len(computed)
+    assert model(**collate(examples)).loss.item() == pytest.approx(loss, rel=1e-5)  # the mean, if no number is given
     for name, parameter in model.named_parameters():
         assert torch.allclose(parameter.grad, expected[name], atol=1e-6), name
 
