@@ -35,8 +35,8 @@ from metareview.training.checkpoints import RUN, find_checkpoint, list_checkpoin
 
 @pytest.fixture
 def run(fine_tuned: Path, base: Path) -> list[object]:
-    """The flags of the run of `fine_tuned`, from anywhere."""
-    return [*from_data(fine_tuned), "--model_name_or_path", base, *FINE_TUNING]
+    """The flags of the run of `fine_tuned`, from anywhere; its previews change nothing."""
+    return [*from_data(fine_tuned), "--model_name_or_path", base, *FINE_TUNING, "--previews", 0]
 
 
 @pytest.fixture

@@ -83,6 +83,7 @@ def test_training_lowers_the_loss_which_is_that_of_the_saved_model(fine_tuned: P
 
 
 FLAT = [*FINE_TUNING, "--learning_rate", 0.03, "--eval_strategy", "epoch", "--lr_scheduler_type", "constant"]
+FLAT += ["--previews", 0]
 
 
 @pytest.fixture(scope="module")
@@ -180,17 +181,16 @@ QUICK = ["--max_new_tokens", 40, "--max_steps", 2, "--eval_strategy", "no", "--p
 
 def test_several_values_are_several_runs_and_finished_ones_are_skipped(data: Path, base: Path, refused) -> None:
     """Each in a folder of its own."""
-    rates = ["--learning_rate", "1e-3", "1e-4"]
-    printed = run_to_end(TUNE, *QUICK, "--model", base, *rates, cwd=data)
-    assert "Run 2 of 2: LEARNING_RATE = 0.0001" in printed
-    written = {path: path.stat().st_mtime_ns for path in data.glob(f"models/*/{WEIGHTS}")}
-    for weights in written:
-        assert re.search(rf"{weights.parent.name.partition('_finetuned')[2]} +\|.* [0-9.]+ \|", printed)
+    flags = [*QUICK, "--model", base, "--learning_rate", "1e-3"]
+    run_to_end(TUNE, *flags, cwd=data)
+    [finished] = data.glob(f"models/*/{WEIGHTS}")
+    written = finished.stat().st_mtime_ns
+    printed = run_to_end(TUNE, *flags, "1e-4", cwd=data)
+    assert "Run 2 of 2: LEARNING_RATE = 0.0001" in printed and finished.stat().st_mtime_ns == written
+    names = [weights.parent.name.partition("_finetuned")[2] for weights in data.glob(f"models/*/{WEIGHTS}")]
+    assert len(names) == 2 and all(re.search(rf"{name} +\|.* [0-9.]+ \|", printed) for name in names)
     assert "Next: python evaluation.py --models models/" in printed.splitlines()[-1]
-    run_to_end(TUNE, *QUICK, "--model", base, *rates, "1e-5", cwd=data)
-    assert len(written) == 2 and len(list(data.glob(f"models/*/{WEIGHTS}"))) == 3
-    assert all(path.stat().st_mtime_ns == time for path, time in written.items())
-    assert "OUTPUT_DIR must be None for several runs" in refused(TUNE, *rates, "--output_dir", "m")
+    assert "OUTPUT_DIR must be None for several runs" in refused(TUNE, *flags, "1e-4", "--output_dir", "m")
 
 
 # LoRA

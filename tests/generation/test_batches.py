@@ -22,7 +22,7 @@ CONFIGS = {  # models whose caches hold something besides keys and values of all
 }
 PROMPTS = [
     torch.randint(1, 398, (length,), generator=torch.Generator().manual_seed(length)).tolist()
-    for length in (5, 60, 23, 1, 42, 8, 30)
+    for length in (5, 60, 23, 11, 42, 8, 30)
 ]
 NEVER = 400  # an end token that no model writes
 
@@ -82,6 +82,12 @@ def test_so_it_is_with_every_decoding(decoding: Decoding) -> None:
         written = dict(generate(model, Ids(end), PROMPTS, 20, 7, decoding))
         for index, prompt in enumerate(PROMPTS):
             assert dict(generate(model, Ids(end), [prompt], 20, 1, decoding))[0] == written[index]
+
+
+def test_a_prompt_may_be_a_single_token() -> None:
+    model = make_model("llama").eval()
+    written = dict(generate(model, Ids(NEVER), [[1, 2, 3], [9]], 10, 2))
+    assert written[1] == dict(generate(model, Ids(NEVER), [[9]], 10, 1))[0]
 
 
 def test_samples_follow_from_the_seed_and_the_prompt() -> None:
