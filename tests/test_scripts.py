@@ -181,7 +181,7 @@ QUICK = ["--max_new_tokens", 40, "--max_steps", 2, "--eval_strategy", "no", "--p
 
 def test_several_values_are_several_runs_and_finished_ones_are_skipped(data: Path, base: Path, refused) -> None:
     """Each in a folder of its own."""
-    flags = [*QUICK, "--model", base, "--learning_rate", "1e-3"]
+    flags = [*QUICK, "--eval_strategy", "epoch", "--model", base, "--learning_rate", "1e-3"]
     run_to_end(TUNE, *flags, cwd=data)
     [finished] = data.glob(f"models/*/{WEIGHTS}")
     written = finished.stat().st_mtime_ns
@@ -190,6 +190,7 @@ def test_several_values_are_several_runs_and_finished_ones_are_skipped(data: Pat
     names = [weights.parent.name.partition("_finetuned")[2] for weights in data.glob(f"models/*/{WEIGHTS}")]
     assert len(names) == 2 and all(re.search(rf"{name} +\|.* [0-9.]+ \|", printed) for name in names)
     assert "Next: python evaluation.py --models models/" in printed.splitlines()[-1]
+    assert "Their curves: models/losses.png" in printed and (data / "models/losses.png").stat().st_size > 5_000
     assert "OUTPUT_DIR must be None for several runs" in refused(TUNE, *flags, "1e-4", "--output_dir", "m")
 
 
