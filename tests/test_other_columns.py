@@ -24,7 +24,7 @@ def folder(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_csv(folder / "rows" / "rows.csv", [*rows, rows[0] | {"Input": "One more review."}])
     flags = ["--dataset", "rows", "--model", base, "--columns", "Abstract"]
     printed = run_to_end(PROCESS, *flags, "--prompt", PROMPT, "--completion", COMPLETION, cwd=folder)
-    assert "Not read: notes.txt." in printed and "1 meta-reviews are in several rows" in printed
+    assert "Not read: notes.txt." in printed and "1 meta-review is in several rows" in printed
     run_to_end(TUNE, "--learning_rate", "5e-3", "--output_dir", "m", "--max_new_tokens", 12, cwd=folder)
     return folder
 

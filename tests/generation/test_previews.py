@@ -1,5 +1,6 @@
 """Previews: what a model writes while it is trained, and what that costs the run."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,7 @@ def train(folder: Path, number: int) -> dict[str, torch.Tensor]:
 def test_texts_of_each_step_are_kept_beside_the_reference_and_change_no_weights(
     tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(previews, "SHARE", 1.0)
+    monkeypatch.setattr(previews, "SHARE", math.inf)
     weights = train(tmp_path, 2)
     text = (tmp_path / PREVIEWS).read_text()
     titles = [line for line in text.splitlines() if line.startswith("# ")]
