@@ -23,7 +23,7 @@ demo: .venv/installed
 	HF_HUB_OFFLINE=1 $(BIN)/python processing_meta_review.py --dataset assets/demo/reviews --model assets/demo/tiny \
 	    $(DEMO_DATA)
 	HF_HUB_OFFLINE=1 $(BIN)/python fine_tune.py $(DEMO_DATA) --output_dir $(DEMO)/demo_finetuned \
-	    --epochs 2 --learning_rate 1e-3 --max_new_tokens 128
+	    --epochs 2 --learning_rate 1e-3
 	HF_HUB_OFFLINE=1 $(BIN)/python evaluation.py --model $(DEMO)/demo_finetuned \
 	    --processed_dir $(DEMO)/processed_meta_review --num_examples 100 --batch_size 25 --output $(DEMO)/eval_test.xlsx
 	$(BIN)/python assets/demo/build.py --score $(DEMO)/eval_test.xlsx

@@ -1,11 +1,9 @@
-"""`--plan`: the time, memory and disk that a run needs, from its first steps; the very first one is the longest."""
+"""`--plan`: the time and memory that a run needs, from its first steps; the very first one is the longest."""
 
 import copy
 import math
-import shutil
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -32,13 +30,13 @@ HEAP_GROWTH = 1.5  # on a CPU: what a whole run takes beside the model, against 
 
 @dataclass
 class Measurement:
-    """What a run costs: seconds of an epoch and of an evaluation; bytes of memory, of weights and of a checkpoint."""
+    """What a run costs: seconds of an epoch and of an evaluation, bytes of memory and of a checkpoint."""
 
     epoch: float
     evaluation: float
     memory: float
-    weights: int  # those that are trained
-    checkpoint: int  # these weights and the state of the optimizer
+    trained: int  # parameters
+    checkpoint: int  # their weights and the state of the optimizer
 
 
 class StepTimer(TrainerCallback):
@@ -89,35 +87,24 @@ def measure_run(
     tokens = [len(step) * max(lengths[row] for row in step) for step in trainer.sampler.steps()]
     probed = [tokens[step % len(tokens)] for step in range(1, PROBED_STEPS)]
     moments = [value for state in trainer.optimizer.state.values() for value in state.values()]
-    weights = sum(weight.nbytes for weight in model.parameters() if weight.requires_grad)
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
     return Measurement(
         epoch=(timer.times[-1] - timer.times[1]) * sum(tokens) / sum(probed),
         evaluation=seconds * sum(validation["length"][:]) / (len(batch) * max(batch["length"])),
         memory=loaded + growth * (peak_memory() - loaded),
-        weights=weights,
-        checkpoint=weights + sum(value.nbytes for value in moments if isinstance(value, torch.Tensor)),
+        trained=sum(weight.numel() for weight in weights),
+        checkpoint=sum(tensor.nbytes for tensor in (*weights, *moments) if isinstance(tensor, torch.Tensor)),
     )
 
 
 def count_times(strategy: str, interval: float, steps: int, epochs: float) -> int:
-    """How often a run evaluates or saves: every `interval` steps, or share of the steps below 1, and in the end."""
+    """How often a run evaluates: every `interval` steps, or share of the steps below 1, and in the end."""
     every = math.ceil(interval * (steps if interval < 1 else 1))
     return {"no": 0, "steps": math.ceil(steps / every), "epoch": math.ceil(epochs)}[strategy]
 
 
-def count_bytes(run: Measurement, saves: int, kept: int | None) -> tuple[int, int]:
-    """The most disk space that a run takes, and what is left of it when it has finished, in bytes.
-
-    While a checkpoint is written, the `kept` newest (None: all) and the best one are there; with the finished model,
-    these. A finished run keeps the model, the last checkpoint and the best one's weights.
-    """
-    kept = min(saves, saves if kept is None else kept + 1)
-    peak = max(min(saves, kept + 1) * run.checkpoint, kept * run.checkpoint + run.weights)
-    return peak, run.checkpoint + (1 + (saves > 1)) * run.weights
-
-
 def print_plan(flags: Flags, args: TrainingArguments, base: str, tokenizer: Tokenizer, examples: DatasetDict) -> None:
-    """Print how long the run takes, in how much memory and disk, and what to change where it does not fit."""
+    """Print how long the run takes, in how much memory, how large a checkpoint is, and what makes it smaller."""
     train, validation = examples["train"], draw_validation(examples["validation"], flags.validation_examples)
     steps = count_steps(args, len(train))
     epochs = steps / math.ceil(len(train) / count_step_examples(args))
@@ -136,15 +123,9 @@ def print_plan(flags: Flags, args: TrainingArguments, base: str, tokenizer: Toke
     except OutOfMemory as error:
         print(f"It does not fit into {format_bytes(memory)} of memory: {error}.")
         return
-    saves = max(1, count_times(args.save_strategy.value, args.save_steps, steps, epochs))
-    peak, left = count_bytes(run, saves, flags.checkpoints_kept)
     times = [format_seconds(seconds) for seconds in (run.epoch, epochs * run.epoch + evaluations * run.evaluation)]
-    row = [run.weights // 4, *times, *map(format_bytes, (run.memory, peak, left))]
-    print(format_table([["parameters trained", "an epoch", "the run", "memory", "disk at most", "afterwards"], row]))
-    folder = Path(flags.output_dir or ".").absolute()
-    disk = shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists())).free
-    print(f"Available: {format_bytes(memory)} of memory, {format_bytes(disk)} of disk.")
+    row = [run.trained, *times, format_bytes(run.memory), format_bytes(run.checkpoint)]
+    print(format_table([["parameters trained", "an epoch", "the run", "memory", "a checkpoint"], row]))
     if run.memory > 0.95 * memory:
-        print(f"The memory is too small for that: {advise_memory(args, flags.use_lora)}.")
-    if peak > disk:
-        print("The disk is too full for that: set an OUTPUT_DIR on another one.")
+        advice = advise_memory(args, flags.use_lora)
+        print(f"That is too much for {format_bytes(memory)} of memory: {advice}.")

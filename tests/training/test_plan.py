@@ -48,20 +48,6 @@ def test_it_tells_what_the_run_does_and_costs_and_writes_nothing(processed: Path
 
 
 @pytest.mark.parametrize(
-    ("saves", "kept", "peak", "left"),
-    [
-        (1, 2, 12 + 4, 12 + 4),  # a checkpoint, then the model
-        (3, 2, 36 + 4, 12 + 8),  # the last one, the one before it and the best one, then the model
-        (8, 2, 48, 12 + 8),  # these, and the one that is being written
-        (8, None, 96 + 4, 12 + 8),
-    ],
-)
-def test_the_disk_is_what_model_and_checkpoints_take(saves: int, kept: int | None, peak: int, left: int) -> None:
-    run = plan.Measurement(epoch=1, evaluation=1, memory=1, weights=4, checkpoint=12)
-    assert plan.count_bytes(run, saves, kept) == (peak, left)
-
-
-@pytest.mark.parametrize(
     ("flags", "expected"),
     [
         ({}, 5),
@@ -123,8 +109,8 @@ def test_memory_beside_the_model_grows_on_a_cpu_and_a_checkpoint_has_two_moments
     monkeypatch.setattr(plan, "peak_memory", lambda: next(peaks))
     run = plan.measure_run(*given, data["train"], data["validation"])
     assert run.memory == 100 + 1.5 * 200
-    assert run.weights == 4 * make_model("gpt_neox").num_parameters()
-    assert run.checkpoint == pytest.approx(3 * run.weights, rel=0.01)
+    assert run.trained == make_model("gpt_neox").num_parameters()
+    assert run.checkpoint == pytest.approx(3 * 4 * run.trained, rel=0.01)
 
 
 def test_what_does_not_fit_is_told_and_not_failed(
