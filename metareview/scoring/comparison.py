@@ -87,6 +87,11 @@ def _explain_few(number: int) -> str:
     return few if number < FEWEST_CASES else ""
 
 
+def _is_found(mean: np.ndarray | float, width: np.ndarray | float) -> np.ndarray:
+    """Whether a difference has an interval without zero, to the three digits that are printed."""
+    return np.round(np.abs(mean) - width, 3) > 0
+
+
 def _format_interval(mean: float, width: float) -> str:
     few = f"from fewer than {FEWEST_CASES} cases that differ"
     interval = few if np.isinf(width) else f"{mean - width:+z.3f} to {mean + width:+z.3f}"
@@ -109,7 +114,7 @@ def compare_with_base(results: Results, model: str, base: str | None) -> str:
     claims, unclear = [], []
     for system, mean, width in zip(others, gaps.mean(axis=0), compare_columns(gaps), strict=True):
         figures = _format_interval(mean, width)
-        if abs(mean) > width:
+        if _is_found(mean, width):
             claims.append(f"{'better' if mean > 0 else 'worse'} than {names[system]} {figures}")
         else:
             unclear.append(f"no difference from {names[system]} was found {figures}")
@@ -133,7 +138,7 @@ def compare_models(results: Results, groups: dict[str, list[str]]) -> list[str]:
     first, second = np.triu_indices(len(names), 1)
     gaps = (scores[first] - scores[second]).T
     means, widths = gaps.mean(axis=0), compare_columns(gaps, jointly=True)
-    found = np.flatnonzero(np.abs(means) > widths)
+    found = np.flatnonzero(_is_found(means, widths))
     sentences = []
     for pair in found[np.argsort(-np.abs(means[found]), kind="stable")][:MOST_NAMED]:
         better, worse = (first, second) if means[pair] > 0 else (second, first)

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metareview.generation.outputs import Output
+from metareview.scoring import comparison
 from metareview.scoring.comparison import (
     FEWEST_CASES,
     MOST_NAMED,
@@ -98,6 +99,16 @@ def test_no_difference_is_said_to_be_none_that_was_found() -> None:
     assert second.startswith("no difference from its base base was found (ROUGE-L +0.000, -0.0")
     del results["lead"]
     assert compare_with_base(results, "tuned", "base") == f"tuned: {second}"
+
+
+@pytest.mark.parametrize(("width", "verdict"), [(0.0996, "no difference from"), (0.0994, "a is better than")])
+def test_an_interval_that_is_printed_with_a_zero_tells_no_difference(
+    width: float, verdict: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(comparison, "compare_columns", lambda *_, **__: np.array([width]))
+    results = {"base": [{"rougeL": 0.5}] * 20, "a": [{"rougeL": 0.6}] * 20}
+    assert verdict in compare_with_base(results, "a", "base")
+    assert ("a is better than base" in compare_models(results, {"a": ["a"], "base": ["base"]})[0]) == (width < 0.0995)
 
 
 def test_few_cases_give_no_verdict() -> None:
