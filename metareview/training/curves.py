@@ -18,7 +18,7 @@ def plot_losses(history: list[dict[str, float]], results: dict[str, Any], path: 
         _plot_points(axes, [(entry["epoch"], entry[key]) for entry in history if key in entry], label, style)
     label = f"saved weights (step {results['saved_step']:,})"
     axes.axvline(results["saved_epoch"], color="gray", linestyle=":", label=label)
-    _save_plot(figure, axes, path)
+    _save_plot(figure, axes, path, legend_columns=3)
 
 
 def plot_sweep(losses: dict[str, Points], path: Path) -> None:
@@ -26,7 +26,8 @@ def plot_sweep(losses: dict[str, Points], path: Path) -> None:
     figure, axes = _new_plot("Validation loss of each run")
     for name, points in losses.items():
         _plot_points(axes, points, name, "o-")
-    _save_plot(figure, axes, path)
+    figure.set_figheight(4 + len(losses) / 5)
+    _save_plot(figure, axes, path, legend_columns=1)
 
 
 def _new_plot(title: str) -> tuple[Figure, Axes]:
@@ -42,12 +43,12 @@ def _plot_points(axes: Axes, points: Points, label: str, style: str) -> None:
         axes.plot(*zip(*points, strict=True), style, label=label, markersize=4)
 
 
-def _save_plot(figure: Figure, axes: Axes, path: Path) -> None:
+def _save_plot(figure: Figure, axes: Axes, path: Path, legend_columns: int) -> None:
     low, high = axes.dataLim.intervaly
     if high > 10 * low > 0:  # else the first values would press all others to the ground
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.legend()
+    figure.legend(loc="outside lower center", ncols=legend_columns, fontsize="small")
     figure.savefig(path, dpi=150)
