@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from metareview.common.cli import InputError, check_encoding, check_file, run
 from metareview.common.flags import PublishingFlags, flag, start
-from metareview.data.prompts import find_template
+from metareview.data.prompts import find_template, read_line_breaks
 from metareview.sources.forms import read_id
 
 # The models
@@ -83,6 +83,7 @@ class EvaluationFlags(PublishingFlags):
             check_file(name, "--reviews")
         if not (self.num_examples or self.reviews or self.forum):
             check_file(self.test_cases, "TEST_CASES (--test_cases)")
+        self.prompt = read_line_breaks(self.prompt)
         if self.prompt is not None:
             find_template(self.prompt)
         if self.forum is not None:

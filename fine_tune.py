@@ -22,7 +22,7 @@ from typing import Any
 
 from metareview.common.cli import InputError, format_count, run
 from metareview.common.flags import PublishingFlags, flag, start
-from metareview.data.prompts import find_template, read_completion
+from metareview.data.prompts import check_completion, find_template, read_line_breaks
 from metareview.training.sweep import report_run, run_sweep
 from metareview.training.trainer_flags import PASSED
 
@@ -116,10 +116,11 @@ class FineTuningFlags(PublishingFlags):
                 raise InputError(f"--{name} must be a number of steps, or a share of them below 1, got {value}")
         if self.eval_strategy == "no" and (self.patience or self.save == "best"):
             raise InputError("PATIENCE and SAVE = 'best' go by the validation loss: --eval_strategy must not be no")
+        self.prompt, self.completion = read_line_breaks(self.prompt), read_line_breaks(self.completion)
         if self.prompt is not None:
             find_template(self.prompt)
         if self.completion is not None:
-            self.completion = read_completion(self.completion)
+            check_completion(self.completion)
         self.use_lora = self.use_lora or self.load_in_4bit  # weights of 4 bits cannot be trained: an adapter is
 
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from metareview.common.cli import InputError, check_encoding, check_file, format_table, run
 from metareview.common.flags import PublishingFlags, flag, start
 from metareview.data.cleaning import clean_text
-from metareview.data.prompts import find_template, read_completion
+from metareview.data.prompts import check_completion, find_template, read_line_breaks
 from metareview.sources.forms import read_id
 
 # The reviews
@@ -93,8 +93,9 @@ class ProcessingFlags(PublishingFlags):
             raise InputError(f"DROP_SENTENCES (--drop_sentences) {told}") from error
         if not self.venue:
             check_file(self.dataset, "DATASET (--dataset)")
+        self.prompt, self.completion = read_line_breaks(self.prompt), read_line_breaks(self.completion)
         find_template(self.prompt)
-        self.completion = read_completion(self.completion)
+        check_completion(self.completion)
         check_encoding(self.encoding)
         if self.hub_dataset_id == self.hub_tokenized_id:
             raise InputError(f"--hub_dataset_id and --hub_tokenized_id must differ, got {self.hub_dataset_id!r} twice")

@@ -1,7 +1,7 @@
 """Make the embedded demo: invented reviews with meta-reviews, and a small GPT-NeoX trained on text of the same world.
 
     python assets/demo/build.py                        write reviews/ and tiny/ again (about 11 minutes on 2 idle cores)
-    python assets/demo/build.py --data_only            write data/ only (seconds, byte for byte the same each time)
+    python assets/demo/build.py --data_only            write reviews/ only (seconds, byte for byte the same each time)
     python assets/demo/build.py --score RESULTS.xlsx   score the columns "base" and "fine_tuned" against "reference"
 
 The words are in wording.toml. How a meta-review follows from its reviews is told in README.md and coded in `Paper`.

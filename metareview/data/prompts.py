@@ -29,9 +29,14 @@ TEMPLATE_SECONDS = 5  # for filling in a chat template
 PROMPT_MARK = "{# the prompt of the meta-review scripts #}"  # begins a chat template that is a frame
 
 
+def read_line_breaks(text: str | None) -> str | None:
+    r"""A text with the line breaks that stand in it as \n, two characters, as they do on a command line."""
+    return text and text.replace(r"\n", "\n")
+
+
 def find_template(prompt: str) -> str:
-    """The text that `prompt` names, or is; `\\n` is a line break. Raises `InputError` if it is neither."""
-    template = PROMPTS.get(prompt, prompt).replace("\\n", "\n")  # on a command line it is two characters
+    """The text that `prompt` names, or is. Raises `InputError` if it is neither."""
+    template = PROMPTS.get(prompt, prompt)
     if template.count("{review}") != 1:
         expected = f"one of {', '.join(PROMPTS)}, or a text with {{review}} in it once"
         raise InputError(f"PROMPT (--prompt) must be {expected}; got {prompt!r}")
@@ -51,9 +56,8 @@ def _check_names(text: str, constant: str) -> None:
             raise InputError(f"{constant} has {{{name}}}, another thing in a chat; rename the column")
 
 
-def read_completion(completion: str) -> str:
-    """The completion; `\\n` is a line break. Raises `InputError` where it does not have {summary} in it once."""
-    completion = completion.replace("\\n", "\n")
+def check_completion(completion: str) -> None:
+    """Raise `InputError` where a completion does not have {summary} in it once."""
     if completion.count("{summary}") != 1 or "review" in find_columns(completion):
         raise InputError(
             f"COMPLETION (--completion) must have {{summary}} in it once, and may have other columns, such as "
@@ -65,7 +69,6 @@ def read_completion(completion: str) -> str:
             f"nothing else tells them apart in what a model writes; got {completion!r}"
         )
     _check_names(completion, "COMPLETION (--completion)")
-    return completion
 
 
 @dataclass(frozen=True)

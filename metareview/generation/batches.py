@@ -47,6 +47,8 @@ def generate(
     batching = _Batching()
     if min(len(prompts), batch_size // decoding.num_beams) > 1:
         batching = _try_batch(model, prompts[0], padding)
+        if not batching.exact and deadline == math.inf:  # else the same is said at each preview
+            print(f"{type(model).__name__} gets one prompt at a time: in a batch, padding would change its texts.")
     while waiting:
         tokens = len(prompts[waiting[0]]) + max_new_tokens
         rows = max(1, batching.fit(tokens, batch_size) // decoding.num_beams)
@@ -91,8 +93,6 @@ def _try_batch(model: PreTrainedModel, prompt: list[int], padding: int) -> _Batc
     # In fp32 about 1e-6 standard deviations of the logits, in bf16 up to 0.02, and about 1 if padding leaks.
     difference = (logits[1] - logits[0]).std() / logits[0].std()
     exact = bool(difference <= max(1e-3, 32 * torch.finfo(model.dtype).eps))
-    if not exact:
-        print(f"{type(model).__name__} gets one prompt at a time: in a batch, padding would change its texts.")
     cache = output.past_key_values
     layers = [layer for layer in getattr(cache, "layers", []) if isinstance(layer, DynamicLayer)]
     size = sum(states.nbytes for layer in layers if layer.is_initialized for states in (layer.keys, layer.values))

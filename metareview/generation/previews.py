@@ -18,6 +18,7 @@ from metareview.common.files import replacing
 from metareview.data.tokenization import IGNORE_INDEX
 from metareview.generation.batches import generate
 from metareview.generation.decoding import Decoding
+from metareview.generation.outputs import Output
 
 PREVIEWS = "previews.md"
 SHARE = 0.04  # of the time of a run, at most, for previews: half of it for the first, before there is a run
@@ -40,10 +41,10 @@ class Previews(TrainerCallback):
             read = sum(label == IGNORE_INDEX for label in example["labels"])
             self.prompts.append(example["input_ids"][:read])
             self.references.append(tokenizer.decode(example["input_ids"][read:], skip_special_tokens=True))
-        self.start, self.spent, self.last = time.perf_counter(), 0.0, 0.0  # seconds
+        self.start, self.spent, self.complete = time.perf_counter(), 0.0, 0.0  # seconds; what complete texts take
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, *_: Any, **__: Any) -> None:
-        self.start, self.spent, self.last = time.perf_counter(), 0.0, 0.0
+        self.start, self.spent, self.complete = time.perf_counter(), 0.0, 0.0
 
     def on_evaluate(
         self,
@@ -54,24 +55,33 @@ class Previews(TrainerCallback):
         metrics: dict[str, float],
         **_: Any,
     ) -> None:
-        """Write the texts of a step: between the first and the last only if there is time for complete ones."""
+        """Write the texts of a step; between the first and the last only if there is time for complete ones."""
         began = time.perf_counter()
         if state.global_step:
             seconds = SHARE * (began - self.start) - self.spent
         else:
             examples = state.max_steps * args.train_batch_size * args.gradient_accumulation_steps
             seconds = SHARE / 2 * PASSES * examples / metrics["eval_samples_per_second"]
-        if 0 < state.global_step < state.max_steps and seconds < self.last:
+        is_last = control.should_training_stop or state.global_step >= state.max_steps
+        if state.global_step and not is_last and seconds < self.complete:
             return
-        texts = self._write(model, began + seconds)
+        try:
+            outputs = self._write(model, began + seconds)
+        except Exception as error:  # whatever a model's code raises: the training is worth more
+            tqdm.write(f"  No preview ({error}); PREVIEWS = 0 turns them off.")
+            return
+        texts = [output.text + ("" if output.stopped else " [not ended]") for output in outputs]
         for number, text in enumerate(texts, start=1):
             tqdm.write(f"  paper {number}: {shorten(text, 100, placeholder=' ...')}")
         _keep(Path(args.output_dir, PREVIEWS), state.global_step, state.epoch or 0, texts, self.references)
-        self.last = time.perf_counter() - began
-        self.spent += self.last
+        spent = time.perf_counter() - began
+        self.spent += spent
+        is_broken_off = time.perf_counter() > began + seconds
+        missing = self.max_new_tokens / max(output.tokens for output in outputs) if is_broken_off else 1
+        self.complete = spent * missing
 
-    def _write(self, model: PreTrainedModel, deadline: float) -> list[str]:
-        """The text for each prompt, broken off after the deadline (seconds of `time.perf_counter()`)."""
+    def _write(self, model: PreTrainedModel, deadline: float) -> list[Output]:
+        """What the model writes for each prompt, broken off after the deadline, in seconds of `perf_counter`."""
         # The Trainer has replaced the model's forward by one that casts all weights to half precision each time: for
         # every token. A copy that shares the weights has the class's own again.
         writer = copy.copy(model)
@@ -82,8 +92,7 @@ class Previews(TrainerCallback):
             written = dict(generate(writer.eval(), self.tokenizer, self.prompts, *arguments, deadline=deadline))
         finally:
             model.train(was_training)
-        texts = [written[index] for index in range(len(written))]
-        return [text.text + ("" if text.stopped else " [not ended]") for text in texts]
+        return [written[index] for index in range(len(written))]
 
 
 def _keep(path: Path, step: int, epoch: float, texts: list[str], references: list[str]) -> None:

@@ -34,7 +34,8 @@ def run_sweep(script: str, runs: list[tuple[dict[str, Any], Any]]) -> int:
         label = ", ".join(f"{name.upper()} = {value!r}" for name, value in combination.items())
         print(f"\nRun {number} of {len(runs)}: {label}", flush=True)
         status, report, is_stopped = _run(script, [f"--{name}={_format(value)}" for name, value in combination.items()])
-        reports += [report] if report and report not in reports else []  # what changes no weights has the same folder
+        known = [known["folder"] for known in reports]  # what changes no weights has the same folder
+        reports += [report] if report and report["folder"] not in known else []
         failed += [label] if status else []
         if is_stopped:
             print("Stopped. Run the same command again to resume.")
@@ -96,6 +97,9 @@ def _plot_runs(reports: list[dict[str, Any]]) -> list[str]:
     losses = {Path(report["folder"]).name: report.get("validation_losses") for report in reports}
     losses = {name: points for name, points in losses.items() if points}
     path = Path(reports[0]["folder"]).with_name("losses.png")
-    if losses:
-        plot_sweep(losses, path)
+    try:
+        if losses:
+            plot_sweep(losses, path)
+    except OSError as error:  # the table is worth more
+        return [f"Their curves were not saved: {error}"]
     return [f"Their curves: {path}"] if losses else []

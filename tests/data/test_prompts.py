@@ -11,6 +11,8 @@ from conftest import make_frame_template, make_tokenizer
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+from evaluation import EvaluationFlags
+from fine_tune import FineTuningFlags
 from metareview.common.cli import InputError
 from metareview.data import prompts
 from metareview.data.placeholders import fill
@@ -19,14 +21,15 @@ from metareview.data.prompts import (
     Frame,
     build_frame,
     change_prompt,
+    check_completion,
     drop_headings,
     encode_prompts,
     encode_texts,
     find_template,
     frame_as_chat_template,
-    read_completion,
     read_end,
 )
+from processing_meta_review import ProcessingFlags
 
 CHAT_TEMPLATE = "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}<|endoftext|>{% endfor %}<assistant>"
 # Of Jinja, what vLLM (which uses Jinja itself) and llama.cpp (whose parser is its own: common/jinja) both understand.
@@ -91,10 +94,10 @@ def test_a_heading_of_the_prompt_is_not_in_a_review() -> None:
         (find_template, "{Paper Title}\n{review}{summary}", r"PROMPT \(--prompt\) has \{summary\}"),
         (find_template, "{Größe}\n{Paper Title}\n{review}", r"PROMPT \(--prompt\) has .*it is \{größe\}"),
         (find_template, "{content}\n{review}", "another thing in a chat; rename the column"),
-        (read_completion, "{decision}", r"COMPLETION \(--completion\) must have \{summary\} in it once"),
-        (read_completion, "{summary} {decision}", r"COMPLETION \(--completion\) needs a line break, or a text"),
-        (read_completion, "{decision}{summary}", r"COMPLETION \(--completion\) needs a line break, or a text"),
-        (read_completion, "{Final Decision}\n{summary}", r"COMPLETION \(--completion\) has .*\{final_decision\}"),
+        (check_completion, "{decision}", r"COMPLETION \(--completion\) must have \{summary\} in it once"),
+        (check_completion, "{summary} {decision}", r"COMPLETION \(--completion\) needs a line break, or a text"),
+        (check_completion, "{decision}{summary}", r"COMPLETION \(--completion\) needs a line break, or a text"),
+        (check_completion, "{Final Decision}\n{summary}", r"COMPLETION \(--completion\) has .*\{final_decision\}"),
     ],
 )
 def test_a_prompt_or_completion_that_cannot_be_used_is_told(check: Callable, text: str, told: str) -> None:
@@ -103,8 +106,17 @@ def test_a_prompt_or_completion_that_cannot_be_used_is_told(check: Callable, tex
 
 
 def test_a_line_break_may_be_typed_as_it_is_written() -> None:
-    assert find_template(r"{title}\n{review}") == "{title}\n{review}"
-    assert read_completion(r"Decision: {decision}\n{summary}") == "Decision: {decision}\n{summary}"
+    """In the flags of all scripts; the prompt that a model records stays as it is."""
+    typed, meant = r"Read:\n{review}", "Read:\n{review}"
+    assert find_template(typed) == typed
+    every = [
+        ProcessingFlags(prompt=typed),
+        FineTuningFlags(prompt=typed),
+        EvaluationFlags(prompt=typed, num_examples=1),
+    ]
+    assert {flags.prompt for flags in every} == {meant}
+    for flags in (ProcessingFlags, FineTuningFlags):
+        assert flags(completion=r"{decision}\n{summary}").completion == "{decision}\n{summary}"
 
 
 # The model's own chat template
