@@ -76,9 +76,10 @@ def compare_columns(differences: np.ndarray, jointly: bool = False) -> np.ndarra
     return np.where(differing > 0, widths, _ROUNDING)
 
 
-def _find_known(results: Results, system: str) -> list[float]:
-    """ROUGE-L of a system in the cases with a reference that ROUGE can read."""
-    return [case["rougeL"] for case in results[system] if case["rougeL"] is not None]
+def _find_known(results: Results, systems: Sequence[str]) -> np.ndarray:
+    """ROUGE-L (systems, cases) in the cases where all of these systems have one: a reference may be unreadable."""
+    scores = np.array([[case["rougeL"] for case in results[system]] for system in systems], dtype=float)
+    return scores[:, ~np.isnan(scores).any(axis=0)]
 
 
 def _explain_few(number: int) -> str:
@@ -106,11 +107,11 @@ def compare_with_base(results: Results, model: str, base: str | None) -> str:
     """In a sentence, how a model differs in ROUGE-L from its base, lead and another paper's meta-review, by case."""
     names = {base: f"its base {base}"} if base else {}
     names |= {LEAD: LEAD, OTHER_PAPER: "another paper's meta-review"}
-    scores = _find_known(results, model)
-    if few := _explain_few(len(scores)):
-        return f"Whether {model} is better than {_join(list(names.values()), 'or')} {few}"
     others = [system for system in names if system in results]
-    gaps = np.transpose([np.subtract(scores, _find_known(results, system)) for system in others])
+    scores = _find_known(results, [model, *others])
+    if few := _explain_few(scores.shape[1]):
+        return f"Whether {model} is better than {_join(list(names.values()), 'or')} {few}"
+    gaps = (scores[0] - scores[1:]).T
     claims, unclear = [], []
     for system, mean, width in zip(others, gaps.mean(axis=0), compare_columns(gaps), strict=True):
         figures = _format_interval(mean, width)
@@ -132,7 +133,9 @@ def compare_models(results: Results, groups: dict[str, list[str]]) -> list[str]:
     if len(groups) < 2:
         return []
     names = list(groups)
-    scores = np.array([np.mean([_find_known(results, model) for model in each], axis=0) for each in groups.values()])
+    models = [model for each in groups.values() for model in each]
+    known = dict(zip(models, _find_known(results, models), strict=True))
+    scores = np.array([np.mean([known[model] for model in each], axis=0) for each in groups.values()])
     if few := _explain_few(scores.shape[1]):
         return [f"Which of the {len(names)} models is better {few}"]
     first, second = np.triu_indices(len(names), 1)

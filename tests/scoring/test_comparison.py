@@ -111,6 +111,16 @@ def test_an_interval_that_is_printed_with_a_zero_tells_no_difference(
     assert ("a is better than base" in compare_models(results, {"a": ["a"], "base": ["base"]})[0]) == (width < 0.0995)
 
 
+def test_a_case_that_one_system_has_no_score_in_is_left_out_for_all() -> None:
+    """As lead has none where nothing of the reviews can be read."""
+    results = draw_cases({"base": 0.0, "tuned": 0.5, "lead": 0.0})
+    results["lead"][3] = {"rougeL": None}
+    sentence = compare_with_base(results, "tuned", "base")
+    assert sentence.startswith("tuned is better than its base base (") and "better than lead (" in sentence
+    results["base"][4] = {"rougeL": None}
+    assert compare_models(results, {"tuned": ["tuned"], "base": ["base"]})[0].startswith("tuned is better than base")
+
+
 def test_few_cases_give_no_verdict() -> None:
     results = draw_cases({"base": 0.0, "a": 0.5, "b": 0.0, "lead": 0.0}, FEWEST_CASES - 1)
     for cases in results.values():
