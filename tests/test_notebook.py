@@ -56,7 +56,7 @@ def test_two_learning_rates_share_a_workbook_and_a_lost_run_resumes(
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("PIP_NO_INDEX", "1")  # what is here serves: nothing is to be installed
     demo, machine, work = repository / "assets" / "demo", tmp_path / "machine", tmp_path / "MyDrive" / "metareview"
-    settings = {"REPOSITORY": str(repository), "DATASET": str(demo / "data"), "MODEL": str(demo / "model")}
+    settings = {"REPOSITORY": str(repository), "DATASET": str(demo / "reviews"), "MODEL": str(demo / "tiny")}
     settings |= {"MACHINE": str(machine), "WORK": str(work), "NUM_EXAMPLES": 10}
     settings["PROCESSING"] = "--max_summary_tokens 256"
     settings["TRAINING"] = "--max_steps 4 --validation_examples 8 --max_new_tokens 16 --eval_steps 2 --save_steps 2"
