@@ -2,7 +2,7 @@
 
     python assets/demo/build.py                        write reviews/ and tiny/ again (about 11 minutes on 2 idle cores)
     python assets/demo/build.py --data_only            write reviews/ only (seconds, byte for byte the same each time)
-    python assets/demo/build.py --score RESULTS.xlsx   score the columns "base" and "fine_tuned" against "reference"
+    python assets/demo/build.py --score RESULTS.xlsx   score the texts of the models in it
 
 The words are in wording.toml. How a meta-review follows from its reviews is told in README.md and coded in `Paper`.
 """
