@@ -8,7 +8,7 @@ from datasets import load_from_disk
 from openpyxl import load_workbook
 from transformers import AutoTokenizer
 
-PROMPT = "{abstract}\nRatings: {ratings}, {mean_rating} on average\n{review}\nSo: "
+PROMPT = "{abstract}\nRatings: {ratings}\n{review}\nSo: "
 COMPLETION = "Decision: {decision}\n{summary}"
 
 
@@ -39,11 +39,9 @@ def test_a_model_reads_and_learns_what_its_templates_name(folder: Path) -> None:
     assert record["completion"] == COMPLETION and record["max_new_tokens"] == 12
     assert record["asked_max_summary_tokens"] is None and 12 < record["max_summary_tokens"] < 100
     loaded = AutoTokenizer.from_pretrained(folder / "m")
-    message = {"role": "user", "content": "fine work", "ratings": "6, 8", "mean_rating": "7.0", "abstract": ""}
+    message = {"role": "user", "content": "fine work", "ratings": "6, 8", "abstract": ""}
     prompt = loaded.apply_chat_template([message], tokenize=False)
-    assert prompt == "Ratings: 6, 8, 7.0 on average\nfine work\nSo: "
-    texts = loaded.batch_decode(load_from_disk(str(folder / "tokenized_meta_review"))["train"][:]["input_ids"])
-    assert any("Ratings: 3, 6.5, 4.8 on average" in text for text in texts)
+    assert prompt == "Ratings: 6, 8\nfine work\nSo: "
 
 
 def test_test_cases_may_have_them_and_the_verdict_is_what_stands_in_its_place(folder: Path) -> None:

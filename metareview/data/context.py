@@ -8,7 +8,6 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from metareview.common.cli import InputError
 from metareview.data.cleaning import REVIEW_JOINER
-from metareview.data.details import add_mean_rating
 from metareview.data.placeholders import find_columns
 from metareview.data.prompts import PROMPTS, drop_headings, encode_prompts
 
@@ -51,7 +50,7 @@ def fit_prompts(
     training and generation. Raises `InputError` where not even the beginning of one review would fit.
     """
     names = find_columns(prompt)
-    rows = [{name: row.get(name) or "" for name in names} for row in map(add_mean_rating, rows)]
+    rows = [{name: row.get(name) or "" for name in names} for row in rows]
     rows = [row | {"review": drop_headings(row["review"], prompt)} for row in rows]
     complete = encode_prompts(rows, tokenizer)
     fitted = [

@@ -7,7 +7,6 @@ from metareview.common.cli import InputError
 from metareview.data.cleaning import clean_text
 
 DETAILS = ("title", "ratings", "decision")  # are looked for in every source
-MEAN_RATING = "mean_rating"  # is worked out for a prompt that names it, unless the data have such a column
 _DATE = re.compile(r"\d{4}-\d\d-\d\d|\d{1,2}/\d{1,2}/\d{2,4}$")
 _RATING = re.compile(  # perhaps after the name of its reviewer; perhaps of a scale
     r"(?:(?:anon)?r(?:eviewer)?[ _]?#?\w{0,4} ?[:=-] ?)?(?P<value>-?\d+(?:[.,]\d+)?)(?: ?/ ?(?P<scale>\d+))?",
@@ -49,10 +48,3 @@ def clean_details(details: Mapping[str, str], keep: str) -> dict[str, str]:
     if numbers := read_ratings(details.get("ratings") or ""):
         cleaned["ratings"] = ", ".join(f"{number:g}" for number in numbers)
     return cleaned
-
-
-def add_mean_rating(row: Mapping[str, str]) -> dict[str, str]:
-    """The cleaned columns of a paper and the mean of its ratings, of 10, as 5.7: small models do not add up."""
-    numbers = read_ratings(row.get("ratings") or "")
-    mean = f"{sum(numbers) / len(numbers):.1f}" if numbers else ""
-    return {**row, MEAN_RATING: row.get(MEAN_RATING) or mean}

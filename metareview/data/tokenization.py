@@ -17,7 +17,6 @@ from transformers.utils import find_adapter_config_file
 from metareview.common.cli import InputError
 from metareview.common.model import reading_model
 from metareview.data.context import fit_prompts
-from metareview.data.details import MEAN_RATING, add_mean_rating
 from metareview.data.placeholders import ESSENTIAL, fill, find_columns
 from metareview.data.prompts import (
     PLAIN_COMPLETION,
@@ -143,16 +142,14 @@ def find_ends(name: str, tokenizer: Tokenizer) -> list[int]:
 def encode_completions(rows: Rows, tokenizer: Tokenizer, completion: str) -> list[list[int]]:
     """Token ids of what is learned of each paper, with the end token of the frame: so the model learns to stop."""
     end = tokenizer.convert_tokens_to_ids(read_end(tokenizer))
-    texts = [fill(completion, add_mean_rating(row)).strip() for row in _list_rows(rows)]
+    texts = [fill(completion, row).strip() for row in _list_rows(rows)]
     return [[*ids, end] for ids in encode_texts(texts, tokenizer)]
 
 
 def check_columns(split: Dataset, arguments: TokenizationArguments) -> None:
     """Raise `InputError` where no row of a split has a column that prompt or completion name."""
-    filled = {name for name in split.column_names if any(split[name])}
-    if "ratings" in filled:
-        filled.add(MEAN_RATING)
-    if missing := [name for name in arguments.other_columns if name not in filled]:
+    missing = [name for name in arguments.other_columns if name not in split.column_names or not any(split[name])]
+    if missing:
         known = ", ".join(split.column_names)
         raise InputError(f"PROMPT or COMPLETION names {', '.join(missing)}, but the cleaned data have only {known}")
 

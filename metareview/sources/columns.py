@@ -9,7 +9,7 @@ from datasets import Dataset, DatasetDict, Features, List, Value
 
 from metareview.common.cli import InputError
 from metareview.data.cleaning import split_reviews
-from metareview.data.details import DETAILS, MEAN_RATING
+from metareview.data.details import DETAILS
 from metareview.data.rows import KEYS, TEXTS
 from metareview.sources import forms
 from metareview.sources.escapes import parse_list, plain_text
@@ -101,7 +101,7 @@ def _choose_details(available: list[str], others: Sequence[str], needed: Sequenc
         found = _match_names(available, forms.DETAIL_NAMES.get(detail, (detail,)))
         if found:
             details[detail] = found[0]
-        elif detail not in (*DETAILS, MEAN_RATING):  # which forms may have, and the mean of these ratings
+        elif detail not in DETAILS:  # which forms may have
             where = "PROMPT or COMPLETION" if detail in needed else "COLUMNS (--columns)"
             raise InputError(f"{where} names {detail}, but the columns are {_describe_names(available)}")
     return details

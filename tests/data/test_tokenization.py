@@ -76,14 +76,13 @@ def test_the_reserve_is_what_most_of_the_training_summaries_need() -> None:
 
 def test_other_columns_are_read_and_learned() -> None:
     tokenizer, completion = make_tokenizer(), "Decision: {decision}\n{summary}"
-    prompt = "Mean: {mean_rating}\n" + PROMPTS["ratings"]
-    arguments = TokenizationArguments(prompt=prompt, max_length=250, max_summary_tokens=60, completion=completion)
+    arguments = TokenizationArguments(prompt="ratings", max_length=250, max_summary_tokens=60, completion=completion)
     tokenizer.chat_template = make_frame_template(tokenizer, arguments.prompt_template)
-    rows = [{"review": "a " * 300, "summary": "fine", "ratings": "6, 8, 3", "decision": "accept", "title": ""}]
+    rows = [{"review": "a " * 300, "summary": "fine", "ratings": "6, 8", "decision": "accept", "title": ""}]
     rows += [{"review": "b", "summary": "bad", "ratings": "", "decision": "", "title": "<|endoftext|>"}]
     splits, _ = tokenize_splits(DatasetDict(train=Dataset.from_list(rows)), tokenizer, arguments)
     one, two = (tokenizer.decode(row["input_ids"]) for row in splits["train"])
-    assert one.startswith("Mean: 5.7\n### Ratings: 6, 8, 3\n### Review:\na a")
+    assert one.startswith("### Ratings: 6, 8\n### Review:\na a")
     assert one.endswith("\n\n### Summary:\nDecision: accept\nfine<|endoftext|>")
     assert two == "### Title: <|endoftext|>\n### Review:\nb\n\n### Summary:\nbad<|endoftext|>"
     assert splits["train"][1]["input_ids"].count(tokenizer.eos_token_id) == 1
