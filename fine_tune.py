@@ -141,7 +141,7 @@ from transformers.trainer_callback import TrainerState
 from metareview.common.files import lock, remove
 from metareview.common.hub import open_repository
 from metareview.common.model import TRAINING_RECORD, check_base, prepare_model
-from metareview.data.learned import LEARNED, hash_training_texts
+from metareview.data.learned import LEARNED, hash_training_texts, load_learned
 from metareview.data.splits import read_record
 from metareview.data.tokenization import find_ends, load_tokenizer
 from metareview.generation.merging import merge_adapter
@@ -259,7 +259,7 @@ def load(flags: FineTuningFlags) -> Job:
         examples, record = load_examples(flags, args, how, tokenizer)
         texts = load_texts(flags.processed_dir).get("train")
     flags.max_new_tokens = choose_new_tokens(flags.max_new_tokens, how.max_summary_tokens)
-    learned = hash_training_texts(texts, examples["train"], tokenizer)
+    learned = hash_training_texts(texts, examples["train"], tokenizer, load_learned(how.model_name_or_path))
     return Job(args, how.model_name_or_path, asked, tokenizer, examples, record, learned)
 
 

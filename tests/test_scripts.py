@@ -39,7 +39,8 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from metareview.common.files import lock
-from metareview.data.prompts import encode_prompts
+from metareview.data.learned import load_learned
+from metareview.data.prompts import PROMPTS, encode_prompts
 from metareview.training.checkpoints import MANIFEST, find_fault
 
 
@@ -82,6 +83,7 @@ def test_training_lowers_the_loss_which_is_that_of_the_saved_model(fine_tuned: P
     assert torch.cat(losses).mean().item() == pytest.approx(results["eval_loss"], rel=5e-3)  # recorded under bf16
 
 
+SHORT = [*FINE_TUNING, "--max_steps", 1, "--eval_strategy", "no"]
 FLAT = [*FINE_TUNING, "--learning_rate", 0.03, "--eval_strategy", "epoch", "--lr_scheduler_type", "constant"]
 FLAT += ["--previews", 0]
 
@@ -125,20 +127,47 @@ def test_without_it_they_are_the_last_ones_and_patience_ends_the_run(worsening: 
     assert same_weights(last / WEIGHTS, last / f"checkpoint-{lowest + 6}" / WEIGHTS)
 
 
-def test_plain_transformers_stops_a_chat_model_where_training_did(data: Path, base: Path) -> None:
-    """At the token that ends a turn and at the end of text."""
+@pytest.fixture(scope="module")
+def chat(processed: Path, base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a finished run of a base that has a chat template."""
+    folder = copy_data(processed, tmp_path_factory.mktemp("chat"))
     tokenizer = AutoTokenizer.from_pretrained(base)
     end = tokenizer.convert_ids_to_tokens(300)
     tokenizer.add_special_tokens({"additional_special_tokens": [end]})
     tokenizer.chat_template = "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] + '" + end + "' }}{% endfor %}"
-    shutil.copytree(base, data / "chat")
-    tokenizer.save_pretrained(data / "chat")
-    run_to_end(TUNE, "--model", "chat", *FINE_TUNING, "--max_steps", 1, "--eval_strategy", "no", cwd=data)
+    shutil.copytree(base, folder / "chat")
+    tokenizer.save_pretrained(folder / "chat")
+    run_to_end(TUNE, "--model", "chat", *SHORT, "--output_dir", "first", cwd=folder)
+    return folder
+
+
+def read_prompt(model: Path) -> str:
+    """The prompt with a paper's reviews, as plain transformers makes it."""
     messages = [{"role": "user", "content": "first review\n\nsecond review"}]
-    saved = AutoTokenizer.from_pretrained(data / "pythia_finetuned")
-    text = saved.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    assert text == "<user>### Review:\nfirst review\n\nsecond review\n\n### Summary:\n" + end
-    assert GenerationConfig.from_pretrained(data / "pythia_finetuned").eos_token_id == [300, 0]
+    return AutoTokenizer.from_pretrained(model).apply_chat_template(
+        messages, tokenize=False, add_generation_prompt=True
+    )
+
+
+def test_plain_transformers_stops_a_chat_model_where_training_did(chat: Path) -> None:
+    """At the token that ends a turn and at the end of text."""
+    end = AutoTokenizer.from_pretrained(chat / "chat").convert_ids_to_tokens(300)
+    assert read_prompt(chat / "first") == f"<user>### Review:\nfirst review\n\nsecond review\n\n### Summary:\n{end}"
+    assert GenerationConfig.from_pretrained(chat / "first").eos_token_id == [300, 0]
+
+
+def test_training_goes_on_from_a_fine_tuned_model_in_the_frame_that_it_knows(chat: Path) -> None:
+    """From its last checkpoint too; and what it has learned stays known, whatever is learned next."""
+    texts = load_from_disk(str(chat / PROCESSED))
+    texts["train"] = texts["train"].map(lambda row: {name: f"new {row[name]}" for name in ("review", "summary")})
+    texts.save_to_disk(chat / "other")
+    flags = [*SHORT, "--processed_dir", "other", "--prompt", "instruction", "--output_dir"]
+    expected = read_prompt(chat / "first").replace("<user>", f"<user>{PROMPTS['instruction'].partition('###')[0]}")
+    for model in ("first", "first/checkpoint-1"):
+        run_to_end(TUNE, "--model", model, *flags, f"{model}_second", cwd=chat)
+        assert read_prompt(chat / f"{model}_second") == expected
+        first, second = load_learned(chat / "first"), load_learned(chat / f"{model}_second")
+        assert first < second and len(second) == 2 * len(first)
 
 
 def test_the_folder_explains_itself_to_plain_transformers(fine_tuned: Path) -> None:

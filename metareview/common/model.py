@@ -2,16 +2,18 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from warnings import catch_warnings
 
 import torch
-from huggingface_hub import try_to_load_from_cache
+from huggingface_hub import hf_hub_download, try_to_load_from_cache
+from huggingface_hub.errors import RemoteEntryNotFoundError
 from transformers import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
     AutoConfig,
@@ -24,6 +26,7 @@ from transformers.utils import find_adapter_config_file
 from transformers.utils.logging import disable_progress_bar
 
 from metareview.common.cli import InputError
+from metareview.common.files import read_json
 from metareview.common.hub import reading
 
 if TYPE_CHECKING:  # it is loaded where an adapter is: that takes a second or more
@@ -145,6 +148,32 @@ def hash_weights(folder: Path) -> str | None:
                 opened.seek(index * size // _SAMPLES)
                 digest.update(opened.read(_SAMPLE_BYTES))
     return digest.hexdigest()[:16] if files else None
+
+
+def read_training_record(name: str) -> dict[str, Any]:
+    """The record that fine_tune.py saved with a model, in a folder or on the Hub; empty for one of another origin."""
+    folder = Path(name)
+    if not folder.is_dir():
+        with reading("model", name), suppress(RemoteEntryNotFoundError):
+            return read_json(Path(hf_hub_download(name, TRAINING_RECORD)))
+        return {}
+    step = re.fullmatch(r"checkpoint-(\d+)", folder.name)
+    for path in (folder, folder.parent)[: 2 if step else 1]:
+        if (path / TRAINING_RECORD).is_file():
+            record = read_json(path / TRAINING_RECORD)
+            return record if path == folder else _describe_checkpoint(record, int(step[1]))
+    return {}
+
+
+def _describe_checkpoint(record: dict[str, Any], step: int) -> dict[str, Any]:
+    """The record of a run, with what is true of the weights of this step."""
+    epoch = round(record["results"]["epochs"] * step / record["results"]["steps"], 4)
+    results = {"saved_step": step, "saved_epoch": epoch, "eval_loss": None, "train_loss": None}
+    return record | {
+        "results": record["results"] | results,
+        "settings": record["settings"] | {"checkpoint": step},
+        "group": f"{record.get('group', 'model')}/checkpoint-{step}",
+    }
 
 
 def find_model_revision(name: str) -> str | None:

@@ -32,17 +32,19 @@ def hash_text(text: str) -> bytes:
     return blake2b(kept.encode(), digest_size=HASH_BYTES).digest()
 
 
-def hash_training_texts(texts: Dataset | None, examples: Dataset, tokenizer: Tokenizer) -> bytes:
+def hash_training_texts(
+    texts: Dataset | None, examples: Dataset, tokenizer: Tokenizer, before: frozenset[bytes] = frozenset()
+) -> bytes:
     """The content of LEARNED for the training split `examples`, made from the rows of `texts`.
 
-    Without texts, only the summaries are known: from the labels.
+    Without texts, only the summaries are known: from the labels. `before` is what the base has learned already.
     """
     if texts is None:
         labels = ([token for token in row if token >= 0] for row in examples["labels"])
         hashes = [hash_text(tokenizer.decode(ids, skip_special_tokens=True)) for ids in labels]
     else:
         hashes = [*map(hash_reviews, texts["review"]), *map(hash_text, texts["summary"])]
-    return b"".join(sorted(set(hashes)))
+    return b"".join(sorted(before.union(hashes)))
 
 
 def hash_reviews(review: str) -> bytes:

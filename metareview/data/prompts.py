@@ -109,7 +109,7 @@ def build_frame(tokenizer: "Tokenizer", name: str, prompt: str) -> Frame:
     `InputError` for a template that cannot be used; `name` is the model's.
     """
     prompt = mark_lines(prompt)
-    if str(tokenizer.chat_template or PROMPT_MARK).startswith(PROMPT_MARK):
+    if tokenizer.chat_template is None or is_frame(tokenizer.chat_template):
         before, after = prompt.split("{review}")
         start = tokenizer.bos_token if tokenizer("").input_ids[:1] == [tokenizer.bos_token_id] else ""
         return Frame((start or "") + before, after, tokenizer.eos_token)
@@ -131,6 +131,11 @@ def build_frame(tokenizer: "Tokenizer", name: str, prompt: str) -> Frame:
     rest = answered.partition(ANSWER)[2]
     ends = [text for text in special_texts(tokenizer) if text in rest]
     return Frame(before, after, min(ends, key=rest.index, default=tokenizer.eos_token))
+
+
+def is_frame(template: str | None) -> bool:
+    """Whether a chat template was written by `frame_as_chat_template`."""
+    return str(template).startswith(PROMPT_MARK)
 
 
 def change_prompt(frame: Frame, prompt: str, new: str) -> Frame:

@@ -15,17 +15,19 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 from transformers.utils import find_adapter_config_file
 
 from metareview.common.cli import InputError
-from metareview.common.model import reading_model
+from metareview.common.model import read_training_record, reading_model
 from metareview.data.context import fit_prompts
 from metareview.data.placeholders import ESSENTIAL, fill, find_columns
 from metareview.data.prompts import (
     PLAIN_COMPLETION,
     Frame,
     build_frame,
+    change_prompt,
     encode_prompts,
     encode_texts,
     find_template,
     frame_as_chat_template,
+    is_frame,
     read_end,
 )
 
@@ -97,7 +99,7 @@ def load_tokenizer(arguments: TokenizationArguments) -> Tokenizer:
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
     if tokenizer.eos_token_id is None or not tokenizer.is_fast:
         raise InputError(f"the tokenizer of {name!r} has no end-of-text token or is not a fast one; choose another")
-    arguments.frame = arguments.frame or build_frame(tokenizer, name, arguments.prompt_template)
+    arguments.frame = arguments.frame or _choose_frame(tokenizer, name, arguments.prompt_template)
     tokenizer.chat_template = frame_as_chat_template(arguments.frame)
     end = tokenizer.convert_tokens_to_ids(arguments.frame.end)
     vocabulary = getattr(config, "vocab_size", None) or len(tokenizer)
@@ -109,6 +111,14 @@ def load_tokenizer(arguments: TokenizationArguments) -> Tokenizer:
     tokenizer.padding_side = "left"
     _check_context(arguments, getattr(config, "max_position_embeddings", None), tokenizer)
     return tokenizer
+
+
+def _choose_frame(tokenizer: Tokenizer, name: str, prompt: str) -> Frame:
+    """The frame in which a model that these scripts fine-tuned was trained, with this prompt; of others, a new one."""
+    record = read_training_record(name) if is_frame(tokenizer.chat_template) else {}
+    if "frame" in record:
+        return change_prompt(Frame(*record["frame"]), record["prompt_template"], prompt)
+    return build_frame(tokenizer, name, prompt)
 
 
 def _check_context(arguments: TokenizationArguments, context: int | None, tokenizer: Tokenizer) -> None:

@@ -3,25 +3,19 @@
 import glob
 import hashlib
 import json
-import re
 import string
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
 
-from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import RemoteEntryNotFoundError
 from transformers.utils import find_adapter_config_file
 
 from metareview.common.cli import InputError
-from metareview.common.files import read_json
 from metareview.common.hub import reading
-from metareview.common.model import MODELS_DIR, TRAINING_RECORD, is_model
+from metareview.common.model import MODELS_DIR, is_model, read_training_record
 from metareview.data.cleaning import DEFAULT_KEEP, clean_text
 from metareview.data.prompts import PLAIN_COMPLETION, PROMPTS, Frame, change_prompt, find_template
-from metareview.data.splits import read_record
 from metareview.data.tokenization import DEFAULT_SUMMARY_TOKENS, TokenizationArguments
 from metareview.generation.decoding import Decoding
 
@@ -61,7 +55,7 @@ def choose_models(names: list[str] | str | None) -> list[str]:
     """
     if names is None:
         models = _expand_pattern(f"{MODELS_DIR}/*")
-        finished = {model: read_record(model, TRAINING_RECORD).get("finished") or "" for model in models}
+        finished = {model: read_training_record(model).get("finished") or "" for model in models}
         return [max(models, key=lambda model: (finished[model], Path(model).stat().st_mtime))]
     models = [model for name in ([names] if isinstance(names, str) else names) for model in _expand_pattern(name)]
     spellings = _unify_spellings(models)
@@ -88,29 +82,6 @@ def _expand_pattern(name: str) -> list[str]:
     if not models:
         raise InputError(f"there is no finished model in {name!r}. First: python fine_tune.py, or set MODELS")
     return models
-
-
-def _read_training_record(name: str) -> dict[str, Any]:
-    """The record that fine_tune.py saved with a model, in a folder or on the Hub; empty for one of another origin."""
-    folder = Path(name)
-    if not folder.is_dir():
-        with reading("model", name), suppress(RemoteEntryNotFoundError):
-            return read_json(Path(hf_hub_download(name, TRAINING_RECORD)))
-        return {}
-    record, step = read_record(name, TRAINING_RECORD), re.fullmatch(r"checkpoint-(\d+)", folder.name)
-    record_of_run = read_record(str(folder.parent), TRAINING_RECORD)
-    return _describe_checkpoint(record_of_run, int(step[1])) if step and record_of_run and not record else record
-
-
-def _describe_checkpoint(record: dict[str, Any], step: int) -> dict[str, Any]:
-    """The record of a run, with what is true of the weights of this step."""
-    epoch = round(record["results"]["epochs"] * step / record["results"]["steps"], 4)
-    results = {"saved_step": step, "saved_epoch": epoch, "eval_loss": None, "train_loss": None}
-    return record | {
-        "results": record["results"] | results,
-        "settings": record["settings"] | {"checkpoint": step},
-        "group": f"{record.get('group', 'model')}/checkpoint-{step}",
-    }
 
 
 def find_base(name: str, record: dict[str, Any]) -> str | None:
@@ -189,7 +160,7 @@ def find_variants(
     unless they are None, replace what the models record. All have the same decoding.
     """
     models = choose_models(names)
-    records = {model: _read_training_record(model) for model in models}
+    records = {model: read_training_record(model) for model in models}
     recorded = {model: base_model or find_base(model, records[model]) for model in models}
     spellings = _unify_spellings([*models, *filter(None, recorded.values())])
     base_of = {model: spellings[base] for model, base in recorded.items() if base and spellings[base] != model}
@@ -198,7 +169,7 @@ def find_variants(
     for model, base in base_of.items():
         if base not in fine_tuned:
             first_of.setdefault(base, model)
-    of_bases = {base: _read_training_record(base) if Path(base).is_dir() else {} for base in first_of}
+    of_bases = {base: read_training_record(base) if Path(base).is_dir() else {} for base in first_of}
     short = name_models(of_bases | {model: records[model] for model in fine_tuned})
     variants = []
     for base, model in first_of.items():
