@@ -39,10 +39,10 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 from fine_tune import FineTuningFlags
+from metareview.common.model import RUN
 from metareview.data.prompts import PROMPTS, build_frame, frame_as_chat_template
 from metareview.training.arguments import build_training_arguments
 from metareview.training.batching import SummaryCollator, draw_validation
-from metareview.training.checkpoints import RUN
 from metareview.training.trainer import SummaryTrainer
 
 settings.register_profile("repeatable", deadline=None, derandomize=True)  # the same examples in every run

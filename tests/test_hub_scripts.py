@@ -35,8 +35,8 @@ from huggingface_hub import DatasetCard, ModelCard
 from openpyxl import load_workbook
 from servers.hub import HUB, READER, WRITER, Hub, Repo
 
+from metareview.common.model import RUN
 from metareview.generation.previews import PREVIEWS
-from metareview.training.checkpoints import RUN
 
 Repos = dict[tuple[str, str], Repo]
 TEXTS, TOKENS = (("dataset", f"reader/{name}") for name in FOLDERS)

@@ -28,9 +28,10 @@ from datasets import load_from_disk
 from safetensors.torch import load_file, save_file
 from transformers import TrainerState, TrainingArguments
 
+from metareview.common.model import RUN
 from metareview.training.batching import LengthGroupedSampler
 from metareview.training.callbacks import Progress
-from metareview.training.checkpoints import RUN, find_checkpoint, list_checkpoints, write_manifest
+from metareview.training.checkpoints import find_checkpoint, list_checkpoints, write_manifest
 
 
 @pytest.fixture

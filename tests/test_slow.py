@@ -36,7 +36,8 @@ from conftest import (
 from safetensors.torch import load_file
 from servers.hub import WRITER, Hub
 
-from metareview.training.checkpoints import MANIFEST, RUN, find_checkpoint, find_fault, list_checkpoints
+from metareview.common.model import RUN
+from metareview.training.checkpoints import MANIFEST, find_checkpoint, find_fault, list_checkpoints
 from metareview.training.resuming import read_run
 
 pytestmark = pytest.mark.slow

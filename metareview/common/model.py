@@ -35,6 +35,7 @@ if TYPE_CHECKING:  # it is loaded where an adapter is: that takes a second or mo
 CONFIGS = ("config.json", "adapter_config.json")  # a finished model has one of them, put in its place last of all
 MODELS_DIR = "models"  # where the runs get folders of their own
 TRAINING_RECORD = "training_record.json"  # beside a finished model: its base, its data, its settings, its results
+RUN = "run.json"  # in an output folder: the settings of the run in it, and whether it is finished
 
 _SAMPLES, _SAMPLE_BYTES = 64, 4096  # of a file of weights, for its hash
 _TRIED_TOKENS = 8  # of the input by which causality is tried
@@ -151,18 +152,23 @@ def hash_weights(folder: Path) -> str | None:
 
 
 def read_training_record(name: str) -> dict[str, Any]:
-    """The record that fine_tune.py saved with a model, in a folder or on the Hub; empty for one of another origin."""
+    """The record that fine_tune.py saved with a model, in a folder or on the Hub; empty for one of another origin.
+
+    That of a checkpoint is made from the record of its run. Raises `InputError` where that has not finished.
+    """
     folder = Path(name)
     if not folder.is_dir():
         with reading("model", name), suppress(RemoteEntryNotFoundError):
             return read_json(Path(hf_hub_download(name, TRAINING_RECORD)))
         return {}
-    step = re.fullmatch(r"checkpoint-(\d+)", folder.name)
-    for path in (folder, folder.parent)[: 2 if step else 1]:
-        if (path / TRAINING_RECORD).is_file():
-            record = read_json(path / TRAINING_RECORD)
-            return record if path == folder else _describe_checkpoint(record, int(step[1]))
-    return {}
+    step, run = re.fullmatch(r"checkpoint-(\d+)", folder.name), folder.parent / RUN
+    if (folder / TRAINING_RECORD).is_file():
+        return read_json(folder / TRAINING_RECORD)
+    if step and run.is_file() and not read_json(run).get("is_finished"):
+        told = f"{name!r} is of a run that has not finished, so how the model reads is not recorded"
+        raise InputError(f"{told}; finish it first: run the same python fine_tune.py again")
+    path = folder.parent / TRAINING_RECORD
+    return _describe_checkpoint(read_json(path), int(step[1])) if step and path.is_file() else {}
 
 
 def _describe_checkpoint(record: dict[str, Any], step: int) -> dict[str, Any]:

@@ -21,7 +21,6 @@ from metareview.common.files import read_json, remove, write_json
 MANIFEST = "manifest.json"  # in a checkpoint, written last: the sizes of its files, and the hashes of its weights
 TRAINER_STATE = "trainer_state.json"  # in a checkpoint, by the Trainer
 UNREAD = "training_args.bin"  # in a checkpoint, by the Trainer: a pickle that nothing reads
-RUN = "run.json"  # in an output folder: the settings of the run in it, and whether it is finished
 
 
 def checkpoint_folder(args: TrainingArguments, state: TrainerState) -> Path:

@@ -9,7 +9,8 @@ from transformers import TrainingArguments
 from transformers.trainer_callback import TrainerCallback, TrainerControl, TrainerState
 
 from metareview.common.hub import explain_hub
-from metareview.training.checkpoints import RUN, UNREAD, checkpoint_folder, find_best
+from metareview.common.model import RUN
+from metareview.training.checkpoints import UNREAD, checkpoint_folder, find_best
 
 
 class CheckpointPusher(TrainerCallback):

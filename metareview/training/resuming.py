@@ -12,11 +12,10 @@ from transformers.trainer_callback import TrainerState
 
 from metareview.common.cli import InputError
 from metareview.common.files import read_json, write_json
-from metareview.common.model import MODELS_DIR, TRAINING_RECORD, hash_weights, is_model
+from metareview.common.model import MODELS_DIR, RUN, TRAINING_RECORD, hash_weights, is_model
 from metareview.data.constants import find_edited
 from metareview.training.arguments import Flags, count_step_examples
 from metareview.training.checkpoints import (
-    RUN,
     delete_checkpoints,
     find_best,
     find_checkpoint,

@@ -160,3 +160,15 @@ def test_data_cleaned_to_less_than_a_model_was_trained_on_are_refused() -> None:
     check_cleaning(models[:1], "data", "a-zA-Z0-9")
     with pytest.raises(InputError, match=r"^'data' is cleaned to 'a-zA-Z0-9', but b was trained on texts with .*KEEP"):
         check_cleaning(models, "data", "a-zA-Z0-9")
+
+
+def test_a_checkpoint_of_a_run_that_has_not_finished_is_refused() -> None:
+    """How the model reads is recorded at the end; the record of a finished run that is begun again is of that one."""
+    for is_again in (False, True):
+        make_folder(f"{is_again}/checkpoint-6")
+        Path(f"{is_again}/checkpoint-6/training_record.json").unlink()
+        Path(f"{is_again}/run.json").write_text(json.dumps({"settings": {}, "is_finished": False}))
+        if is_again:
+            Path(f"{is_again}/training_record.json").write_text("{}")
+        with pytest.raises(InputError, match=f"'{is_again}/checkpoint-6' is of a run that has not finished"):
+            find_variants([f"{is_again}/checkpoint-6"], None, None, None)

@@ -10,9 +10,10 @@ from transformers import TrainerState
 
 from fine_tune import FineTuningFlags
 from metareview.common.cli import InputError
+from metareview.common.model import RUN
 from metareview.data.prompts import PROMPTS
 from metareview.training import resuming
-from metareview.training.checkpoints import RUN, TRAINER_STATE, list_checkpoints
+from metareview.training.checkpoints import TRAINER_STATE, list_checkpoints
 from metareview.training.resuming import Run, Start
 from metareview.training.run_name import NAMED
 
