@@ -171,6 +171,7 @@ from metareview.training.results import (
     advise_on_losses,
     describe_results,
     describe_training,
+    record_repository,
     renew_max_new_tokens,
     save_result,
 )
@@ -229,6 +230,9 @@ def main(flags: FineTuningFlags) -> None:
             print(f"{job.folder} holds the finished model of these settings; to train it again: --restart")
             if renew_max_new_tokens(job.folder, flags.max_new_tokens):
                 print(f"MAX_NEW_TOKENS is saved anew with it: {flags.max_new_tokens}")
+            if flags.push_to_hub:
+                job.repo_id = open_repository(flags, flags.hub_model_id or job.folder.resolve().name, "model")
+                push(flags, job, record_repository(job.folder, job.repo_id))
             print_next(job)
             return
 
@@ -242,8 +246,7 @@ def main(flags: FineTuningFlags) -> None:
 
         # 5. Push it, if asked.
         if job.repo_id:
-            push_model(names, job.folder, job.repo_id, flags.hub_private_repo)
-            print(f"Pushed {job.repo_id} to the Hub: model, tokenizer, card, curve")
+            push(flags, job, names)
         print_next(job)
 
 
@@ -292,10 +295,12 @@ def train(flags: FineTuningFlags, job: Job) -> tuple[TrainerState, float | None]
     """
     checkpoint = job.start.checkpoint
     state = load_state(checkpoint)
-    if state.global_step >= job.steps:  # only the model is still to be saved
-        return state, None
     stop = Stop()
     callbacks = [stop, Patience(flags.patience)] if flags.patience else [stop]
+    is_own = checkpoint is not None and checkpoint.resolve().parent == job.folder.resolve()
+    has_lost_patience = is_own and any(one.has_ended(state) for one in callbacks[1:])
+    if state.global_step >= job.steps or has_lost_patience:  # only the model is still to be saved
+        return state, None
     callbacks.append(CheckpointKeeper(flags.checkpoints_kept))  # after Patience, whose last step it saves
     if job.repo_id and flags.hub_strategy == "checkpoint":
         callbacks.append(CheckpointPusher(job.repo_id))
@@ -358,6 +363,12 @@ def save(flags: FineTuningFlags, job: Job, state: TrainerState, speed: float | N
     print(f"Model: {job.folder} (the weights of step {saved_step:,}, epoch {record['results']['saved_epoch']:g})")
     print(*advise_on_losses(state.log_history, record["results"], best), sep="\n", end="")
     return names
+
+
+def push(flags: FineTuningFlags, job: Job, names: list[str]) -> None:
+    """Push these files of the finished model."""
+    push_model(names, job.folder, job.repo_id, flags.hub_private_repo)
+    print(f"Pushed {job.repo_id} to the Hub: model, tokenizer, card, curve")
 
 
 def print_next(job: Job) -> None:

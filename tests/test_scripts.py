@@ -124,7 +124,24 @@ def test_without_it_they_are_the_last_ones_and_patience_ends_the_run(worsening: 
     lowest = results["saved_step"] - 6  # an evaluation later it stopped
     assert results["saved_step"] == results["steps"] < 54
     assert f"evaluation.py --models last/checkpoint-{lowest}\n" in printed
-    assert same_weights(last / WEIGHTS, last / f"checkpoint-{lowest + 6}" / WEIGHTS)
+    final = last / f"checkpoint-{lowest + 6}" / WEIGHTS
+    assert same_weights(last / WEIGHTS, final)
+    (last / "config.json").unlink()  # as if the disk had been full when the model was to be saved
+    run_to_end(TUNE, *flags, cwd=worsening.parent)
+    assert read_record(last)["results"] == results and same_weights(
+        last / WEIGHTS, last / f"checkpoint-{lowest + 6}" / WEIGHTS
+    )
+
+
+def test_a_best_model_of_which_only_weights_were_kept_is_said_to_be_gone(worsening: Path, base: Path) -> None:
+    """Where its run is continued from its last checkpoint; from then on the lowest loss counts."""
+    flags = ["--model", base, *FLAT, "--save", "best", "--epochs", 4, "--output_dir", "longer"]
+    flags += ["--resume_from_checkpoint", worsening / "checkpoint-18"]
+    printed = run_to_end(TUNE, *flags, cwd=worsening.parent)
+    step = read_record(worsening)["results"]["saved_step"]
+    assert f"The weights of step {step}, the best so far, are gone" in printed
+    record = read_record(worsening.parent / "longer")
+    assert (record["results"]["saved_step"], record["settings"]["continued_from"]) == (24, "step 18 of 18")
 
 
 @pytest.fixture(scope="module")

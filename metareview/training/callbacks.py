@@ -1,6 +1,7 @@
 """Callbacks of the Trainer: the progress bar and loss lines, the sampler's epoch, stopping on a signal."""
 
 import signal
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from transformers import EarlyStoppingCallback, TrainingArguments
 from transformers.trainer_callback import TrainerCallback, TrainerControl, TrainerState
 
 from metareview.training.batching import LengthGroupedSampler
+from metareview.training.checkpoints import find_best
 
 
 class Progress(TrainerCallback):
@@ -66,6 +68,11 @@ class Patience(EarlyStoppingCallback):
     def on_train_begin(self, *_: Any, **__: Any) -> None:
         """Nothing: the library's own warns that the best weights are not loaded, which SAVE decides."""
 
+    def has_ended(self, state: TrainerState) -> bool:
+        """Whether the run of a saved state was stopped so, and only its model may be missing."""
+        saved = (state.stateful_callbacks or {}).get(type(self).__name__, {}).get("attributes", {})
+        return saved.get("early_stopping_patience_counter", 0) >= self.early_stopping_patience
+
 
 class Stop(TrainerCallback):
     """On SIGTERM or Ctrl-C: saves after the current step and ends the training. A second one stops immediately."""
@@ -75,6 +82,10 @@ class Stop(TrainerCallback):
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         state.compute_steps(args, state.max_steps)  # a checkpoint brings along how often its run logged and saved
+        if state.best_global_step and find_best(state, Path(args.output_dir)) is None:
+            if state.is_world_process_zero:
+                print(f"The weights of step {state.best_global_step}, the best so far, are gone: those to come count.")
+            state.best_metric = state.best_global_step = state.best_model_checkpoint = None
         self.handlers = {number: signal.signal(number, self.ask) for number in (signal.SIGTERM, signal.SIGINT)}
 
     def ask(self, *_: Any) -> None:

@@ -16,6 +16,7 @@ from metareview.common.model import MODELS_DIR, RUN, TRAINING_RECORD, hash_weigh
 from metareview.data.constants import find_edited
 from metareview.training.arguments import Flags, count_step_examples
 from metareview.training.checkpoints import (
+    TRAINER_STATE,
     delete_checkpoints,
     find_best,
     find_checkpoint,
@@ -24,7 +25,7 @@ from metareview.training.checkpoints import (
 )
 from metareview.training.run_name import format_value, hash_settings, name_run
 
-LENGTH = ("num_train_epochs", "max_steps")
+LENGTH = ("num_train_epochs", "max_steps", "evaluations", "continued_from")  # in which a longer run may differ
 FLAG_SETTINGS = ("learning_rate", "max_steps", "seed", "validation_examples", "save", "patience", "use_lora", "trainer")
 LORA_SETTINGS = ("lora_r", "lora_alpha", "lora_targets", "load_in_4bit")
 DATA_SETTINGS = ("dataset_name", "keep", "drop_sentences", "texts", "tokenizer", "prompt_template", "completion")
@@ -39,6 +40,7 @@ CONSTANTS = {  # what a user edits, unless it is the name of the setting in capi
     "evaluations": "EVALUATIONS_PER_EPOCH",
     "prompt_template": "PROMPT",
     "dataset_name": "DATASET",
+    "continued_from": "--resume_from_checkpoint",
 }
 
 
@@ -58,12 +60,27 @@ def run_settings(flags: Flags, args: TrainingArguments, base: str, record: dict[
         settings["precision"] = f"bf16 {bool(flags.bf16)}, fp16 {bool(flags.fp16)}"
     if flags.save == "best" or flags.patience:
         settings["evaluations"] = [args.eval_strategy.value, args.eval_steps]
-    if weights := hash_weights(Path(base)):
+    if weights := hash_weights(Path(base)) if Path(base).is_dir() else base:  # two of the Hub may share a last name
         settings["base_weights"] = weights
     names = FLAG_SETTINGS + (LORA_SETTINGS if flags.use_lora else ())
     settings |= {name: getattr(flags, name) for name in names}
     settings |= {name: record.get(name) for name in DATA_SETTINGS}
-    return json.loads(json.dumps(settings, default=str))  # as they are read again
+    settings = json.loads(json.dumps(settings, default=str))  # as they are read again
+    if origin := _describe_origin(flags.resume_from_checkpoint, settings):
+        settings["continued_from"] = origin
+    return settings
+
+
+def _describe_origin(checkpoint: str | None, settings: dict[str, Any]) -> str | None:
+    """The step of the shorter run from which a run continues: it is none of its length from the start."""
+    run = read_run(Path(checkpoint).parent) if checkpoint else None
+    if run is None or not Path(checkpoint, TRAINER_STATE).is_file():
+        return None  # no checkpoint that could be continued
+    origin = run.settings.get("continued_from")
+    if not find_differences(run.settings, settings | ({"continued_from": origin} if origin else {})):
+        return origin  # a checkpoint of this very run
+    state = load_state(Path(checkpoint))
+    return f"step {state.global_step} of {state.max_steps}"
 
 
 @dataclass
@@ -96,8 +113,9 @@ def choose_folder(flags: Flags, base: str, settings: dict[str, Any], asked: dict
     """
     if flags.output_dir:
         folder = Path(flags.output_dir)
-        if folder.resolve() == Path(base).resolve():
-            raise InputError(f"{str(folder)!r} is the model to start from; choose another OUTPUT_DIR (--output_dir)")
+        if folder.resolve() in (Path(base).resolve(), *Path(base).resolve().parents):
+            told = f"{base!r} is the model to start from, and {str(folder)!r} would replace it"
+            raise InputError(f"{told}; choose another OUTPUT_DIR (--output_dir)")
     else:
         name = name_run(base, settings | asked)
         folder, hashed = Path(MODELS_DIR, name), Path(MODELS_DIR, f"{name}_{hash_settings(settings)}")
@@ -124,7 +142,9 @@ def check_output_folder(folder: Path) -> None:
 
 def find_differences(before: dict[str, Any], settings: dict[str, Any]) -> list[str]:
     """The names of the settings that differ; what only one of both knows, such as `lora_r`, follows from another."""
-    return [name for name in settings if name in before and before[name] != settings[name]]
+    names = [name for name in settings if name in before and before[name] != settings[name]]
+    continued = [run.get("continued_from") for run in (before, settings)]
+    return names if continued[0] == continued[1] or "continued_from" in names else [*names, "continued_from"]
 
 
 def check_settings(before: dict[str, Any], settings: dict[str, Any], what: str) -> None:
@@ -136,7 +156,7 @@ def check_settings(before: dict[str, Any], settings: dict[str, Any], what: str) 
         return
     told = []
     for name in differences[:3]:
-        values = f"{_format_setting(before[name])} there, {_format_setting(settings[name])} now"
+        values = f"{_format_setting(before.get(name))} there, {_format_setting(settings.get(name))} now"
         told.append(HASHES.get(name) or f"{CONSTANTS.get(name, name.upper())}: {values}")
     more = f" and {len(differences) - 3} more" if len(differences) > 3 else ""
     raise InputError(
@@ -181,18 +201,22 @@ def find_start(folder: Path, settings: dict[str, Any], restart: bool, resume_fro
     if run is None or (restart and not (is_this and run.is_restart and not run.is_finished)):
         return Start(given)
     check_settings(run.settings, settings, f"{'the model' if run.is_finished else 'the run'} in {str(folder)!r}")
-    return Start(find_checkpoint(folder) or given)
+    found = [checkpoint for checkpoint in (find_checkpoint(folder), given) if checkpoint]
+    return Start(max(found, key=lambda checkpoint: load_state(checkpoint).global_step, default=None))
 
 
 def _check_checkpoint(checkpoint: Path, settings: dict[str, Any]) -> None:
     """Raise `InputError` where a checkpoint is incomplete, or of a run that differs in more than its length."""
+    run = read_run(checkpoint.parent)
+    if run and run.is_finished and is_model(checkpoint) and not (checkpoint / TRAINER_STATE).is_file():
+        told = f"of {str(checkpoint)!r} only the weights were kept, when its run had finished"
+        raise InputError(f"{told}; to train on from them, make them the MODEL (--model)")
     if fault := find_fault(checkpoint):
         raise InputError(f"the checkpoint {str(checkpoint)!r} is incomplete: {fault}")
-    run = read_run(checkpoint.parent)
     if run is None:
         raise InputError(f"there is no {RUN} beside {str(checkpoint)!r} that says what run it belongs to; copy it, too")
-    before = {name: value for name, value in run.settings.items() if name not in LENGTH}
-    check_settings(before, settings, repr(str(checkpoint)))
+    before, now = ({name: one[name] for name in one if name not in LENGTH} for one in (run.settings, settings))
+    check_settings(before, now, repr(str(checkpoint)))
 
 
 def mark_started(folder: Path, run: Run, start: Path | None) -> None:

@@ -39,6 +39,7 @@ HASHED: dict[str, Any] = {
     "precision": None,  # what the hardware is fast with
     "drop_sentences": None,
     "trainer": {},
+    "continued_from": None,  # the step of a shorter run
     "evaluations": None,  # what decides the best weights, where they are saved
 }
 LONGEST_NAME = 89  # characters: the Hub takes 96, and a hash may follow

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,9 @@ from metareview.common.cli import InputError
 from metareview.common.model import RUN
 from metareview.data.prompts import PROMPTS
 from metareview.training import resuming
-from metareview.training.checkpoints import TRAINER_STATE, list_checkpoints
+from metareview.training.checkpoints import MANIFEST, TRAINER_STATE, list_checkpoints
 from metareview.training.resuming import Run, Start
-from metareview.training.run_name import NAMED
+from metareview.training.run_name import NAMED, name_run
 
 SETTINGS = {"learning_rate": 0.1, "seed": 1, "num_train_epochs": 2}
 
@@ -51,20 +52,53 @@ def test_where_a_run_starts_is_as_the_table_says(interrupted: Path) -> None:
 
 def test_a_checkpoint_that_a_flag_names_may_be_of_another_length(interrupted: Path, tmp_path: Path) -> None:
     older, elsewhere = interrupted / "checkpoint-10", tmp_path / "elsewhere"
-    write_run(interrupted, SETTINGS)
-    longer = SETTINGS | {"num_train_epochs": 3}
+    write_run(interrupted, SETTINGS | {"evaluations": ["steps", 0.25]})
+    longer = SETTINGS | {"num_train_epochs": 3, "evaluations": ["steps", 0.1], "continued_from": "step 10 of 12"}
     assert resuming.find_start(elsewhere, longer, False, str(older)) == Start(older)
-    its_own = Start(interrupted / "checkpoint-12")
-    assert resuming.find_start(interrupted, SETTINGS, False, str(older)) == its_own
+    elsewhere.mkdir()
+    write_run(elsewhere, longer)
+    newest = shutil.copytree(interrupted / "checkpoint-12", elsewhere / "checkpoint-12")
+    assert resuming.find_start(elsewhere, longer, False, str(older)) == Start(newest)
+    shutil.rmtree(newest)
+    newest = interrupted / "checkpoint-12"
+    shutil.copytree(older, elsewhere / older.name)  # the best, which was brought along
+    assert resuming.find_start(elsewhere, longer, False, str(newest)) == Start(newest)
     for settings, checkpoint, told in (
         (longer | {"seed": 3}, older, "differs in SEED: 1 there, 3 now"),
         (longer, interrupted, "is incomplete: its saving was not finished"),
     ):
         with pytest.raises(InputError, match=told):
             resuming.find_start(elsewhere, settings, False, str(checkpoint))
+    for name in (MANIFEST, TRAINER_STATE):
+        (older / name).unlink()
+    write_run(interrupted, SETTINGS, finished=True)
+    with pytest.raises(InputError, match=r"of '.*' only the weights were kept, .*; to train on from them, .* MODEL"):
+        resuming.find_start(elsewhere, longer, False, str(older))
     (interrupted / RUN).unlink()
     with pytest.raises(InputError, match=r"there is no run.json beside '.*' that says what run it belongs to"):
-        resuming.find_start(elsewhere, longer, False, str(older))
+        resuming.find_start(elsewhere, longer, False, str(newest))
+
+
+def test_a_continued_run_is_another_than_one_of_that_length_from_the_start(interrupted: Path, monkeypatch) -> None:
+    """However often it is interrupted, and whatever the seed."""
+    monkeypatch.chdir(interrupted.parent)
+    checkpoint = str(interrupted / "checkpoint-12")
+    record = {name: default for name, (_, default) in NAMED.items()}
+
+    def settle(epochs: float, resume_from: str | None = None, seed: int = 1) -> dict:
+        flags = FineTuningFlags(epochs=epochs, resume_from_checkpoint=resume_from, seed=seed)
+        return resuming.run_settings(flags, make_arguments(interrupted), "base", record)
+
+    write_run(interrupted, settle(2))
+    assert settle(2, checkpoint) == settle(2)  # a checkpoint of that very run
+    longer = settle(3, checkpoint)
+    assert resuming.find_differences(settle(3), longer) == resuming.find_differences(longer, settle(3))
+    assert resuming.find_differences(longer, settle(3)) == ["continued_from"]
+    assert longer | {"seed": 2} == settle(3, checkpoint, seed=2)
+    assert len({name_run("base", each) for each in (settle(2), settle(3), longer)}) == 3
+    write_run(interrupted, longer)
+    assert settle(3, checkpoint) == longer
+    assert settle(4, checkpoint)["continued_from"] == longer["continued_from"] == "step 12 of 12"
 
 
 def test_a_run_that_resumes_elsewhere_brings_the_best_checkpoint_along(interrupted: Path, tmp_path: Path) -> None:
@@ -120,8 +154,10 @@ def test_other_texts_or_weights_under_the_same_names_make_another_run(tmp_path: 
     assert names[0] == "models/base_finetuned" and re.fullmatch(rf"{names[0]}_[0-9a-f]{{6}}", names[1])
     assert len(set(names)) == 3 and names[2] == names[3]
     flags.output_dir = str(tmp_path / "base")
-    with pytest.raises(InputError, match="is the model to start from"):
-        resuming.choose_folder(flags, "base", settings, {})
+    for base in ("base", "base/checkpoint-6"):
+        with pytest.raises(InputError, match="is the model to start from"):
+            resuming.choose_folder(flags, base, settings, {})
+    assert resuming.run_settings(flags, make_arguments(tmp_path), "me/base", record)["base_weights"] == "me/base"
 
 
 def test_what_a_run_trains_on_is_told_with_edits_that_are_not_in_its_data(monkeypatch: pytest.MonkeyPatch) -> None:
