@@ -267,6 +267,18 @@ def test_the_printed_command_pushes_a_model(hub: Hub, data: list[object], tmp_pa
     assert written(hub) == local and WEIGHTS in local and hub.repos["model", "reader/it"].private
 
 
+def test_a_run_that_has_finished_is_pushed_too(hub: Hub, data: list[object], tmp_path: Path) -> None:
+    """With what the run leaves, and nothing of the user's."""
+    flags = [*data, "--max_steps", 2, "--output_dir", "it"]
+    run_to_end(TUNE, *flags, cwd=tmp_path)
+    (tmp_path / "it" / "notes.txt").write_text("mine")
+    assert "Pushed reader/it" in run_to_end(TUNE, *flags, "--push_to_hub", cwd=tmp_path, HF_TOKEN=WRITER)
+    pushed = hub.repos["model", "reader/it"].files()
+    local = {path.name for path in (tmp_path / "it").iterdir() if path.is_file()}
+    assert pushed.keys() - {".gitattributes"} == local - {"notes.txt", "run.json", "previews.md"}
+    assert b'model="reader/it"' in pushed["README.md"] and read_record(tmp_path / "it")["hub_model_id"] == "reader/it"
+
+
 def test_a_name_too_long_for_the_hub_is_refused_before_training(hub: Hub, data: list[object], tmp_path: Path) -> None:
     """With the true reason, with and without a token."""
     for token in ("", WRITER):
