@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 from transformers.utils import find_adapter_config_file
 
 from metareview.common.cli import InputError
-from metareview.common.model import read_training_record, reading_model
+from metareview.common.model import TRAINING_RECORD, read_training_record, reading_model
 from metareview.data.context import fit_prompts
 from metareview.data.placeholders import ESSENTIAL, fill, find_columns
 from metareview.data.prompts import (
@@ -114,8 +114,15 @@ def load_tokenizer(arguments: TokenizationArguments) -> Tokenizer:
 
 
 def _choose_frame(tokenizer: Tokenizer, name: str, prompt: str) -> Frame:
-    """The frame in which a model that these scripts fine-tuned was trained, with this prompt; of others, a new one."""
-    record = read_training_record(name) if is_frame(tokenizer.chat_template) else {}
+    """The frame in which a model that these scripts fine-tuned was trained, with this prompt; of others, a new one.
+
+    Raises `InputError` where such a model has no record, as a copied checkpoint.
+    """
+    is_ours = is_frame(tokenizer.chat_template)
+    record = read_training_record(name) if is_ours else {}
+    if is_ours and not record:
+        told = f"{name!r} was fine-tuned with these scripts, but has no {TRAINING_RECORD} that says how"
+        raise InputError(f"{told}; name the folder of its run, or copy that file too")
     if "frame" in record:
         return change_prompt(Frame(*record["frame"]), record["prompt_template"], prompt)
     return build_frame(tokenizer, name, prompt)

@@ -4,6 +4,7 @@ import glob
 import hashlib
 import json
 import string
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from textwrap import shorten
@@ -13,7 +14,7 @@ from transformers.utils import find_adapter_config_file
 
 from metareview.common.cli import InputError
 from metareview.common.hub import reading
-from metareview.common.model import MODELS_DIR, is_model, read_training_record
+from metareview.common.model import MODELS_DIR, hash_weights, is_model, read_training_record
 from metareview.data.cleaning import DEFAULT_KEEP, clean_text
 from metareview.data.prompts import PLAIN_COMPLETION, PROMPTS, Frame, change_prompt, find_template
 from metareview.data.tokenization import DEFAULT_SUMMARY_TOKENS, TokenizationArguments
@@ -93,6 +94,24 @@ def find_base(name: str, record: dict[str, Any]) -> str | None:
     return json.loads(Path(adapter).read_text())["base_model_name_or_path"] if adapter else None
 
 
+def _find_unchanged_base(name: str, record: dict[str, Any]) -> str | None:
+    """The base of a model, None where that has been trained again since. Raises `InputError` if it is an adapter's."""
+    base, before = find_base(name, record), (record.get("settings") or {}).get("base_weights")
+    if not base or not before or not Path(base).is_dir() or hash_weights(Path(base)) == before:
+        return base
+    if find_adapter_config_file(name):
+        told = f"{name!r} is an adapter for other weights than {base!r} has now"
+        raise InputError(f"{told}: leave it out, or bring its base back")
+    return None
+
+
+def _read_base_record(base: str) -> dict[str, Any]:
+    """The record of a base that is itself a fine-tuned model."""
+    with suppress(InputError, OSError):  # without a network, it may not be in the cache
+        return read_training_record(base)
+    return {}
+
+
 def name_models(records: dict[str, dict[str, Any]]) -> dict[str, str]:
     """A name for each folder or Hub id, from the records of their trainings: short, and different from all others.
 
@@ -156,12 +175,13 @@ def find_variants(
 ) -> list[Variant]:
     """The models to compare: each base once, then the fine-tuned models in the order of `names`.
 
-    A base has the settings of the first model that was made from it. `base_model`, `prompt` and `max_new_tokens`,
-    unless they are None, replace what the models record. All have the same decoding.
+    A base has the settings of its own training or, if it has none, of the first model that was made from it; but a
+    `base_model`, which may be of another family, has a chat template of its own. `base_model`, `prompt` and
+    `max_new_tokens`, unless they are None, replace what the models record. All have the same decoding.
     """
     models = choose_models(names)
     records = {model: read_training_record(model) for model in models}
-    recorded = {model: base_model or find_base(model, records[model]) for model in models}
+    recorded = {model: base_model or _find_unchanged_base(model, records[model]) for model in models}
     spellings = _unify_spellings([*models, *filter(None, recorded.values())])
     base_of = {model: spellings[base] for model, base in recorded.items() if base and spellings[base] != model}
     fine_tuned = [model for model in models if model in base_of or model not in base_of.values()]
@@ -169,16 +189,19 @@ def find_variants(
     for model, base in base_of.items():
         if base not in fine_tuned:
             first_of.setdefault(base, model)
-    of_bases = {base: read_training_record(base) if Path(base).is_dir() else {} for base in first_of}
+    of_bases = {base: _read_base_record(base) for base in first_of}
     short = name_models(of_bases | {model: records[model] for model in fine_tuned})
     variants = []
     for base, model in first_of.items():
-        variant = _build_variant(short[base], base, None, records[model], prompt, max_new_tokens)
+        lent = {name: value for name, value in records[model].items() if name != "frame" or not base_model}
+        variant = _build_variant(short[base], base, None, of_bases[base] or lent, prompt, max_new_tokens)
         variants.append(replace(variant, record={}, fine_tuned=False))
     for model in fine_tuned:
         base = short.get(base_of.get(model))
         if base is None:
-            print(f"{short[model]} does not record its base; BASE_MODEL names one to compare it with.")
+            known = find_base(model, records[model])
+            told = f"was trained from other weights than {known} has now" if known else "does not record its base"
+            print(f"{short[model]} {told}; BASE_MODEL names one to compare it with.")
         variants.append(_build_variant(short[model], model, base, records[model], prompt, max_new_tokens))
     _report_bases(variants)
     return [replace(variant, decoding=decoding) for variant in variants]
@@ -209,11 +232,15 @@ def group_seeds(models: list[Variant]) -> dict[str, list[str]]:
     """The models that differ in their seed alone, by the name of their group; a model alone keeps its name.
 
     All other settings are the same, texts and base weights included; a hash of them distinguishes groups of one name.
+    A model of a seed that is in its group already, such as a copy, is no other seed: it stays alone.
     """
     members: dict[str, list[Variant]] = {}
     for model in models:
-        settings = {name: value for name, value in (model.record.get("settings") or {}).items() if name != "seed"}
-        key = hashlib.sha256(json.dumps(settings or model.model, sort_keys=True).encode()).hexdigest()[:6]
+        settings = dict(model.record.get("settings") or {"name": model.model})
+        seed = settings.pop("seed", None)
+        key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:6]
+        if any(one.record["settings"].get("seed") == seed for one in members.get(key, ())):
+            key = f"{key} {model.name}"
         members.setdefault(key, []).append(model)
     names = {}
     for key, each in members.items():

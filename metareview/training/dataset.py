@@ -26,18 +26,34 @@ from metareview.training.arguments import Flags
 def choose_tokenization(flags: Flags) -> TokenizationArguments:
     """Model, prompt and lengths: those of the flags, or else those that the record of the data names.
 
-    Raises `InputError` where no model is known.
+    Raises `InputError` where no model is known, and where texts and token ids are of different data.
     """
     how = TokenizationArguments(
         flags.model, flags.prompt, flags.max_length, flags.max_summary_tokens, completion=flags.completion
     )
-    follow_record(how, read_record(flags.tokenized_dir) or read_record(flags.processed_dir))
+    texts, tokens = read_record(flags.processed_dir), read_record(flags.tokenized_dir)
+    if texts and tokens:
+        _compare_records(flags, texts, tokens)
+    follow_record(how, tokens or texts)
     if not how.model_name_or_path:
         raise InputError(
             f"there is no {flags.tokenized_dir!r} that says for which model it was made. "
             "First: python processing_meta_review.py; or name the model: MODEL (--model)"
         )
     return how
+
+
+def _compare_records(flags: Flags, texts: dict[str, Any], tokens: dict[str, Any]) -> None:
+    """Raise `InputError` where PROCESSED_DIR and TOKENIZED_DIR are of different data; tell other differences."""
+    names = f"PROCESSED_DIR, {flags.processed_dir!r}, and TOKENIZED_DIR, {flags.tokenized_dir!r}"
+    for name in ("dataset_name", "keep", "drop_sentences"):
+        one, other = texts.get(name), tokens.get(name)
+        if one != other:
+            told = f"{names}, are of different data ({name}: {one!r}, {other!r})"
+            raise InputError(f"{told}: name both folders, or run python processing_meta_review.py again")
+    for name in ("prompt_template", "completion", "model"):
+        if texts.get(name) != tokens.get(name) and getattr(flags, name.partition("_")[0]) is None:
+            print(f"{names}, differ in {name}; used is that of the second: {tokens.get(name)!r}")
 
 
 def choose_new_tokens(given: int | None, reserve: int) -> int:
@@ -57,6 +73,9 @@ def load_texts(name: str) -> DatasetDict:
     """The cleaned texts in a folder or on the Hub, empty where there is no such folder. Raises `InputError`."""
     if not Path(name).exists() and "/" not in name:
         return DatasetDict()
+    if Path(name).is_file():
+        told = f"PROCESSED_DIR must be a folder or a Hub id, but {name!r} is a file"
+        raise InputError(f"{told}. First: python processing_meta_review.py --dataset {quote(name)}")
     texts = load_source(name)
     for split in ("train", "validation"):
         if not {"review", "summary"} <= set(texts.column_names.get(split, [])) or not len(texts[split]):
@@ -90,6 +109,8 @@ def load_examples(
         differing = [name for name in differing if name != "frame"]  # which follows from these
     differences = ", ".join(differing)
     if saved and not differences:
+        if not texts:
+            print(f"There is no PROCESSED_DIR {name!r}; the examples are those of {flags.tokenized_dir!r} alone.")
         return load_source(flags.tokenized_dir), saved
     if not texts:
         unfit = f", and {flags.tokenized_dir!r} does not fit: it differs in {differences}" if saved else ""
@@ -102,7 +123,7 @@ def load_examples(
     print(f"Tokenizing {name} again: {why}.")
     tokenized, lengths = tokenize_splits(texts, tokenizer, how)
     print(format_table(lengths))
-    record = {"dataset_name": name} | read_record(name) | record
+    record = {"dataset_name": name} | read_record(name) | record | {"model": how.model_name_or_path}
     if args.world_size > 1:
         save_splits(tokenized, record, shared)
     return tokenized, record

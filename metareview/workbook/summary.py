@@ -110,7 +110,7 @@ def _write_averages(sheet: Worksheet, top: int, averages: Averages, floors: set[
             form, interval = METRICS[name].format, ""
             if METRICS[name].interval and low is not None:
                 half = format((high - low) / 2, form)
-                interval = f" ({low:{form}}–{high:{form}})" if system.endswith(" seeds)") else f" ± {half}"
+                interval = f" ({low:{form}}–{high:{form}})" if " seeds)" in system else f" ± {half}"
             _write_cells(sheet, row, column, [mean], number_format(form) + (f'"{interval}"' if interval else ""))
         for cell in sheet[row] if system in floors else ():
             cell.font = change_font(cell.font, color=GRAY)

@@ -3,11 +3,13 @@
 import json
 import os
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 
 from metareview.common.cli import InputError
+from metareview.common.model import hash_weights
 from metareview.data.prompts import PROMPTS
 from metareview.generation.variants import check_cleaning, choose_models, find_variants, group_seeds, name_models
 
@@ -89,6 +91,22 @@ def test_each_base_once_and_first(capsys: pytest.CaptureFixture) -> None:
         assert describe(find_variants(spelling, None, None, None)) == [("base", None, False), ("tuned", "base", True)]
 
 
+def test_a_base_that_has_been_trained_again_is_no_base_any_more(capsys: pytest.CaptureFixture) -> None:
+    make_folder("base")
+    Path("base/model.safetensors").write_bytes(b"before")
+    record = {"base_model": "base", "settings": {"base_weights": hash_weights(Path("base"))}}
+    for name in ("whole", "adapter"):
+        make_folder(name, **record)
+    Path("adapter/adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "base"}))
+    assert [one.name for one in find_variants(["whole", "adapter"], None, None, None)] == ["base", "whole", "adapter"]
+    Path("base/model.safetensors").write_bytes(b"after")
+    assert describe(find_variants(["whole"], None, None, None)) == [("whole", None, True)]
+    assert "whole was trained from other weights than base has now; BASE_MODEL names one" in capsys.readouterr().out
+    assert len(find_variants(["whole"], "base", None, None)) == 2
+    with pytest.raises(InputError, match=r"^'adapter' is an adapter for other weights than 'base' has now"):
+        find_variants(["adapter"], None, None, None)
+
+
 def test_each_reads_and_writes_as_in_its_training(capsys: pytest.CaptureFixture) -> None:
     settings = {"prompt_template": PROMPTS["word_limit"], "keep": "a-z", "max_new_tokens": 50, "max_length": 300}
     make_folder("a", base_model="hub/one", **settings, max_summary_tokens=99)
@@ -104,6 +122,16 @@ def test_each_reads_and_writes_as_in_its_training(capsys: pytest.CaptureFixture)
     assert (base.keep, base.max_new_tokens, base.settings.max_length) == ("a-z", 50, 300) and base.record == {}
     assert (second.keep, second.max_new_tokens) == ("a-zA-Z0-9", 256)
     assert all(variant.settings.prompt == "plain" for variant in find_variants(["a", "b"], None, "plain", None))
+    make_folder(
+        "next", base_model="a", prompt_template=PROMPTS["plain"], frame=["<user>### Review:\n", "\n\n", "<end>"]
+    )
+    base, _ = find_variants(["next"], None, None, None)
+    assert (base.keep, base.settings.prompt) == ("a-z", PROMPTS["word_limit"])  # its own
+    base, model = find_variants(["next"], "hub/other", None, None)  # perhaps with another chat template
+    assert (base.settings.prompt, base.settings.frame) == (
+        PROMPTS["plain"],
+        None,
+    ) and model.settings.frame.end == "<end>"
 
 
 @pytest.mark.parametrize(
@@ -131,6 +159,9 @@ def test_a_group_is_every_setting_but_the_seed() -> None:
     variants = [one for one in find_variants(["one/*", "two/*", "three/*"], None, None, None) if one.fine_tuned]
     first, second, other = group_seeds(variants)
     assert group_seeds(variants)[first] == ["one/m1", "one/m2"] and other == "other"
+    shutil.copytree("one/m1", "one/m1 again")
+    copied = [one for one in find_variants(["one/m1", "one/m1 again"], None, None, None) if one.fine_tuned]
+    assert group_seeds(copied) == {"m1": ["m1"], "m1 again": ["m1 again"]}
     assert first != second and all(re.fullmatch(r"m \(2 seeds\) \[[0-9a-f]{6}\]", name) for name in (first, second))
 
 

@@ -66,7 +66,26 @@ def test_no_longer_texts_than_were_learned() -> None:
         choose_new_tokens(101, 100)
 
 
-def test_what_is_not_there_and_what_was_not_processed(source: Path) -> None:
+def test_texts_and_token_ids_of_different_data_are_refused(processed: Path, tmp_path: Path, capsys) -> None:
+    """And where only model or prompt differ, whose are used is told; so it is where there are no texts."""
+    for name in ("dataset_name", "keep", "completion"):
+        folder = shutil.copytree(processed / "tokenized_meta_review", tmp_path / name)
+        record = json.loads((folder / "processing_record.json").read_text())
+        (folder / "processing_record.json").write_text(json.dumps(record | {name: "{summary}."}))
+        if name != "completion":
+            with pytest.raises(InputError, match=rf"are of different data \({name}: .*: name both folders"):
+                load(processed, tmp_path, tokenized_dir=str(folder))
+    how, _, _ = load(processed, tmp_path, tokenized_dir=str(folder))
+    assert "differ in completion; used is that of the second: '{summary}.'" in capsys.readouterr().out
+    assert how.completion == "{summary}."
+    load(processed, tmp_path, processed_dir="nowhere")
+    assert "There is no PROCESSED_DIR 'nowhere'; the examples are those of" in capsys.readouterr().out
+
+
+def test_what_is_not_there_and_what_was_not_processed(source: Path, tmp_path: Path) -> None:
     assert load_texts("nowhere") == {}
     with pytest.raises(InputError, match="no split 'train' with rows and the columns review and summary"):
         load_texts(str(source))
+    (tmp_path / "a.csv").touch()
+    with pytest.raises(InputError, match=r"is a file. First: python processing_meta_review.py --dataset .*a.csv"):
+        load_texts(str(tmp_path / "a.csv"))
