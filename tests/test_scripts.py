@@ -38,9 +38,11 @@ from openpyxl import load_workbook
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
+from metareview.common.cli import InputError
 from metareview.common.files import lock
 from metareview.data.learned import load_learned
 from metareview.data.prompts import PROMPTS, encode_prompts
+from metareview.data.tokenization import TokenizationArguments, load_tokenizer
 from metareview.training.checkpoints import MANIFEST, find_fault
 
 
@@ -183,6 +185,9 @@ def test_training_goes_on_from_a_fine_tuned_model_in_the_frame_that_it_knows(cha
         assert read_prompt(chat / f"{model}_second") == expected
         first, second = load_learned(chat / "first"), load_learned(chat / f"{model}_second")
         assert first < second and len(second) == 2 * len(first)
+    copied = shutil.copytree(chat / "first/checkpoint-1", chat / "copied")
+    with pytest.raises(InputError, match=r"has no training_record.json .* name the folder of its run"):
+        load_tokenizer(TokenizationArguments(str(copied), "plain"))
 
 
 def test_the_folder_explains_itself_to_plain_transformers(fine_tuned: Path) -> None:

@@ -36,10 +36,10 @@ def write_texts(book: Book, **texts: list[str]) -> Worksheet:
     return book.sheet
 
 
-def open_sheet(cases: Worksheet, previous: Worksheet | None = None) -> Book:
-    """The results workbook for test cases, of which `previous` are the last results."""
+def open_sheet(cases: Worksheet, previous: Worksheet | None = None, split: str | None = None) -> Book:
+    """The results workbook for test cases, drawn from a split or not, of which `previous` are the last results."""
     workbook = previous.parent if previous else cases.parent
-    return open_book(Source(cases.parent, "a.xlsx", "a.xlsx"), workbook, "b.xlsx", [])
+    return open_book(Source(cases.parent, "a.xlsx", "a.xlsx", split), workbook, "b.xlsx", [])
 
 
 def run(cases: Worksheet, previous: Worksheet | None = None, **texts: list[str]) -> Worksheet:

@@ -110,6 +110,11 @@ def is_counted(case: ShownCase, kind: str, judgment: Judgment) -> bool:
     return kind != "rating" or (is_number and LOWEST <= judgment.value <= HIGHEST)
 
 
+def _find_commented(store: Store, cases: list[ShownCase]) -> set[Key]:
+    """The comments that a cell shows: a row with the same reviews, added since, has none, and takes none away."""
+    return {find_key(store, case, "comment", "") for case in cases if case.cells.get(("comment", ""))}
+
+
 def merge_judgments(store: Store, cases: Iterable[ShownCase]) -> list[int]:
     """Bring the store up to what a sheet shows; an emptied cell takes a judgment out of it.
 
@@ -119,6 +124,8 @@ def merge_judgments(store: Store, cases: Iterable[ShownCase]) -> list[int]:
     """
     changes: dict[Key, list[tuple[int, Judgment | None]]] = defaultdict(list)
     rejected = set()
+    cases = list(cases)
+    commented = _find_commented(store, cases)
     for case in cases:
         for (kind, model), value in case.cells.items():
             if kind == "preferred" and str(value).endswith(UNSEEN):
@@ -137,7 +144,7 @@ def merge_judgments(store: Store, cases: Iterable[ShownCase]) -> list[int]:
         elif typed:
             store[key] = typed[0]
             rejected |= {row for row, judgment in changed if judgment and judgment.value != typed[0].value}
-        else:
+        elif key not in commented:
             store.pop(key, None)
     return sorted(rejected)
 

@@ -1,5 +1,7 @@
 """The last results: taken out of a workbook in which all else stays, and test cases added that it does not have yet."""
 
+from collections import Counter
+
 from openpyxl.utils import get_column_letter
 from openpyxl.worksheet.worksheet import Worksheet
 
@@ -37,15 +39,17 @@ def strip_results(sheet: Worksheet) -> int:
     return min(places, default=max(_name_columns(sheet)) + 1)
 
 
-def add_cases(sheet: Worksheet, rows: dict[int, str], start: int, cases: Worksheet) -> tuple[list[str], int]:
+def add_cases(
+    sheet: Worksheet, rows: dict[int, str], start: int, cases: Worksheet, replace: bool = False
+) -> tuple[list[str], int]:
     """Add to a sheet what only `cases` has: rows below, columns from `start` on. `rows` are the names of its own rows.
 
-    What is filled in `sheet` stays: returns the cells for which `cases` has something else, and how many reviews are
-    only in `sheet`.
+    What is filled in `sheet` stays unless `replace` is set: returns the cells for which `cases` has something else, and
+    how many reviews are only in `sheet`.
     """
-    present = {name: row for row, name in rows.items()}
+    present = _number_rows(rows)
     columns = {name: column for column, name in _name_columns(sheet).items()}
-    wanted = {name: row for row, name in name_rows(cases).items()}
+    wanted = _number_rows(name_rows(cases))
     last, differing = max(rows, default=1), []
     for column, name in _name_columns(cases).items():
         if name not in columns:
@@ -61,9 +65,21 @@ def add_cases(sheet: Worksheet, rows: dict[int, str], start: int, cases: Workshe
                 cells.copy_cell(cell, sheet, present[key], columns[name])
             elif cell.value is not None and fingerprint(known.value) != fingerprint(cell.value):
                 differing.append(known.coordinate)
+                if replace:
+                    cells.copy_cell(cell, sheet, known.row, known.column)
     review = cells.read_header(sheet)["review"]
     own = [row for key, row in present.items() if key not in wanted and sheet.cell(row, review).value is not None]
     return differing, len(own)
+
+
+def _number_rows(names: dict[int, str]) -> dict[tuple[str, int], int]:
+    """Rows by their names and, as several may have the same reviews, by how many of that name are above."""
+    above: Counter[str] = Counter()
+    rows = {}
+    for row, name in names.items():
+        rows[name, above[name]] = row
+        above[name] += 1
+    return rows
 
 
 def _name_columns(sheet: Worksheet) -> dict[int, str]:

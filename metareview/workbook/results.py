@@ -85,7 +85,8 @@ def open_book(
     """The workbook for the results: the last ones, which `target` is the name of, without their texts.
 
     If there are none, `workbook` is that of `source`. What a person typed into it stays. `keeps` are the characters
-    that each of the models knows, `others` the columns that their prompts read.
+    that each of the models knows, `others` the columns that their prompts read. Of drawn examples, those drawn now are
+    the cases, as they were drawn: rows of another draw, or of data that were cleaned otherwise, only keep their place.
     """
     sheet = find_case_sheet(workbook, target)
     store, _ = judgments.read_hidden(workbook)
@@ -93,16 +94,24 @@ def open_book(
     if rejected := judgments.merge_judgments(store, read_shown(sheet, rows)):
         rule = "a rating is a number from 1 to 5, a preference names a model, and equal texts have one rating"
         remarks = [f"Not all judgments in the rows {', '.join(map(str, rejected))} count: {rule}."]
-    start = strip_results(sheet)
+    start, drawn, data = strip_results(sheet), source.split is not None, source.data
+    asked = find_case_sheet(source.workbook, source.name)
     if workbook is not source.workbook:
-        differing, own = add_cases(sheet, rows, start, find_case_sheet(source.workbook, source.name))
-        if own:
+        differing, own = add_cases(sheet, rows, start, asked, replace=drawn)
+        if own and drawn:
+            print(f"Cases of {target} that were not drawn now: {own}. They are left out.")
+        elif own:
             print(f"Cases of {target} that are not in {source.name}: {own}. Delete their rows to leave them out.")
+            data = f"{data} and {own} more"
         if differing:
             where = f"{', '.join(differing[:5])}{', ...' if len(differing) > 5 else ''}"
-            print(f"{target} keeps what it has in cells for which {source.name} has something else: {where}")
-    cases = read_cases(sheet, target, source, keeps, others)
-    return Book(sheet, start, cases, {"data": source.data, "split": source.split, "cases": len(cases)}, store, remarks)
+            does = "gets what was drawn" if drawn else "keeps what it has"
+            print(f"{target} {does} in cells for which {source.name} has something else: {where}")
+    cases, names = read_cases(sheet, target, source, keeps, others), name_rows(sheet)
+    if drawn:
+        now = set(name_rows(asked).values())
+        cases = [case for case in cases if names[case.row] in now]
+    return Book(sheet, start, cases, {"data": data, "split": source.split, "cases": len(cases)}, store, remarks)
 
 
 def write_book(book: Book, variants: list[Variant], results: Results, comparison: Comparison) -> Counts:
