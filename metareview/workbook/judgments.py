@@ -133,7 +133,7 @@ def merge_judgments(store: Store, cases: Iterable[ShownCase]) -> list[int]:
             key, judgment = find_key(store, case, kind, model), encode(case, kind, value)
             if judgment and kind == "preferred" and find_unseen(case, key):
                 key = kind, case.review, " ".join(sorted(set(case.texts.values())))
-            if judgment != store.get(key):
+            if judgment != store.get(key) and (judgment or key not in commented):
                 changes[key].append((case.row, judgment))
             if judgment and not is_counted(case, kind, judgment):
                 rejected.add(case.row)
@@ -144,7 +144,7 @@ def merge_judgments(store: Store, cases: Iterable[ShownCase]) -> list[int]:
         elif typed:
             store[key] = typed[0]
             rejected |= {row for row, judgment in changed if judgment and judgment.value != typed[0].value}
-        elif key not in commented:
+        else:
             store.pop(key, None)
     return sorted(rejected)
 
