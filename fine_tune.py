@@ -116,6 +116,8 @@ class FineTuningFlags(PublishingFlags):
                 raise InputError(f"--{name} must be a number of steps, or a share of them below 1, got {value}")
         if self.eval_strategy == "no" and (self.patience or self.save == "best"):
             raise InputError("PATIENCE and SAVE = 'best' go by the validation loss: --eval_strategy must not be no")
+        if self.save_strategy == "no" and self.save == "best":
+            raise InputError("SAVE = 'best' is a checkpoint: --save_strategy must not be no")
         self.prompt, self.completion = read_line_breaks(self.prompt), read_line_breaks(self.completion)
         if self.prompt is not None:
             find_template(self.prompt)
@@ -262,7 +264,8 @@ def load(flags: FineTuningFlags) -> Job:
         examples, record = load_examples(flags, args, how, tokenizer)
         texts = load_texts(flags.processed_dir).get("train")
     flags.max_new_tokens = choose_new_tokens(flags.max_new_tokens, how.max_summary_tokens)
-    learned = hash_training_texts(texts, examples["train"], tokenizer, load_learned(how.model_name_or_path))
+    before = load_learned(how.model_name_or_path)
+    learned = hash_training_texts(texts, examples["train"], tokenizer, how.completion, before)
     return Job(args, how.model_name_or_path, asked, tokenizer, examples, record, learned)
 
 
@@ -279,7 +282,7 @@ def find_place(flags: FineTuningFlags, job: Job) -> Any:
         if flags.push_to_hub:
             job.repo_id = open_repository(flags, flags.hub_model_id or job.folder.resolve().name, "model")
         if job.repo_id and flags.hub_strategy == "checkpoint" and not job.start.checkpoint and not flags.restart:
-            fetch_run(job.repo_id, job.folder)
+            fetch_run(job.repo_id, job.folder, job.settings)
             job.start = find_start(job.folder, job.settings, False, flags.resume_from_checkpoint)
     if job.start.checkpoint:
         print(describe_start(load_state(job.start.checkpoint), job.start.checkpoint, job.steps))

@@ -7,7 +7,7 @@ from metareview.common.cli import InputError
 from metareview.data.cleaning import clean_text
 
 DETAILS = ("title", "ratings", "decision")  # are looked for in every source
-_DATE = re.compile(r"\d{4}-\d\d-\d\d|\d{1,2}/\d{1,2}/\d{2,4}$")
+_DATE = re.compile(r"\d{4}-\d\d-\d\d|\d{1,2}/\d{1,2}/(\d{4}|0\d|1[1-9]|[2-9]\d)$")  # 6/8/10 are ratings
 _RATING = re.compile(  # perhaps after the name of its reviewer; perhaps of a scale
     r"(?:(?:anon)?r(?:eviewer)?[ _]?#?\w{0,4} ?[:=-] ?)?(?P<value>-?\d+(?:[.,]\d+)?)(?: ?/ ?(?P<scale>\d+))?",
     re.IGNORECASE,
@@ -42,9 +42,13 @@ def read_ratings(text: str) -> list[float]:
 def clean_details(details: Mapping[str, str], keep: str) -> dict[str, str]:
     """Other columns of a paper as a model reads them: cleaned like its texts, in one line; ratings as 6, 8, 3.
 
-    Ratings keep the commas and points that `keep` may drop: 6.5 is not 65.
+    Numbers keep the commas and points that `keep` may drop, but in titles: 6.5 is not 65.
     """
-    cleaned = {name: " ".join(clean_text(value, keep).split()) for name, value in details.items()}
+    cleaned = {}
+    for name, value in details.items():
+        parts = [value] if name == "title" else re.split(r"(?<=\d)([.,])(?=\d)", value or "")
+        signs = [" ".join(clean_text(part, keep).split()) if part not in (".", ",") else part for part in parts]
+        cleaned[name] = "".join(signs)
     if numbers := read_ratings(details.get("ratings") or ""):
         cleaned["ratings"] = ", ".join(f"{number:g}" for number in numbers)
     return cleaned

@@ -16,6 +16,8 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from metareview.common.hub import reading
 from metareview.data.cleaning import REVIEW_JOINER
+from metareview.data.placeholders import read_back
+from metareview.data.prompts import PLAIN_COMPLETION
 
 LEARNED = "learned.hashes"  # in the folder of a model: sorted hashes of HASH_BYTES each
 HASH_BYTES = 8
@@ -33,15 +35,21 @@ def hash_text(text: str) -> bytes:
 
 
 def hash_training_texts(
-    texts: Dataset | None, examples: Dataset, tokenizer: Tokenizer, before: frozenset[bytes] = frozenset()
+    texts: Dataset | None,
+    examples: Dataset,
+    tokenizer: Tokenizer,
+    completion: str = PLAIN_COMPLETION,
+    before: frozenset[bytes] = frozenset(),
 ) -> bytes:
     """The content of LEARNED for the training split `examples`, made from the rows of `texts`.
 
-    Without texts, only the summaries are known: from the labels. `before` is what the base has learned already.
+    Without texts, only the summaries are known: from the labels, each a `completion`. `before` is what the base has
+    learned already.
     """
     if texts is None:
         labels = ([token for token in row if token >= 0] for row in examples["labels"])
-        hashes = [hash_text(tokenizer.decode(ids, skip_special_tokens=True)) for ids in labels]
+        learned = [tokenizer.decode(ids, skip_special_tokens=True) for ids in labels]
+        hashes = [hash_text(read_back(completion, text)["summary"]) for text in learned]
     else:
         hashes = [*map(hash_reviews, texts["review"]), *map(hash_text, texts["summary"])]
     return b"".join(sorted(before.union(hashes)))

@@ -139,13 +139,19 @@ def is_frame(template: str | None) -> bool:
 
 
 def change_prompt(frame: Frame, prompt: str, new: str) -> Frame:
-    """The frame with the prompt `new` in the place of its own. Raises `InputError` if that is not in it as it is."""
+    """The frame with the prompt `new` in the place of its own, both without blanks around them where it trims them.
+
+    Raises `InputError` if its own is not in it as it is.
+    """
     if prompt == new:
         return frame
-    (before, after), (new_before, new_after) = (mark_lines(text).split("{review}") for text in (prompt, new))
-    if not (frame.before.endswith(before) and frame.after.startswith(after)):
-        raise InputError("--prompt cannot be used here: the chat template of the model changes the prompt")
-    return Frame(frame.before.removesuffix(before) + new_before, new_after + frame.after.removeprefix(after), frame.end)
+    for text in (str, str.strip):
+        (before, after), (new_before, new_after) = (text(mark_lines(each)).split("{review}") for each in (prompt, new))
+        if frame.before.endswith(before) and frame.after.startswith(after):
+            return Frame(
+                frame.before.removesuffix(before) + new_before, new_after + frame.after.removeprefix(after), frame.end
+            )
+    raise InputError("PROMPT (--prompt) cannot be changed: the model's chat template has changed that of its training")
 
 
 def frame_as_chat_template(frame: Frame) -> str:

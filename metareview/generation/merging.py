@@ -46,7 +46,7 @@ def merge_adapter(name: str, processed_dir: str) -> Path:
         merged.save_pretrained(new)
         GenerationConfig.from_pretrained(name).save_pretrained(new)
         settings = record["settings"] | {"merged": True}  # else the two would count as seeds of one setting
-        write_json(new / TRAINING_RECORD, record | {"settings": settings, "name": target.name})
+        write_json(new / TRAINING_RECORD, record | {"settings": settings, "name": target.name, "hub_model_id": None})
     merged_logits, merged_texts = _run(str(target), *options)
     difference = max(float((one - two).abs().max()) for one, two in zip(logits, merged_logits, strict=True))
     equal = sum(one == two for one, two in zip(texts, merged_texts, strict=True))

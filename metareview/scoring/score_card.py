@@ -9,6 +9,7 @@ from yaml import YAMLError
 from metareview.common.cli import InputError
 from metareview.common.files import replacing
 from metareview.common.hub import check_token, explain_hub
+from metareview.common.model import read_training_record
 from metareview.generation.outputs import describe_decoding
 from metareview.generation.variants import Variant
 from metareview.scoring.comparison import Averages
@@ -30,6 +31,10 @@ def choose_cards(models: list[Variant], hub_model_id: str | None) -> dict[str, s
         pushed_to = model.record.get("hub_model_id") if Path(model.model).exists() else model.model
         if hub_model_id or pushed_to:
             cards[model.name] = hub_model_id or pushed_to
+            there = None if hub_model_id else read_training_record(pushed_to).get("finished")
+            if there and there != model.record.get("finished"):
+                told = f"{cards[model.name]} has another model than {model.name} by now"
+                raise InputError(f"{told}: push this one again, or name its card with --hub_model_id")
         else:
             print(f"{model.name} was not pushed: its scores do not go to the Hub.")
     if not cards:

@@ -9,7 +9,7 @@ from datasets import Dataset, DatasetDict, Features, List, Value
 
 from metareview.common.cli import InputError
 from metareview.data.cleaning import split_reviews
-from metareview.data.details import DETAILS
+from metareview.data.details import DETAILS, read_ratings
 from metareview.data.rows import KEYS, TEXTS
 from metareview.sources import forms
 from metareview.sources.escapes import parse_list, plain_text
@@ -88,7 +88,9 @@ def choose_columns(
     if faults:
         where = "The columns that all splits have are" if rest else "The columns are"
         raise InputError(f"{'; '.join(faults)}. {where} {_describe_names(available)}")
-    free = [name for name in available if name not in (*chosen[0], *chosen[1], paper)]
+    asked = {"title", *map(forms.unify_name, others), *needed}
+    free = [name for name in available if name not in (*chosen[0], *chosen[1])]
+    free = [name for name in free if name != paper or forms.unify_name(name) in asked]
     return Columns(chosen[0], chosen[1][0], paper, separator, _choose_details(free, others, needed))
 
 
@@ -238,9 +240,12 @@ def _join_rows(rows: list[dict[str, Any]], column: str) -> tuple[list[dict[str, 
             unnamed += 1
         else:
             paper = papers.setdefault(row["paper"] or f"\0{index}", row | {"reviews": [], "ratings": ""})
-        paper["reviews"] += [review for review in row["reviews"] if review not in paper["reviews"]]
+        new = [review for review in row["reviews"] if review not in paper["reviews"]]
+        is_of_paper = len(read_ratings(row["ratings"])) > max(1, len(row["reviews"]))  # and in each of its rows
+        if paper["ratings"] == "" if is_of_paper else new or not row["reviews"]:
+            paper["ratings"] = "; ".join(filter(None, (paper["ratings"], row["ratings"])))
+        paper["reviews"] += new
         paper["summary"] = paper["summary"] or row["summary"]
-        paper["ratings"] = "; ".join(filter(None, (paper["ratings"], row["ratings"])))  # one of each review
         for name in row.keys() - {"reviews", "summary", "paper", "ratings"}:
             paper[name] = paper[name] or row[name]
         if summary and summary != paper["summary"].split():

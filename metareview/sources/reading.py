@@ -33,7 +33,9 @@ def read_source(name: str, encoding: str = "utf-8") -> tuple[dict[str, Rows], li
 
 
 def _find_files(folder: Path) -> tuple[dict[str, list[Path]], list[str]]:
-    """The data files in a folder by the split that their names or folders say, or all as train; all other files.
+    """The data files in a folder by the split that their names or folders say; all other files.
+
+    Where no name says train, the files that no name gives to a split are the training data.
 
     Raises `InputError` if there is no data file.
     """
@@ -52,8 +54,10 @@ def _find_files(folder: Path) -> tuple[dict[str, list[Path]], list[str]]:
     if not by_split:
         raise InputError(f"the folder {str(folder)!r} holds no data: no file that ends in {', '.join(FORMATS)}")
     unnamed = by_split.pop("", [])
-    others += unnamed if by_split else []
-    return by_split or {"train": unnamed}, [str(other.relative_to(folder)) for other in sorted(others)]
+    if unnamed and not any(SPLIT_ALIASES.get(split, split) == "train" for split in by_split):
+        by_split["train"], unnamed = unnamed, []
+    others += unnamed
+    return by_split, [str(other.relative_to(folder)) for other in sorted(others)]
 
 
 def _read_files(paths: list[Path], encoding: str) -> tuple[Rows, list[str]]:

@@ -8,9 +8,12 @@ import huggingface_hub
 from transformers import TrainingArguments
 from transformers.trainer_callback import TrainerCallback, TrainerControl, TrainerState
 
+from metareview.common.cli import InputError
+from metareview.common.files import read_json
 from metareview.common.hub import explain_hub
 from metareview.common.model import RUN
 from metareview.training.checkpoints import UNREAD, checkpoint_folder, find_best
+from metareview.training.resuming import find_differences
 
 
 class CheckpointPusher(TrainerCallback):
@@ -41,11 +44,16 @@ class CheckpointPusher(TrainerCallback):
             print(error)
 
 
-def fetch_run(repo_id: str, folder: Path) -> None:
-    """Download the checkpoints that were pushed, if there are any, with the settings of their run."""
+def fetch_run(repo_id: str, folder: Path, settings: dict[str, Any]) -> None:
+    """Download the checkpoints that were pushed, if there are any. Raises `InputError` if they are of another run."""
     with explain_hub(f"cannot fetch the checkpoints of {repo_id}", OSError):
-        if RUN in huggingface_hub.list_repo_files(repo_id):
-            huggingface_hub.snapshot_download(repo_id, allow_patterns=[RUN, "checkpoint-*"], local_dir=folder)
+        if RUN not in huggingface_hub.list_repo_files(repo_id):
+            return
+        before = read_json(Path(huggingface_hub.hf_hub_download(repo_id, RUN)))["settings"]
+        if names := find_differences(before, settings):
+            told = f"{repo_id} has the checkpoints of a run that differs in {', '.join(names)}"
+            raise InputError(f"{told}: give another --hub_model_id, or replace them: --restart")
+        huggingface_hub.snapshot_download(repo_id, allow_patterns=[RUN, "checkpoint-*"], local_dir=folder)
 
 
 def push_model(names: list[str], folder: Path, repo_id: str, private: bool | None) -> None:

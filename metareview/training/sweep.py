@@ -29,6 +29,8 @@ def run_sweep(script: str, runs: list[tuple[dict[str, Any], Any]]) -> int:
     shared = [name for name in ("output_dir", "hub_model_id", "resume_from_checkpoint") if getattr(runs[0][1], name)]
     if shared:
         raise InputError(f"{' and '.join(map(str.upper, shared))} must be None for several runs: each has its own")
+    if runs[0][1].merge:  # which has nothing to do with what is swept
+        return _run(script, [f"--{name}={_format(value)}" for name, value in runs[0][0].items()])[0]
     reports, failed = [], []
     for number, (combination, _) in enumerate(runs, start=1):
         label = ", ".join(f"{name.upper()} = {value!r}" for name, value in combination.items())

@@ -32,6 +32,10 @@ def test_a_model_keeps_the_hashes_of_what_it_learned(tmp_path: Path) -> None:
 
 def test_without_the_texts_the_summaries_are_known() -> None:
     tokenizer = make_tokenizer()
-    labels = [-100, -100, *tokenizer("The Summary")["input_ids"], tokenizer.eos_token_id]
-    content = hash_training_texts(None, Dataset.from_list([{"labels": labels}]), tokenizer)
-    assert content == hash_text("the summary")
+    for text, completion in (
+        ("The Summary", "{summary}"),
+        ("Decision: yes\nThe Summary", "Decision: {decision}\n{summary}"),
+    ):
+        labels = [-100, -100, *tokenizer(text)["input_ids"], tokenizer.eos_token_id]
+        content = hash_training_texts(None, Dataset.from_list([{"labels": labels}]), tokenizer, completion)
+        assert content == hash_text("the summary")

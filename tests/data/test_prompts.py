@@ -169,14 +169,14 @@ def test_a_template_that_demands_a_system_message_gets_one() -> None:
 
 
 def test_another_prompt_replaces_the_first_within_the_frame() -> None:
-    tokenizer = chat(TURNS.replace(" | trim", ""))
-    frames = {prompt: build_frame(tokenizer, "it", prompt) for prompt in PROMPTS.values()}
-    for first, second in permutations(PROMPTS.values(), 2):
-        assert change_prompt(frames[first], first, second) == frames[second]
-    trimmed = Frame("<turn>### Review:\n", "\n\n### Summary:</s>", "</s>")
-    assert change_prompt(trimmed, PROMPTS["plain"], PROMPTS["plain"]) == trimmed
-    with pytest.raises(InputError, match="--prompt cannot be used here"):
-        change_prompt(trimmed, PROMPTS["plain"], PROMPTS["instruction"])
+    for template in (TURNS, TURNS.replace(" | trim", "")):
+        frames = {prompt: build_frame(chat(template), "it", prompt) for prompt in PROMPTS.values()}
+        for first, second in permutations(PROMPTS.values(), 2):
+            assert change_prompt(frames[first], first, second) == frames[second]
+    shouted = Frame("<turn>### REVIEW:\n", "\n\n### SUMMARY:</s>", "</s>")
+    assert change_prompt(shouted, PROMPTS["plain"], PROMPTS["plain"]) == shouted
+    with pytest.raises(InputError, match=r"PROMPT \(--prompt\) cannot be changed"):
+        change_prompt(shouted, PROMPTS["plain"], PROMPTS["instruction"])
 
 
 LOOPS = "".join(f"{{% for {name} in range(99999) %}}" for name in "abc") + "{% endfor %}" * 3

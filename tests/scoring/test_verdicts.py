@@ -46,13 +46,14 @@ def test_cleaning_changes_no_verdict(text: str) -> None:
 
 @pytest.mark.parametrize(("text", "numbers"), [
     ("6/8/3", [6, 8, 3]), ("[6, 8.5]", [6, 8.5]), ("4/5; 6/10", [8, 6]), ("6,5; 7,5", [6.5, 7.5]), ("good", []),
+    ("6/8/10", [6, 8, 10]),
     ("8: Top 50% of accepted papers, clear accept; 3: Clear rejection", [8, 3]), ("Reviewer 1: 8\nR2: 6", [8, 6]),
 ])  # fmt: skip
 def test_ratings_are_read_as_people_write_them(text: str, numbers: list[float]) -> None:
     assert read_ratings(text) == numbers
 
 
-@pytest.mark.parametrize("text", ["2003-06-08 00:00:00", "6/8/2003"])
+@pytest.mark.parametrize("text", ["2003-06-08 00:00:00", "6/8/2003", "6/8/03"])
 def test_ratings_that_became_a_date_are_refused(text: str) -> None:
     with pytest.raises(InputError, match="are a date, as spreadsheets make one of 6/8/3: format the column"):
         read_ratings(text)

@@ -142,6 +142,28 @@ def test_rows_are_joined_by_paper() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("rows", "ratings"),
+    [
+        ([("a", "6, 8"), ("b", "6, 8")], "6, 8"),  # those of the paper, in each of its rows
+        ([("a", "6"), ("a", "6"), ("b", "6")], "6; 6"),  # a row that stands there twice
+        ([("a<REVBREAK>b", "6; 8"), ("c", "3")], "6; 8; 3"),
+        ([("a", "8: good, new"), ("", "3")], "8: good, new; 3"),
+    ],
+)
+def test_each_review_has_one_rating(rows: list[tuple[str, str]], ratings: str) -> None:
+    table = [{"id": "p", "review": review, "ratings": rating, "summary": "s"} for review, rating in rows]
+    columns = choose_columns({"train": table}, None, None, "id", "<REVBREAK>")
+    assert read_papers({"train": table}, columns)[0]["train"]["ratings"] == [ratings]
+
+
+def test_the_column_that_names_the_paper_may_be_one_that_a_prompt_reads() -> None:
+    for name, needed in (("title", ()), ("paper_id", ("paper_id",))):
+        table = [{name: "On knots", "review": text, "summary": "s"} for text in "ab"]
+        columns = choose_columns({"train": table}, None, None, name, "<REVBREAK>", needed=needed)
+        assert read_papers({"train": table}, columns)[0]["train"][name] == ["On knots"]
+
+
 @pytest.mark.parametrize("names", [[2, 2.0, " 2", "2.0"], [2, NAN, NAN, NAN]])
 @pytest.mark.parametrize("summaries", [["s"] * 4, ["s", "", "", ""], ["", "", "", "s"], [""] * 4])
 def test_a_name_in_the_first_row_alone_counts_for_the_rows_below(names: list[Any], summaries: list[str]) -> None:
