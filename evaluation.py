@@ -99,7 +99,10 @@ class EvaluationFlags(PublishingFlags):
 if __name__ == "__main__":  # help and wrong values are answered here, before PyTorch and transformers load
     FLAGS = start(EvaluationFlags, __file__)
 
+from collections.abc import Container, Iterable
 from pathlib import Path
+from shlex import quote
+from typing import Any
 
 from metareview.common.files import lock
 from metareview.common.hub import public_name
@@ -126,10 +129,10 @@ from metareview.scoring.score_table import format_scores
 from metareview.sources.forms import Paper
 from metareview.sources.openreview import fetch_forum
 from metareview.workbook.blind import blind_path, check_blind, make_blind, unblind
-from metareview.workbook.cases import Case, draw_examples, name_log, name_target, open_cases
+from metareview.workbook.cases import Case, draw_examples, identify_cases, name_log, name_target, open_cases
 from metareview.workbook.drafting import print_drafts, read_review_files
 from metareview.workbook.judgments import describe_judgments
-from metareview.workbook.results import open_book, write_book
+from metareview.workbook.results import Book, open_book, write_book
 from metareview.workbook.saving import (
     check_target,
     create_log,
@@ -170,6 +173,7 @@ def main(flags: EvaluationFlags) -> None:
     workbook = open_workbook(str(target)) if target.exists() else source.workbook
     columns = find_columns("".join(variant.settings.prompt_template for variant in variants))
     book = open_book(source, workbook, str(target), [variant.keep for variant in variants], columns)
+    say_lacking(columns, book.cases)
     reviews = target if split or target.exists() else Path(flags.test_cases)  # who can read it can read the results
     if flags.blind:
         check_blind(target)
@@ -178,8 +182,7 @@ def main(flags: EvaluationFlags) -> None:
     create_log(name_log(target), reviews)
     results = write_and_score(variants, book.cases, flags.batch_size, name_log(target), flags.bertscore_model)
     learned = mark_learned(results, variants, book.cases)
-    book.test["cases"] -= len(learned)
-    book.test["encoder"] = flags.bertscore_model and public_name(flags.bertscore_model)
+    describe_test(book.test, models, book.cases, learned, flags.bertscore_model)
     comparison = compare(results, models, book.cases, learned)
 
     # 4. Write the workbook and print what came out.
@@ -189,9 +192,7 @@ def main(flags: EvaluationFlags) -> None:
     print(format_scores(comparison.averages), *lines, sep="\n")
     print(f"The texts side by side, to read and to rate: {target}")
     if flags.blind:
-        copy = blind_path(target)
-        save_workbook(make_blind(book, share([model.keep for model in models], DEFAULT_KEEP)), copy, target)
-        print(f"To judge without knowing who wrote what: {copy}; afterwards the same command with --unblind")
+        save_blind(book, models, target)
 
     # 5. Add the scores to the models' cards; on the Hub, if asked.
     for model in models:
@@ -230,6 +231,29 @@ def write_and_score(
     references = [case.reference for case in cases]
     decisions, ratings = ([case.details[name] for case in cases] for name in ("decision", "ratings"))
     return score_systems(outputs, reviews, references, keep, decisions, ratings, completions, encoder)
+
+
+def say_lacking(columns: Iterable[str], cases: list[Case]) -> None:
+    """Print which columns, that prompts read, no case has: so a model reads less than in its training."""
+    if lacking := [name for name in columns if not any(case.read(name) for case in cases)]:
+        print(f"No case has {', '.join(lacking)}, which a prompt reads: it is read without.")
+
+
+def describe_test(
+    test: dict[str, Any], models: list[Variant], cases: list[Case], learned: Container[int], encoder: str | None
+) -> None:
+    """Complete what is tested on by the cases that count, not `learned` ones, and by the encoder of BERTScore."""
+    counted = [case for index, case in enumerate(cases) if index not in learned]
+    keep = share([model.keep for model in models], DEFAULT_KEEP)
+    test |= {"cases": len(counted), "test": identify_cases(counted, keep), "encoder": encoder and public_name(encoder)}
+
+
+def save_blind(book: Book, models: list[Variant], target: Path) -> None:
+    """Save the blind copy beside the results in `target`, and print where, with the command that takes it back."""
+    copy = blind_path(target)
+    save_workbook(make_blind(book, share([model.keep for model in models], DEFAULT_KEEP)), copy, target)
+    same = f"the same command with --unblind --output {quote(str(target))}"
+    print(f"To judge without knowing who wrote what: {copy}; afterwards {same}")
 
 
 def mark_learned(results: Results, variants: list[Variant], cases: list[Case]) -> dict[int, list[str]]:

@@ -95,12 +95,15 @@ def find_base(name: str, record: dict[str, Any]) -> str | None:
 
 
 def _find_unchanged_base(name: str, record: dict[str, Any]) -> str | None:
-    """The base of a model, None where that has been trained again since. Raises `InputError` if it is an adapter's."""
+    """The base of a model, None where its folder is gone or has other weights by now.
+
+    Raises `InputError` if that is an adapter's.
+    """
     base, before = find_base(name, record), (record.get("settings") or {}).get("base_weights")
-    if not base or not before or not Path(base).is_dir() or hash_weights(Path(base)) == before:
+    if not base or before in (None, base) or hash_weights(Path(base)) == before:  # not known, or of the Hub
         return base
     if find_adapter_config_file(name):
-        told = f"{name!r} is an adapter for other weights than {base!r} has now"
+        told = f"{name!r} is an adapter for weights that are not in {base!r} now"
         raise InputError(f"{told}: leave it out, or bring its base back")
     return None
 
@@ -200,7 +203,7 @@ def find_variants(
         base = short.get(base_of.get(model))
         if base is None:
             known = find_base(model, records[model])
-            told = f"was trained from other weights than {known} has now" if known else "does not record its base"
+            told = f"was trained from weights that are not in {known} now" if known else "does not record its base"
             print(f"{short[model]} {told}; BASE_MODEL names one to compare it with.")
         variants.append(_build_variant(short[model], model, base, records[model], prompt, max_new_tokens))
     _report_bases(variants)

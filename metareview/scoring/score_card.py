@@ -1,5 +1,6 @@
 """The scores of a model in its card, here and on the Hub: as text, and as metadata that the Hub shows."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,8 @@ def add_scores(card: ModelCard, test: dict[str, Any], model: Variant, averages: 
     encoder = [f"BERTScore: F1 by {test['encoder']}."] if test.get("encoder") else []
     notes = " ".join(["Means over the cases, some with a 95% interval.", *NOTES, *encoder])
     decoding = f"Decoding: {describe_decoding(model)}."
+    if model.settings.prompt_template != model.record.get("prompt_template", model.settings.prompt_template):
+        decoding += f" The prompt is not that of the training, but `{json.dumps(model.settings.prompt_template)}`."
     text = "\n\n".join([begin, heading, scores, verdict, decoding, notes, end])
     card.text = f"{before.rstrip()}\n\n{text}\n{earlier.partition(end)[2].lstrip()}"
     new = []

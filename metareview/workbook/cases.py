@@ -1,5 +1,6 @@
 """Test cases: finding them in a workbook, reading them from CSV, drawing some from a data set."""
 
+import hashlib
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -45,6 +46,10 @@ class Case:
     review: str
     reference: str
     details: dict[str, str] = field(default_factory=dict)  # DETAILS, and what else a prompt reads
+
+    def read(self, column: str) -> str:
+        """What a prompt reads in the place of a column."""
+        return self.review if column == "review" else self.details.get(column, "")
 
 
 def find_case_sheet(workbook: Workbook, path: str) -> Worksheet:
@@ -145,6 +150,12 @@ def _build_source(rows: list[dict[str, Any]], name: str, data: str, split: str |
     texts = [text for row in rows for text in row.values() if isinstance(text, str)]
     whole = {fingerprint(fit_text(text)): text for text in texts if fit_text(text) != text}
     return Source(new_workbook(rows), name, data, split, whole)
+
+
+def identify_cases(cases: list[Case], keep: str) -> str:
+    """A hash of what is scored, in any order, and of the characters that count: scores with the same one compare."""
+    texts = sorted(f"{case.review}\0{case.reference}\0" for case in cases)
+    return hashlib.sha256("".join([keep, *texts]).encode()).hexdigest()[:8]
 
 
 def name_target(test_cases: str, output: str | None, split: str | None) -> Path:

@@ -17,7 +17,7 @@ from metareview.scoring.metrics import METRICS, OTHERS
 from metareview.workbook.cells import find_sheet, fit_rows, mark_header, number_format, ungroup_columns, write_value
 from metareview.workbook.judgments import Counts
 
-SAME = ("model", "weights", "prompt", "data", "split", "cases", "decoding")  # a row that has these is replaced
+SAME = ("model", "weights", "prompt", "data", "split", "cases", "test", "decoding")  # a row that has these is replaced
 FORMATS = {"learning rate": "0.0E+00", "training loss": "0.000", "validation loss": "0.000", "mean rating": "0.0"}
 WIDTHS = {"model": 30, "base": 16, "prompt": 12, "cleaning": 12, "training data": 20, "data": 20, "split": 11}
 WIDTHS |= {"decoding": 30, "encoder": 16, "date": 18, "weights": 11}  # of columns of texts, in characters
@@ -74,9 +74,10 @@ def write_runs(workbook: Workbook, rows: list[dict[str, Any]]) -> None:
     sheet = find_sheet(workbook, "runs") or workbook.create_sheet("runs")
     ungroup_columns(sheet)
     columns = {cell.value: cell.column for cell in sheet[1] if cell.value is not None}
+    last = max((cell.column for row in sheet.iter_rows() for cell in row if cell.value is not None), default=0)
     for name in dict.fromkeys(name for row in rows for name, value in row.items() if value is not None):
         if name not in columns:
-            columns[name] = max(columns.values(), default=0) + 1
+            columns[name] = last = last + 1  # right of all notes
             write_value(sheet.cell(1, columns[name]), name)
             mark_header(sheet.cell(1, columns[name]))
             sheet.cell(1, columns[name]).alignment = TEXT if name in WIDTHS else NUMBER

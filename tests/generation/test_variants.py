@@ -101,9 +101,11 @@ def test_a_base_that_has_been_trained_again_is_no_base_any_more(capsys: pytest.C
     assert [one.name for one in find_variants(["whole", "adapter"], None, None, None)] == ["base", "whole", "adapter"]
     Path("base/model.safetensors").write_bytes(b"after")
     assert describe(find_variants(["whole"], None, None, None)) == [("whole", None, True)]
-    assert "whole was trained from other weights than base has now; BASE_MODEL names one" in capsys.readouterr().out
+    assert "whole was trained from weights that are not in base now; BASE_MODEL names one" in capsys.readouterr().out
     assert len(find_variants(["whole"], "base", None, None)) == 2
-    with pytest.raises(InputError, match=r"^'adapter' is an adapter for other weights than 'base' has now"):
+    shutil.rmtree("base")
+    assert describe(find_variants(["whole"], None, None, None)) == [("whole", None, True)]
+    with pytest.raises(InputError, match=r"^'adapter' is an adapter for weights that are not in 'base' now"):
         find_variants(["adapter"], None, None, None)
 
 

@@ -6,6 +6,7 @@ import pytest
 from huggingface_hub import ModelCard
 
 from metareview.common.cli import InputError
+from metareview.data.prompts import PROMPTS
 from metareview.data.tokenization import TokenizationArguments
 from metareview.generation.variants import Variant
 from metareview.scoring.score_card import choose_cards, save_scores
@@ -31,7 +32,10 @@ def test_a_card_has_its_own_model_its_base_and_lead(tmp_path: Path) -> None:
     assert "| a    |   " in first and "| base |" in first and "| lead |" in first and "| b " not in first
     assert "0.250" in first and "Text." in first and data.license == "mit"
     assert sorted(result.metric_value for result in data.eval_results) == [0.25, 0.5]
-    assert [file.name for file in tmp_path.iterdir()] == ["README.md"]
+    assert [file.name for file in tmp_path.iterdir()] == ["README.md"] and "The prompt is not" not in text
+    model.record["prompt_template"] = PROMPTS["word_limit"]
+    save_scores(model, TEST, SCORES, "a is better.")
+    assert 'The prompt is not that of the training, but `"### Review:' in card.read_text()
 
 
 def test_a_card_that_cannot_be_read_stays_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

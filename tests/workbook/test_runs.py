@@ -22,6 +22,10 @@ def test_a_row_for_each_model_and_test() -> None:
     rows = [dict(zip(header, row, strict=True)) for row in values]
     assert [row["model"] for row in rows] == ["=a", "lead", "=a", "=a"]
     assert rows[0] == again | {"my remark": "good"} and rows[1]["date"] == "2"
+    sheet["R2"] = "a note without a header"
+    write_runs(workbook, [again | {"test": "other cases"}])
+    assert [sheet.cell(row, 19).value for row in (1, 2, 6)] == ["test", None, "other cases"]
+    assert sheet["R2"].value == "a note without a header"
 
 
 def test_what_a_record_does_not_say_is_left_open() -> None:
