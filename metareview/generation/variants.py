@@ -242,7 +242,7 @@ def group_seeds(models: list[Variant]) -> dict[str, list[str]]:
         settings = dict(model.record.get("settings") or {"name": model.model})
         seed = settings.pop("seed", None)
         key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:6]
-        if any(one.record["settings"].get("seed") == seed for one in members.get(key, ())):
+        if seed is not None and any(one.record["settings"].get("seed") == seed for one in members.get(key, ())):
             key = f"{key} {model.name}"
         members.setdefault(key, []).append(model)
     names = {}

@@ -193,8 +193,10 @@ def find_weakest(results: Results, averages: Averages, models: list[str], rows: 
 
 
 def find_unread(results: Results, references: list[str], rows: list[int]) -> list[str]:
-    """In a sentence, if at all, the rows whose reference ROUGE cannot read; `rows` has one for each case."""
-    scores = next(iter(results.values()))
-    cases = zip(rows, references, scores, strict=True)
-    unread = [str(row) for row, reference, score in cases if reference and score["rougeL"] is None]
-    return [f"ROUGE reads Latin letters and digits alone: no score in the rows {', '.join(unread)}."] if unread else []
+    """In sentences, if any, how many cases ROUGE is over, and the `rows` of the cases that it cannot read."""
+    scored = [score["rougeL"] is not None for score in next(iter(results.values()))]
+    cases = list(zip(rows, references, scored, strict=True))
+    told = [f"ROUGE is over the {sum(scored)} of {len(rows)} cases that have a reference."]
+    unread = [str(row) for row, reference, has_score in cases if reference and not has_score]
+    cannot = [f"ROUGE reads Latin letters and digits alone: no score in the rows {', '.join(unread)}."]
+    return told * (0 < sum(scored) < len(rows) - len(unread)) + cannot * bool(unread)

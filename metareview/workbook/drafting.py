@@ -7,7 +7,7 @@ from pathlib import Path
 from metareview.common.cli import InputError, format_count
 from metareview.common.hub import public_name
 from metareview.data.cleaning import DEFAULT_KEEP, clean_reviews, clean_text, join_reviews, split_reviews
-from metareview.data.details import clean_details
+from metareview.data.details import DETAILS, clean_details
 from metareview.generation.variants import Variant, share
 from metareview.generation.writing import print_remarks, write_summaries
 from metareview.scoring.comparison import average_scores
@@ -62,7 +62,8 @@ def print_drafts(
 def add_case(path: str, texts: dict[str, str]) -> int:
     """Add a case (texts by column) below everything in a workbook, unless its review is there; returns the row.
 
-    Of the columns only `reference` is added if it is missing. Raises `InputError` for a text too long for a cell.
+    Of the columns only `reference` and DETAILS are added if they are missing. Raises `InputError` for a text too long
+    for a cell.
     """
     check_target(Path(path))
     workbook = open_workbook(path)
@@ -72,7 +73,7 @@ def add_case(path: str, texts: dict[str, str]) -> int:
             limit = f"the {name} has {len(text):,} characters, but a cell holds {CELL_LIMIT:,}"
             raise InputError(f"{limit}; nothing was saved. Give the command without --save")
     columns, rows, review = read_header(sheet), name_rows(sheet), fingerprint(texts["review"])
-    case = {name: text for name, text in texts.items() if text and (name in columns or name == "reference")}
+    case = {name: text for name, text in texts.items() if text and name in (*columns, "reference", *DETAILS)}
     add_cases(sheet, rows, sheet.max_column + 1, new_workbook([case]).active)
     save_workbook(workbook, Path(path))
     return next((row for row, name in rows.items() if name == review), max(rows, default=1) + 1)
