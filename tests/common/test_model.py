@@ -71,20 +71,13 @@ def test_a_model_in_4_bits_is_smaller_and_computes_about_the_same(tmp_path: Path
         load_model(name, load_in_4bit=True)
 
 
-def test_parameters_are_counted_without_loading_them(base: Path) -> None:
-    assert count_parameters(str(base)) == make_model("gpt_neox").num_parameters()
-
-
 @pytest.mark.parametrize(
     ("change", "told"),
     [
         ({"num_hidden_layers": 10**9}, "num_hidden_layers 1,000,000,000"),
-        ({"num_attention_heads": 0}, "cannot read the model"),
         ({"model_type": ["gpt_neox"]}, "cannot read the model"),
         ({"model_type": "t5"}, r"\(t5\) is no causal language model"),
-        ({"model_type": "bart"}, r"\(bart\) is no causal language model"),
         ({"quantization_config": {"quant_method": "gptq", "bits": 4}}, "requires optimum"),
-        ({"quantization_config": {"quant_method": "magic"}}, "cannot read the model"),
         ({"quantization_config": {"quant_method": "bitsandbytes", "load_in_4bit": True}}, "set USE_LORA = True"),
     ],
     ids=str,
