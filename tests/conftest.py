@@ -126,6 +126,62 @@ def make_model(architecture: str, context: int = 256) -> PreTrainedModel:
     return AutoModelForCausalLM.from_config(AutoConfig.for_model(architecture, **sizes))
 
 
+SIZES = {
+    "vocab_size": 400,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+    "intermediate_size": 64,
+    "max_position_embeddings": 256,
+    "num_experts": 4,
+    "num_local_experts": 4,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 16,
+    "pad_token_id": 0,
+    "bos_token_id": 0,
+    "eos_token_id": 0,
+}
+MAMBA = {"mamba_n_heads": 4, "mamba_d_state": 8, "mamba_chunk_size": 8}
+SPECIAL = {
+    "codegen": {"num_attention_heads": 4, "rotary_dim": 8},
+    "deepseek_v3": {"q_lora_rank": 16, "kv_lora_rank": 16, "qk_rope_head_dim": 8, "qk_nope_head_dim": 8, "head_dim": 8},
+    "falcon": {"head_dim": None},
+    "falcon_h1": {"mamba_d_ssm": 64, **MAMBA},
+    "gemma2": {"sliding_window": 16},
+    "gpt_neo": {"num_hidden_layers": 2, "attention_types": [[["global", "local"], 1]], "window_size": 16},
+    "gptj": {"rotary_dim": 8},
+    "granitemoehybrid": {"layer_types": ["mamba", "attention"], **MAMBA},
+    "bamba": {"attn_layer_indices": [1], **MAMBA},
+    "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1, "mamba_d_state": 8},
+    "lfm2": {"layer_types": ["conv", "full_attention"]},
+    "lfm2_moe": {"layer_types": ["conv", "full_attention"], "num_dense_layers": 1},
+    "mamba": {"state_size": 8},
+    "falcon_mamba": {"state_size": 8},
+    "mamba2": {"num_heads": 8, "head_dim": 8, "state_size": 8, "chunk_size": 8, "n_groups": 1},
+    "nemotron_h": {"mamba_num_heads": 4, "mamba_head_dim": 16, "ssm_state_size": 8, "chunk_size": 8, "n_groups": 1},
+    "qwen3_5_text": {"layer_types": ["linear_attention", "full_attention"]},
+    "qwen3_next": {"layer_types": ["linear_attention", "full_attention"]},
+    "recurrent_gemma": {"num_hidden_layers": 3, "lru_width": 32, "attention_window_size": 16},
+    "rwkv": {"attention_hidden_size": 32, "context_length": 256},
+}
+
+
+def make_any(architecture: str) -> PreTrainedModel:
+    """A random model with the size of a toy, whose tokens follow from all that it has read."""
+    default = AutoConfig.for_model(architecture)
+    sizes = {name: size for name, size in SIZES.items() if hasattr(default, name)} | SPECIAL.get(architecture, {})
+    sizes = {name: size for name, size in sizes.items() if size is not None}
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(architecture, **sizes)).eval()
+    with torch.no_grad():
+        for name, weights in model.named_parameters():
+            if weights.ndim > 1 and "A_log" not in name:
+                weights *= 3
+    return model
+
+
 def plain_losses(model: torch.nn.Module, examples: list[dict[str, Any]]) -> list[torch.Tensor]:
     """One example at a time, no padding, all logits: the token losses as textbooks have them."""
     losses = []
