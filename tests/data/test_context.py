@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metareview.common.cli import InputError
-from metareview.data.context import fit_prompts, share_budget
+from metareview.data.context import fit_prompts
 from metareview.data.prompts import PROMPTS, encode_prompts
 
 TOKENIZER = make_tokenizer()
@@ -25,18 +25,6 @@ def fit(reviews: list[str], limit: int) -> tuple[list[str], int, int]:
     text = TOKENIZER.decode(input_ids)
     assert text.startswith(BEFORE) and text.endswith(AFTER)
     return text.removeprefix(BEFORE).removesuffix(AFTER).split("\n\n"), len(input_ids), lost
-
-
-@given(st.lists(st.integers(0, 1000), max_size=8), st.integers(0, 3000))
-def test_budget_is_shared_by_water_filling(lengths: list[int], budget: int) -> None:
-    shares = share_budget(lengths, budget)
-    assert all(0 <= share <= length for share, length in zip(shares, lengths, strict=True))
-    cut = [share for share, length in zip(shares, lengths, strict=True) if share < length]
-    if sum(lengths) <= budget:
-        assert not cut
-    else:
-        assert len(set(cut)) == 1 and max(shares) == cut[0]  # one allowance for all that are cut, and nobody has more
-        assert budget - len(lengths) < sum(shares) <= budget
 
 
 @given(REVIEWS, st.integers(0, 100))

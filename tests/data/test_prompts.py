@@ -1,7 +1,6 @@
 """Prompts: as the tokenizer itself gives them, with a chat template of ours or with the model's own."""
 
 import re
-import time
 from collections.abc import Callable
 from itertools import permutations
 
@@ -90,13 +89,11 @@ def test_a_heading_of_the_prompt_is_not_in_a_review() -> None:
     ("check", "text", "told"),
     [
         (find_template, "word_limt", "must be one of plain, instruction, word_limit, ratings, or a text with"),
-        (find_template, "{review} and {review}", r"PROMPT \(--prompt\) must be one of plain"),
         (find_template, "{Paper Title}\n{review}{summary}", r"PROMPT \(--prompt\) has \{summary\}"),
         (find_template, "{Größe}\n{Paper Title}\n{review}", r"PROMPT \(--prompt\) has .*it is \{größe\}"),
         (find_template, "{content}\n{review}", "another thing in a chat; rename the column"),
         (check_completion, "{decision}", r"COMPLETION \(--completion\) must have \{summary\} in it once"),
         (check_completion, "{summary} {decision}", r"COMPLETION \(--completion\) needs a line break, or a text"),
-        (check_completion, "{decision}{summary}", r"COMPLETION \(--completion\) needs a line break, or a text"),
         (check_completion, "{Final Decision}\n{summary}", r"COMPLETION \(--completion\) has .*\{final_decision\}"),
     ],
 )
@@ -107,16 +104,12 @@ def test_a_prompt_or_completion_that_cannot_be_used_is_told(check: Callable, tex
 
 def test_a_line_break_may_be_typed_as_it_is_written() -> None:
     """In the flags of all scripts; the prompt that a model records stays as it is."""
-    typed, meant = r"Read:\n{review}", "Read:\n{review}"
+    typed = r"Read:\n{review}"
     assert find_template(typed) == typed
-    every = [
-        ProcessingFlags(prompt=typed),
-        FineTuningFlags(prompt=typed),
-        EvaluationFlags(prompt=typed, num_examples=1),
-    ]
-    assert {flags.prompt for flags in every} == {meant}
-    for flags in (ProcessingFlags, FineTuningFlags):
-        assert flags(completion=r"{decision}\n{summary}").completion == "{decision}\n{summary}"
+    assert EvaluationFlags(prompt=typed, num_examples=1).prompt == "Read:\n{review}"
+    for kind in (ProcessingFlags, FineTuningFlags):
+        flags = kind(prompt=typed, completion=r"{decision}\n{summary}")
+        assert (flags.prompt, flags.completion) == ("Read:\n{review}", "{decision}\n{summary}")
 
 
 # The model's own chat template
@@ -188,14 +181,10 @@ LOOPS = "".join(f"{{% for {name} in range(99999) %}}" for name in "abc") + "{% e
         ("{{ messages[0]['role'] }}", "does not take the user's message once"),
         ("{% for m in messages %}", "unknown tag|Unexpected end"),
         ("{{ raise_exception('no user') }}", "no user"),
-        ("{{ 'x' * 10**15 }}", "MemoryError"),  # more than any memory
         (LOOPS, "it takes more than 1 seconds"),
-        ("{% macro again() %}{{ again() }}{% endmacro %}{{ again() }}", "recursion"),
     ],
 )
 def test_a_chat_template_that_cannot_be_used_is_told(template: str, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prompts, "TEMPLATE_SECONDS", 1)
-    began = time.monotonic()
     with pytest.raises(InputError, match=f"^the chat template of 'it' .*({told}).*; choose another model$"):
         build_frame(chat(template), "it", PROMPTS["plain"])
-    assert time.monotonic() - began < 60

@@ -9,7 +9,6 @@ from conftest import make_frame_template, make_tokenizer
 from datasets import Dataset, DatasetDict
 
 from metareview.common.cli import InputError
-from metareview.data.context import fit_prompts
 from metareview.data.placeholders import fill
 from metareview.data.prompts import PROMPTS, Frame
 from metareview.data.tokenization import (
@@ -39,19 +38,12 @@ def tokenize(rows: list[tuple[str, str]], prompt: str = "plain", limit: int = 14
     return pairs, dict(zip(header, line, strict=True))
 
 
-@pytest.mark.parametrize("prompt", [*PROMPTS, '\U0001f600 é \u2028"\\ {{ x }} {# {review} #}\n'])
+@pytest.mark.parametrize("prompt", ["plain", "ratings", '\U0001f600 é \u2028"\\ {{ x }} {# {review} #}\n'])
 def test_labels_are_the_summary_with_its_end_and_nothing_else(prompt: str) -> None:
     [(read, learned)], _ = tokenize([("a b\n\nc", "good work")], prompt)
     tokenizer = make_tokenizer()
     assert tokenizer.decode(read) == fill(PROMPTS.get(prompt, prompt), {"review": "a b\n\nc"})
     assert learned == [*tokenizer("good work").input_ids, tokenizer.eos_token_id]
-
-
-def test_the_reserve_is_the_same_whatever_the_summary() -> None:
-    review, tokenizer = "word " * 499 + "word", make_tokenizer()
-    tokenizer.chat_template = make_frame_template(tokenizer)
-    (first, _), (second, _) = tokenize([(review, "short"), (review, "longer " * 8)])[0]
-    assert first == second == fit_prompts([{"review": review}], tokenizer, [140])[0][0] and 130 < len(first) <= 140
 
 
 def test_a_summary_over_the_reserve_takes_from_its_own_reviews_or_is_left_out_and_reported() -> None:
@@ -89,10 +81,11 @@ def test_other_columns_are_read_and_learned() -> None:
 
 
 def test_a_text_that_looks_like_the_end_is_learned_as_text_and_the_end_as_the_token() -> None:
-    """Also if the reviews are cut to fit."""
+    """Also if the reviews are cut to fit, to the same room whatever the summary."""
     text, tokenizer = "says <|endoftext|> and more", make_tokenizer()
-    [(read, learned)], _ = tokenize([(f"{text} " * 3, text)], limit=30)
+    [(other, _), (read, learned)], _ = tokenize([(f"{text} " * 3, "fine"), (f"{text} " * 3, text)], limit=30)
     assert [*read, *learned].count(tokenizer.eos_token_id) == 1 and learned[-1] == tokenizer.eos_token_id
+    assert other == read and len(read) <= 30
     assert tokenizer.decode(learned) == f"{text}<|endoftext|>"
 
 
@@ -112,12 +105,6 @@ def test_a_record_fills_what_is_left_open_and_changes_nothing_else(given: tuple,
     arguments = TokenizationArguments(*given)
     follow_record(arguments, record)
     assert arguments == TokenizationArguments(*followed)
-
-
-def test_the_whole_context_is_that_of_the_model_at_hand(base: Path) -> None:
-    arguments = TokenizationArguments(str(base), "plain", None, 60)
-    load_tokenizer(arguments)
-    assert (arguments.max_length, arguments.prompt_limit) == (256, 196)
 
 
 @pytest.mark.parametrize(

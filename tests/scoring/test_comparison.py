@@ -5,11 +5,8 @@ import random
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from metareview.generation.outputs import Output
-from metareview.scoring import comparison
 from metareview.scoring.comparison import (
     FEWEST_CASES,
     MOST_NAMED,
@@ -41,12 +38,6 @@ def test_the_interval_is_that_of_the_mean() -> None:
     assert estimate([values[::-1], values])[1] == pytest.approx((mean, low, high))  # always the same draws
     assert estimate([[0.25] * FEWEST_CASES]) == [pytest.approx((0.25, 0.25, 0.25))]
     assert estimate([[0.25] * (FEWEST_CASES - 1)]) == [(0.25, None, None)]
-
-
-@given(values=st.lists(st.floats(0, 1), min_size=FEWEST_CASES, max_size=30))
-def test_the_interval_stays_within_the_values(values: list[float]) -> None:
-    [(_, low, high)] = estimate([values])
-    assert min(values) - 1e-9 <= low <= high <= max(values) + 1e-9
 
 
 @pytest.mark.parametrize(("systems", "quantile"), [(2, 1.96), (10, 3.164)])
@@ -99,16 +90,6 @@ def test_no_difference_is_said_to_be_none_that_was_found() -> None:
     assert second.startswith("no difference from its base base was found (ROUGE-L +0.000, -0.0")
     del results["lead"]
     assert compare_with_base(results, "tuned", "base") == f"tuned: {second}"
-
-
-@pytest.mark.parametrize(("width", "verdict"), [(0.0996, "no difference from"), (0.0994, "a is better than")])
-def test_an_interval_that_is_printed_with_a_zero_tells_no_difference(
-    width: float, verdict: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(comparison, "compare_columns", lambda *_, **__: np.array([width]))
-    results = {"base": [{"rougeL": 0.5}] * 20, "a": [{"rougeL": 0.6}] * 20}
-    assert verdict in compare_with_base(results, "a", "base")
-    assert ("a is better than base" in compare_models(results, {"a": ["a"], "base": ["base"]})[0]) == (width < 0.0995)
 
 
 def test_a_case_that_one_system_has_no_score_in_is_left_out_for_all() -> None:

@@ -29,7 +29,7 @@ def test_a_card_has_its_own_model_its_base_and_lead(tmp_path: Path) -> None:
     assert text.count("## Scores on 20 cases of `eval_examples.xlsx`") == 1 and text.count("## Scores") == 2
     first = text.split("<!-- end of scores -->")[0]
     assert "| a    |   " in first and "| base |" in first and "| lead |" in first and "| b " not in first
-    assert "0.250" in first and "Text." in first and data.license == "mit"
+    assert "0.250" in first and "0.500 (0.400 to 0.600)" in first and "Text." in first and data.license == "mit"
     assert sorted(result.metric_value for result in data.eval_results) == [0.25, 0.5]
     assert [file.name for file in tmp_path.iterdir()] == ["README.md"]
 

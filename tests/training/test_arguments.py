@@ -109,8 +109,6 @@ def test_the_trainers_own_flags_join_the_constant(tmp_path: Path) -> None:
         ({"lr_scheduler_type": "reduce_lr_on_plateau"}, "evaluations would change what is learned"),
         ({"ignore_data_skip": True}, "could not resume exactly"),
         ({"adam_beta2": 1.5}, "the Trainer cannot work with these flags and TRAINER: "),
-        ({"optim": "galore_adamw"}, "the Trainer cannot work with these flags and TRAINER: "),
-        ({"lr_scheduler_type": "wavy"}, "the Trainer cannot work with these flags and TRAINER: "),
         ({"lr_scheduler_kwargs": {"wild": 1}}, "the Trainer cannot work with these flags and TRAINER: "),
     ],
 )

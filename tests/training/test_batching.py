@@ -8,7 +8,6 @@ from conftest import LENGTHS, make_arguments, make_examples, make_model, make_tr
 from datasets import Dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers.utils import ModelOutput
 
 from metareview.training.batching import (
     LengthGroupedSampler,
@@ -16,18 +15,6 @@ from metareview.training.batching import (
     draw_validation,
     use_summary_loss,
 )
-
-
-def take_no_mask(model: torch.nn.Module) -> None:
-    """Let a model compute all logits, as old architectures do."""
-    forward = model.forward
-
-    def plain_forward(
-        input_ids: torch.Tensor, labels: torch.Tensor | None = None, num_items_in_batch: int | None = None
-    ) -> ModelOutput:
-        return forward(input_ids=input_ids, labels=labels, num_items_in_batch=num_items_in_batch)
-
-    model.forward = plain_forward
 
 
 @pytest.mark.parametrize("architecture", ["gpt_neox", "llama", "gpt2"])
@@ -49,8 +36,11 @@ def test_loss_and_gradients_are_those_of_the_plain_model(
     model.get_output_embeddings().register_forward_hook(
         lambda layer, inputs, logits: computed.append(logits.shape[:-1].numel())
     )
-    if not takes_mask:
-        take_no_mask(model)
+    if not takes_mask:  # it computes all logits, as old architectures do
+        forward = model.forward
+        model.forward = lambda input_ids, labels=None, num_items_in_batch=None: forward(
+            input_ids=input_ids, labels=labels, num_items_in_batch=num_items_in_batch
+        )
     use_summary_loss(model)
     collate, loss = SummaryCollator(0), 0.0
     for start in range(0, len(examples), batch):
@@ -73,15 +63,6 @@ def test_lengths_are_rounded_up_within_the_context(context: int, length: int) ->
     batch = SummaryCollator(0, context)(make_examples([(41, 12), (60, 25)]))
     assert batch["input_ids"].shape == batch["labels"].shape == (2, length)
     assert (batch["labels"][:, 85:] == -100).all() and (batch["input_ids"][:, 85:] == 0).all()
-
-
-def test_a_model_that_computes_all_logits_is_named(capsys: pytest.CaptureFixture[str]) -> None:
-    model = make_model("gpt2")
-    use_summary_loss(model)
-    assert capsys.readouterr().out == ""
-    take_no_mask(model)
-    use_summary_loss(model)
-    assert "takes no logits_to_keep" in capsys.readouterr().out
 
 
 def test_validation_is_the_same_sample_in_every_run_the_longest_first(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Progress: what is going on, and a line for each loss."""
 
+from functools import partialmethod
 from pathlib import Path
 
 from conftest import make_arguments, make_examples, make_model, make_trainer
@@ -8,20 +9,14 @@ from tqdm import tqdm
 from metareview.training import callbacks
 
 
-class Bar(tqdm):
-    """A bar that shows every step, however fast."""
-
-    def __init__(self, *arguments: object, **settings: object) -> None:
-        super().__init__(*arguments, mininterval=0, **settings)
-
-
 def test_bar_and_loss_lines_tell_how_far_training_and_evaluation_are(tmp_path: Path, capsys, monkeypatch) -> None:
     """The first evaluation comes before the first step, and may take a while."""
     arguments = make_arguments(
         tmp_path, max_steps=2, evaluation_batch_size=3, save_strategy="no", eval_steps=2, logging_steps=2
     )
     arguments.disable_tqdm = False
-    monkeypatch.setattr(callbacks, "tqdm", Bar)
+    every_step = {"__init__": partialmethod(tqdm.__init__, mininterval=0)}  # is shown, however fast
+    monkeypatch.setattr(callbacks, "tqdm", type("Bar", (tqdm,), every_step))
     make_trainer(make_model("gpt_neox"), arguments, make_examples([(5, 3)] * 8)).train()
     told, seen = capsys.readouterr()
     order = [seen.find("Evaluate 3/3"), seen.find("Train:  50%"), seen.rfind("Evaluate 2/3"), seen.rfind("Train: 100%")]

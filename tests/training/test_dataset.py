@@ -1,7 +1,5 @@
 """The examples to train on: the token ids that are there where they fit, the same texts tokenized again where not."""
 
-import json
-import shutil
 from pathlib import Path
 
 import pytest
@@ -49,15 +47,6 @@ def test_what_differs_is_named_and_tokenized_again(processed: Path, tmp_path: Pa
     make_tokenizer("<end>").save_pretrained(other)
     with pytest.raises(InputError, match=r"no 'nowhere' here, and .* does not fit: it differs in .*tokenizer"):
         load(processed, tmp_path, model=str(other), processed_dir="nowhere")
-
-
-def test_data_of_a_version_without_completions_are_used_as_they_are(processed: Path, tmp_path: Path, capsys) -> None:
-    folder = shutil.copytree(processed / "tokenized_meta_review", tmp_path / "tokenized_meta_review")
-    record = json.loads((folder / "processing_record.json").read_text())
-    del record["completion"]
-    (folder / "processing_record.json").write_text(json.dumps(record))
-    load(processed, tmp_path / "out", tokenized_dir=str(folder))
-    assert "again" not in capsys.readouterr().out
 
 
 def test_no_longer_texts_than_were_learned() -> None:

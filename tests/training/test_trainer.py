@@ -76,12 +76,3 @@ def test_a_model_that_sees_the_next_token_is_refused(examples: list, tmp_path: P
     model = transformers.BertLMHeadModel(transformers.BertConfig(vocab_size=400, **sizes))
     with pytest.raises(InputError, match="BertLMHeadModel sees the tokens that it is to predict"):
         make_trainer(model, make_arguments(tmp_path), examples)
-
-
-def test_a_tokenizer_without_padding_is_nothing_to_warn_of(examples: list, tmp_path: Path, monkeypatch) -> None:
-    """Pythia's is one; the Trainer would say that the model's configuration was changed."""
-    warnings: list[str] = []
-    monkeypatch.setattr(transformers.trainer_utils.logger, "warning", warnings.append)
-    arguments = make_arguments(tmp_path, max_steps=1, eval_strategy="no", save_strategy="no")
-    make_trainer(make_model("gpt_neox"), arguments, examples).train()
-    assert warnings == []
