@@ -245,16 +245,6 @@ def test_a_failed_push_is_told_and_an_earlier_one_is_replaced_in_one_commit(hub:
     assert "data/train.parquet" in texts.files() and len(texts.commits) == 2 and not tokens.private
 
 
-@pytest.mark.parametrize(("kind", "flag"), [("model", "--model_name_or_path"), ("dataset", "--dataset_name")])
-def test_what_may_not_be_read_and_a_hub_in_trouble(kind: str, flag: str, hub: Hub, tmp_path: Path) -> None:
-    hub.add_repo(kind, "other/private", {}, private=True)
-    hub.faults += [("/troubled", 500)] * 99
-    result = run_script(PROCESS, flag, "other/private", cwd=tmp_path, HF_TOKEN=READER)
-    assert_failed(result, 2, f"'other/private': not a local folder, and not on the Hub ({HUB.url})", "HF_TOKEN")
-    result = run_script(PROCESS, flag, "other/troubled", cwd=tmp_path)
-    assert_failed(result, 1, "'other/troubled': the Hub", "answers 500", "try again later")
-
-
 def test_the_printed_command_pushes_a_model(hub: Hub, data: list[object], tmp_path: Path) -> None:
     hub.faults.append(("/commit/", 500))
     flags = [*data, "--max_steps", 2, "--output_dir", "the model's", "--hub_model_id", "it", "--push_to_hub"]
@@ -265,14 +255,6 @@ def test_the_printed_command_pushes_a_model(hub: Hub, data: list[object], tmp_pa
     subprocess.run(command, cwd=tmp_path, env=os.environ | AS_WRITER, capture_output=True, check=True)
     local = {file.name for file in (tmp_path / "the model's").iterdir() if file.is_file()}
     assert written(hub) == local and WEIGHTS in local and hub.repos["model", "reader/it"].private
-
-
-def test_a_name_too_long_for_the_hub_is_refused_before_training(hub: Hub, data: list[object], tmp_path: Path) -> None:
-    """With the true reason, with and without a token."""
-    for token in ("", WRITER):
-        result = run_script(TUNE, *data, "--output_dir", "a" * 97, "--push_to_hub", cwd=tmp_path, HF_TOKEN=token)
-        assert_failed(result, 2, "cannot push to aaa", "the maximum length is 96", "--hub_model_id")
-    assert not (tmp_path / ("a" * 97)).exists()
 
 
 def test_training_goes_on_after_a_failed_push(hub: Hub, data: list[object], tmp_path: Path) -> None:

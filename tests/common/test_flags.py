@@ -106,13 +106,6 @@ def test_a_wrong_value_is_told_in_the_words_of_the_constant(arguments: list[str]
     assert str(error.value) == told
 
 
-def test_flags_that_are_passed_on_are_kept_as_they_are(parse: Any) -> None:
-    passed = Passed(lambda name: name == "wattage", lambda: "the oven's own flags")
-    assert parse("--wattage", "900", "--vegan", passed=passed).passed_flags == ["--wattage", "900"]
-    with pytest.raises(InputError, match="unknown argument: --volume "):
-        parse("--wattage", "900", "--volume", "3", passed=passed)
-
-
 def test_help_has_the_constants_by_topic_with_their_comments(parse: Any, capsys: pytest.CaptureFixture) -> None:
     """One whose comment was deleted, too."""
     with pytest.raises(SystemExit) as stopped:

@@ -49,7 +49,9 @@ def make_prompted(prompt: str = PROMPTS["plain"], starts: bool = False) -> PreTr
 @pytest.mark.parametrize("starts", [False, True])
 @pytest.mark.parametrize("prompt", [PROMPTS["ratings"], 'Say "yes" or \\no:\t{review}\n'])
 def test_the_chat_template_is_one_that_other_programs_understand(prompt: str, starts: bool) -> None:
-    template = make_prompted(prompt, starts).chat_template
+    """A token that begins each text is there once."""
+    tokenizer = make_prompted(prompt, starts)
+    template = tokenizer.chat_template
     environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True)  # as in llama.cpp
     nodes = [tree := environment.parse(template), *tree.find_all(jinja2.nodes.Node)]
     assert {type(node).__name__ for node in nodes} <= UNDERSTOOD
@@ -57,13 +59,7 @@ def test_the_chat_template_is_one_that_other_programs_understand(prompt: str, st
     assert {escaped for text in texts for escaped in re.findall(r"\\(.)", text)} <= ESCAPES
     rendered = environment.from_string(template).render(messages=[{"role": "user", "content": "a b"}])
     assert rendered == "<|endoftext|>" * starts + fill(prompt, {"review": "a b"})
-
-
-def test_a_tokenizer_that_begins_texts_with_a_token_does_so_once() -> None:
-    tokenizer = make_prompted(starts=True)
-    ids = encode_prompts([{"review": "a b"}], tokenizer)[0]
-    assert ids[0] == 0 and ids.count(0) == 1
-    assert tokenizer.decode(ids, skip_special_tokens=True) == PROMPTS["plain"].format(review="a b")
+    assert encode_prompts([{"review": "a b"}], tokenizer)[0].count(0) == starts
 
 
 @pytest.mark.parametrize("template", [None, CHAT_TEMPLATE])

@@ -8,7 +8,7 @@ import pytest
 from servers.openreview import make_reply
 
 from metareview.common.cli import InputError
-from metareview.sources.forms import Paper, describe_paper, find_number, find_year, read_id, read_paper
+from metareview.sources.forms import Paper, describe_paper, read_id, read_paper
 
 
 def test_ids_and_addresses() -> None:
@@ -17,14 +17,6 @@ def test_ids_and_addresses() -> None:
     for given in ("two words", "https://openreview.net/about", "../../etc/passwd", "a//b"):
         with pytest.raises(InputError, match="neither an id"):
             read_id(given)
-
-
-def test_years_and_numbers() -> None:
-    assert find_year("ICLR.cc/2024/Conference", 0) == 2024
-    assert find_year("TMLR", 1_700_000_000_000) == 2023  # a journal: when the paper came
-    assert find_year("TMLR", None) is None
-    assert find_number({"rating": "8: accept"}, ("score", "rating")) == 8.0
-    assert find_number({"rating": "Accept"}, ("rating",)) is None
 
 
 def read(*replies: tuple[str, dict[str, Any]], **content: str) -> Paper:

@@ -251,14 +251,3 @@ def test_models_are_called_by_what_tells_them_apart() -> None:
     assert label("pythia", "pythia_finetuned") == ["base", "finetuned"]
     assert label("p", "p_f_lr1e-3", "p_f_lr1e-3_seed7", "p_f_lr1e-4") == ["base", "lr1e-3", "lr1e-3_seed7", "lr1e-4"]
     assert label("a", "x_base", "x_tie") == ["a", "x_base", "x_tie"]  # two would be called base
-
-
-def test_a_protected_sheet_can_be_judged(tmp_path: Path) -> None:
-    cases = make_sheet(*CASES)
-    cases.protection.password = "secret"
-    cases.protection.enable()
-    save_workbook(run(cases, a=X, b=Y).parent, tmp_path / "a.xlsx")
-    sheet = load_workbook(tmp_path / "a.xlsx").active
-    unlocked = {column for column, place in find_columns(sheet).items() if not sheet.cell(3, place).protection.locked}
-    assert unlocked == {("preferred", ""), ("rating", "a"), ("rating", "b"), ("comment", "")}
-    assert sheet.protection.sheet and sheet.protection.password == cases.protection.password

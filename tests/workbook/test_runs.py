@@ -2,9 +2,7 @@
 
 from openpyxl import Workbook
 
-from metareview.data.tokenization import TokenizationArguments
-from metareview.generation.variants import Variant
-from metareview.workbook.runs import describe_training, write_runs
+from metareview.workbook.runs import write_runs
 
 
 def test_a_row_for_each_model_and_test() -> None:
@@ -22,14 +20,3 @@ def test_a_row_for_each_model_and_test() -> None:
     rows = [dict(zip(header, row, strict=True)) for row in values]
     assert [row["model"] for row in rows] == ["=a", "lead", "=a", "=a"]
     assert rows[0] == again | {"my remark": "good"} and rows[1]["date"] == "2"
-
-
-def test_what_a_record_does_not_say_is_left_open() -> None:
-    variant = Variant("a", "somewhere/a", {}, None, True, TokenizationArguments("a", "word_limit"), "a-z", 20)
-    told = {name: value for name, value in describe_training(variant).items() if value is not None}
-    assert told == {"model": "a", "prompt": "word_limit", "cleaning": "a-z"}
-    variant.record = {"settings": {"learning_rate": 1e-4, "use_lora": True, "lora_r": 8}}
-    variant.record["results"] = {"epochs": 2.0, "saved_epoch": 1.0, "saved_step": 5}  # the best weights, not the last
-    told = describe_training(variant)
-    assert [told[name] for name in ("learning rate", "LoRA rank", "epochs")] == [1e-4, 8, 2.0]
-    assert [told[name] for name in ("weights of epoch", "weights of step")] == [1.0, 5]
