@@ -316,7 +316,6 @@ def test_gradient_checkpointing_trains_the_same(adapted: Path) -> None:
         (PROCESS, ["--encoding", "utf-9"], "ENCODING (--encoding) 'utf-9' is unknown; utf-8, utf-16 and cp1252 are"),
         (PROCESS, ["--test_year", 2024], "TEST_YEAR (--test_year) goes with VENUE (--venue)"),
         (PROCESS, ["--venue", "A/B", "--dataset", "x"], "VENUE (--venue) goes with neither DATASET nor"),
-        (PROCESS, ["--completion", "{decision}"], "COMPLETION (--completion) must have {summary} in it once"),
         (TUNE, ["--max_steps", 0], "--max_steps must be at least 1, or -1 for all EPOCHS, got 0"),
         (TUNE, ["--save_steps", 2.5], "--save_steps must be a number of steps, or a share of them below 1, got 2.5"),
         (EVALUATE, ["--num_examples", 1, "--save"], "--save adds a case that --reviews or --forum gives"),

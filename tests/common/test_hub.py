@@ -28,7 +28,6 @@ def answer(kind: type[errors.HfHubHTTPError], status: int) -> errors.HfHubHTTPEr
         (answer(errors.HfHubHTTPError, 403), InputError, r"answers 403 \(said by the Hub\); check the token"),
         (answer(errors.HfHubHTTPError, 429), OSError, r"answers 429 \(said by the Hub\); try again later"),
         (httpx.ConnectError("no route"), InputError, "cannot reach the Hub .*; check the network"),
-        (ConnectionError("no route"), InputError, "cannot reach"),
         (ValueError("of two\n  lines"), InputError, "of two lines$"),
     ],
 )

@@ -1,6 +1,5 @@
 """What is learned: the summary and its end, nothing of the prompt; what the settings leave open."""
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -130,10 +129,3 @@ def test_the_record_knows_the_prompt_and_where_a_split_ends(base: Path) -> None:
     first, moved, prompted = records
     assert [key for key in first if first[key] != moved[key]] == ["texts"]
     assert [key for key in first if moved[key] != prompted[key]] == ["prompt_template", "frame"]
-
-
-def test_an_adapter_without_its_base_names_the_base(base: Path, tmp_path: Path) -> None:
-    shutil.copytree(base, tmp_path / "adapter")
-    (tmp_path / "adapter" / "adapter_config.json").write_text('{"base_model_name_or_path": "moved/away"}')
-    with pytest.raises(InputError, match="cannot read the model 'moved/away'"):
-        load_tokenizer(TokenizationArguments(str(tmp_path / "adapter"), "plain", 256, 100))

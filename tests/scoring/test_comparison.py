@@ -60,14 +60,8 @@ def test_equal_systems_seem_to_differ_in_one_of_twenty_comparisons_at_most(cases
     assert 0.03 < ((lows > 0) | (highs < 0)).mean() < 0.07
 
 
-def test_columns_with_few_different_values_leave_the_others_alone() -> None:
-    gaps = np.random.default_rng(0).normal(size=(40, 3))
-    equal, few = np.full((40, 1), 0.1), np.zeros((40, 1))
-    few[:3] = 1
-    widths = compare_columns(np.hstack([gaps, equal, few]), jointly=True)
-    assert widths[:3] == pytest.approx(compare_columns(gaps, jointly=True))
-    assert widths[3] < 1e-9 and widths[4] == math.inf  # three cases tell nothing
-    results = {"a": [{"rougeL": value} for value in few[:, 0]], "b": [{"rougeL": 0.0}] * 40}
+def test_three_cases_that_differ_tell_nothing() -> None:
+    results = {"a": [{"rougeL": float(case < 3)} for case in range(40)], "b": [{"rougeL": 0.0}] * 40}
     assert compare_models(results, {"a": ["a"], "b": ["b"]}) == [
         "No difference between a and b was found (ROUGE-L +0.075, from fewer than 10 cases that differ)."
     ]

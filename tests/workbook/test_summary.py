@@ -1,11 +1,11 @@
-"""The sheet `summary`: formulas that calculate, figures in their places."""
+"""The sheets `summary` and `runs`: formulas that calculate, figures in their places, a row for each model and test."""
 
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
-from openpyxl import load_workbook
+from openpyxl import Workbook, load_workbook
 from openpyxl.worksheet.worksheet import Worksheet
 from workbooks import CASES, judge, judged, make_sheet, run
 
@@ -74,3 +74,20 @@ def test_formulas_calculate_in_libreoffice_and_nothing_is_lost_there(tmp_path: P
     assert [judged(sheet, row, "rating", "base") for row in (2, 3, 4)] == [2, 4, 9]
     assert judged(sheet, 2, "preferred") == "tuned" and judged(sheet, 2, "rating", "tuned") == "none"
     assert judged(sheet, 4, "comment") == "short" and sheet.parent["runs"]["A2"].value == "tuned"
+
+
+def test_a_row_for_each_model_and_test() -> None:
+    """A figure that a later run lacks is emptied: else the row would show the score of another encoder."""
+    workbook = Workbook()
+    first = {"model": "=a", "weights": "1", "prompt": "plain", "data": "d", "split": "test", "cases": 3}
+    lead = {"model": "lead", "data": "d", "split": "test", "cases": 3}
+    write_runs(workbook, [first | {"ROUGE-L": 0.25, "date": "1", "BERTScore": 0.5}, lead | {"date": "1"}])
+    sheet = workbook["runs"]
+    assert sheet["A2"].data_type == "s" and sheet["A2"].value == "=a" and sheet["G2"].number_format == "0.000"
+    sheet.cell(1, 10).value, sheet.cell(2, 10).value = "my remark", "good"
+    again = first | {"ROUGE-L": 0.5, "date": "2", "words": 7, "BERTScore": None}
+    write_runs(workbook, [again, first | {"weights": "2"}, first | {"prompt": "other"}, lead | {"date": "2"}])
+    header, *values = sheet.iter_rows(values_only=True)
+    rows = [dict(zip(header, row, strict=True)) for row in values]
+    assert [row["model"] for row in rows] == ["=a", "lead", "=a", "=a"]
+    assert rows[0] == again | {"my remark": "good"} and rows[1]["date"] == "2"
