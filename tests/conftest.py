@@ -240,11 +240,6 @@ def read_logged(checkpoint: Path, name: str) -> dict[int, float]:
     return {entry["step"]: entry[name] for entry in history if name in entry}
 
 
-@pytest.fixture(scope="session")
-def tokenizer() -> PreTrainedTokenizerFast:
-    return make_tokenizer()
-
-
 def save_base(folder: Path, architecture: str = "gpt_neox", context: int = 256) -> Path:
     """A tiny model in a folder, its weights in fp16 as those of Pythia are."""
     make_model(architecture, context).half().save_pretrained(folder)

@@ -32,8 +32,8 @@ from conftest import (
 )
 from datasets import load_from_disk
 from huggingface_hub import DatasetCard, ModelCard
-from openpyxl import load_workbook
 from servers.hub import HUB, READER, WRITER, Hub, Repo
+from workbooks import read_rows
 
 from metareview.common.model import RUN
 from metareview.generation.previews import PREVIEWS
@@ -83,9 +83,9 @@ def read_card(published: Published, key: tuple[str, str]) -> ModelCard | Dataset
 
 
 def test_the_three_commands_without_a_flag(published: Published) -> None:
-    header, *rows = load_workbook(published.first / "eval_examples_results.xlsx").active.iter_rows(values_only=True)
-    assert header[4:9] == ("reference", "preferred", "base", "rating base", "finetuned")
-    scores = [row[header.index("finetuned ROUGE-L")] for row in rows]
+    rows = read_rows(published.first / "eval_examples_results.xlsx")
+    assert list(rows[0])[4:9] == ["reference", "preferred", "base", "rating base", "finetuned"]
+    scores = [row["finetuned ROUGE-L"] for row in rows]
     card = read_card(published, MODEL)
     results = {result.metric_name: result.metric_value for result in card.data.eval_results}
     assert len(scores) == 20 and len(results) == 3

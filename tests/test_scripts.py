@@ -34,9 +34,9 @@ from conftest import (
     save_base,
 )
 from datasets import load_from_disk
-from openpyxl import load_workbook
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from workbooks import read_rows
 
 from metareview.common.files import lock
 from metareview.data.learned import load_learned
@@ -195,17 +195,14 @@ def test_a_model_that_overflows_in_fp16_writes_in_fp32(data: Path, monkeypatch: 
     flags = ["--models", "base", "--base_model", "base", "--num_examples", 2, "--max_new_tokens", 8]
     for is_said in (True, False):
         assert ("base overflows in fp16." in run_to_end(EVALUATE, *flags, cwd=data)) == is_said
-        header, *rows = load_workbook(data / "eval_test.xlsx")["runs"].iter_rows(values_only=True)
-        assert all("float32" in row[header.index("decoding")] for row in rows if row[0] == "base")
-
-
-# A folder for every setting
-
-
-QUICK = ["--max_new_tokens", 40, "--max_steps", 2, "--eval_strategy", "no", "--previews", 0]
+        rows = read_rows(data / "eval_test.xlsx", "runs")
+        assert all("float32" in row["decoding"] for row in rows if row["model"] == "base")
 
 
 # A sweep
+
+
+QUICK = ["--max_new_tokens", 40, "--max_steps", 2, "--eval_strategy", "no", "--previews", 0]
 
 
 def test_several_values_are_several_runs_and_finished_ones_are_skipped(data: Path, base: Path, refused) -> None:
@@ -275,9 +272,8 @@ def test_merged_it_is_a_plain_model_that_writes_the_same(adapted: Path) -> None:
     assert WEIGHTS in names and ADAPTER not in names and "3 of 3 texts are the same" in printed
     flags = ["--models", "pythia_finetuned", "pythia_finetuned_merged", "--num_examples", 3, "--max_new_tokens", 8]
     assert "(2 seeds)" not in run_to_end(EVALUATE, *flags, cwd=adapted)
-    header, *rows = load_workbook(adapted / "eval_test.xlsx")["examples"].iter_rows(values_only=True)
-    base, tuned = header.index("base"), header.index("finetuned")
-    assert len(rows) == 3 and any(row[base] != row[tuned] for row in rows)
+    rows = read_rows(adapted / "eval_test.xlsx")
+    assert len(rows) == 3 and any(row["base"] != row["finetuned"] for row in rows)
 
 
 def test_merging_replaces_nothing_of_the_users(adapted: Path, refused) -> None:

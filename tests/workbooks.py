@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from openpyxl import Workbook
+from openpyxl import Workbook, load_workbook
 from openpyxl.worksheet.worksheet import Worksheet
 
 from metareview.workbook.cases import Source
@@ -24,6 +24,13 @@ def make_sheet(*rows: list) -> Worksheet:
 def make_workbook(path: Path, *rows: list) -> Path:
     make_sheet(*rows).parent.save(path)
     return path
+
+
+def read_rows(path: Path, title: str | None = None) -> list[dict[str, Any]]:
+    """The rows of a sheet by header, by default of that with the test cases."""
+    workbook = load_workbook(path)
+    header, *rows = (workbook[title] if title else workbook.active).iter_rows(values_only=True)
+    return [dict(zip(header, row, strict=True)) for row in rows]
 
 
 def write_texts(book: Book, **texts: list[str]) -> Worksheet:

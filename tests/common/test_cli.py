@@ -13,14 +13,6 @@ from metareview.common import cli
 from metareview.common.cli import InputError, run
 
 
-def test_an_import_of_the_package_does_nothing() -> None:
-    """No signals, no patched modules, no reading of the command line: a script of one's own may use a part of it."""
-    code = "import signal, sys; before = signal.getsignal(signal.SIGINT); import metareview.workbook.cases; "
-    code += "assert signal.getsignal(signal.SIGINT) is before and sys.modules.get('torchvision', 1) is not None"
-    done = subprocess.run([sys.executable, "-c", code, "--help"], cwd=ROOT, capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (0, ""), done.stderr
-
-
 @pytest.mark.parametrize(
     ("error", "status", "told"),
     [

@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import LENGTHS, make_arguments, make_examples, make_model, make_trainer, plain_losses
-from torch.nn.functional import cross_entropy
+from conftest import make_arguments, make_examples, make_model, make_trainer
 from transformers import TrainingArguments
 
 from fine_tune import FineTuningFlags
@@ -125,17 +124,3 @@ def test_only_names_that_the_trainer_has_are_passed_on() -> None:
     assert "--adam_beta1" in PASSED.describe()
     with pytest.raises(InputError, match="warmup_steps"):
         read_trainer_settings({}, ["--warmup_steps", "soon"], {})
-
-
-def test_smoothed_labels_are_those_of_pytorch(tmp_path: Path) -> None:
-    """The loss of a step on summaries alone; validation stays the plain loss, so that runs can be compared."""
-    model, plain, examples = make_model("gpt_neox"), make_model("gpt_neox"), make_examples(LENGTHS)
-    logits = [plain(input_ids=torch.tensor([example["input_ids"]])).logits[0, :-1] for example in examples]
-    labels = [torch.tensor(example["labels"][1:]) for example in examples]
-    expected = cross_entropy(torch.cat(logits), torch.cat(labels), label_smoothing=0.1)
-    flags = {"label_smoothing_factor": 0.1, "max_steps": 1, "logging_steps": 1, "bf16": False, "save_strategy": "no"}
-    trainer = make_trainer(model, make_arguments(tmp_path, **flags, batch_size=2, accumulation_steps=3), examples)
-    trainer.train()
-    first = {name: value for entry in reversed(trainer.state.log_history) for name, value in entry.items()}
-    assert first["loss"] == pytest.approx(expected.item(), rel=1e-4)
-    assert first["eval_loss"] == pytest.approx(torch.cat(plain_losses(plain, examples)).mean().item(), rel=1e-5)

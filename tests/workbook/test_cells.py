@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from openpyxl import Workbook, load_workbook
+from openpyxl.comments import Comment
 
 from metareview.workbook.cells import CELL_LIMIT, fit_column, write_value
 
@@ -21,7 +22,7 @@ def test_texts_never_become_formulas_and_stay_within_a_cell(tmp_path: Path) -> N
 
 
 def test_a_column_grows_and_its_letters_shrink_until_texts_are_seen_whole() -> None:
-    """The rest of what is too long even then is in a note."""
+    """The rest of what is too long even then is in a note; a note of the user's stays."""
     for words, width, size in ((100, 30, 11), (400, 71, 11), (500, 58, 9), (5_000, 85, 9)):
         sheet = Workbook().active
         sheet["A2"], sheet.column_dimensions["A"].width = "word " * words, 30
@@ -31,3 +32,6 @@ def test_a_column_grows_and_its_letters_shrink_until_texts_are_seen_whole() -> N
         assert (sheet["A2"].comment is None) == (words < 5_000)
     title, *rest = sheet["A2"].comment.text.split("\n")
     assert title == "The rest of the text:" and len(rest) == 228 - 34 and set(" ".join(rest).split()) == {"word"}
+    sheet["A2"].comment = Comment("mine", "me")
+    fit_column(sheet, 1)
+    assert sheet["A2"].comment.text == "mine"
