@@ -116,16 +116,6 @@ def make_frame_template(tokenizer: PreTrainedTokenizerFast, prompt: str = PROMPT
     return frame_as_chat_template(build_frame(tokenizer, "it", prompt))
 
 
-def make_model(architecture: str, context: int = 256) -> PreTrainedModel:
-    """A random model with the size of a toy."""
-    torch.manual_seed(0)
-    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
-    sizes |= {"vocab_size": 400, "max_position_embeddings": context, "bos_token_id": 0, "eos_token_id": 0}
-    if architecture == "gpt2":
-        sizes |= {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
-    return AutoModelForCausalLM.from_config(AutoConfig.for_model(architecture, **sizes))
-
-
 SIZES = {
     "vocab_size": 400,
     "hidden_size": 32,
@@ -134,7 +124,6 @@ SIZES = {
     "num_key_value_heads": 2,
     "head_dim": 16,
     "intermediate_size": 64,
-    "max_position_embeddings": 256,
     "num_experts": 4,
     "num_local_experts": 4,
     "num_experts_per_tok": 2,
@@ -150,6 +139,7 @@ SPECIAL = {
     "falcon": {"head_dim": None},
     "falcon_h1": {"mamba_d_ssm": 64, **MAMBA},
     "gemma2": {"sliding_window": 16},
+    "gpt2": {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0},
     "gpt_neo": {"num_hidden_layers": 2, "attention_types": [[["global", "local"], 1]], "window_size": 16},
     "gptj": {"rotary_dim": 8},
     "granitemoehybrid": {"layer_types": ["mamba", "attention"], **MAMBA},
@@ -168,17 +158,16 @@ SPECIAL = {
 }
 
 
-def make_any(architecture: str) -> PreTrainedModel:
-    """A random model with the size of a toy, whose tokens follow from all that it has read."""
+def make_model(architecture: str, context: int = 256, scale: float = 1.0) -> PreTrainedModel:
+    """A random model with the size of a toy; if its weights are scaled up, its tokens follow from all it has read."""
     default = AutoConfig.for_model(architecture)
     sizes = {name: size for name, size in SIZES.items() if hasattr(default, name)} | SPECIAL.get(architecture, {})
+    sizes |= {"max_position_embeddings": context} if hasattr(default, "max_position_embeddings") else {}
     sizes = {name: size for name, size in sizes.items() if size is not None}
     torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(architecture, **sizes)).eval()
-    with torch.no_grad():
-        for name, weights in model.named_parameters():
-            if weights.ndim > 1 and "A_log" not in name:
-                weights *= 3
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(architecture, **sizes))
+    for name, weights in model.named_parameters():
+        weights.data *= scale if weights.ndim > 1 and "A_log" not in name else 1
     return model
 
 

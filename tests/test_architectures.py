@@ -10,7 +10,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import LENGTHS, ROOT, make_any, make_arguments, make_examples, make_tokenizer, make_trainer, plain_losses
+from conftest import (
+    LENGTHS,
+    ROOT,
+    make_arguments,
+    make_examples,
+    make_model,
+    make_tokenizer,
+    make_trainer,
+    plain_losses,
+)
 from peft import LoraConfig
 from transformers import CONFIG_MAPPING, AutoConfig
 
@@ -41,7 +50,7 @@ def frozen() -> Iterator[None]:
 def test_an_architecture_is_trained_resumed_adapted_and_written_with(architecture: str, tmp_path: Path) -> None:
     if architecture not in CONFIG_MAPPING:
         pytest.skip("this transformers does not have it")
-    model, examples = make_any(architecture), make_examples(LENGTHS)
+    model, examples = make_model(architecture, scale=3).eval(), make_examples(LENGTHS)
     base, run = tmp_path / "base", tmp_path / "run"
     model.save_pretrained(base)
     check_base(str(base), use_lora=False)
@@ -81,7 +90,7 @@ def test_an_architecture_is_trained_resumed_adapted_and_written_with(architectur
 @pytest.mark.parametrize("architecture", SEE_THE_NEXT)
 def test_what_sees_the_next_token_is_refused(architecture: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="sees the tokens that it is to predict"):
-        make_trainer(make_any(architecture), make_arguments(tmp_path), make_examples(LENGTHS))
+        make_trainer(make_model(architecture, scale=3), make_arguments(tmp_path), make_examples(LENGTHS))
 
 
 @pytest.mark.slow

@@ -60,17 +60,6 @@ def test_what_a_killed_process_left_is_not_in_the_way(left: dict[str, str], name
     assert read(target) == "third" and list(tmp_path.iterdir()) == [target]
 
 
-def test_what_others_have_beside_the_target_stays(tmp_path: Path) -> None:
-    """A user's folder with a name like ours, and what another process is writing."""
-    target = tmp_path / "folder"
-    others = [tmp_path / ".folder.new", put_aside(target, os.getppid()), tmp_path / ".folder.notes.old"]
-    for path in others:
-        write(path, "precious")
-    with replacing(target) as new:
-        write(new, "complete")
-    assert read(target) == "complete" and all(read(path) == "precious" for path in others)
-
-
 def test_of_a_link_only_the_link_is_deleted(tmp_path: Path) -> None:
     write(tmp_path / "folder", "precious")
     (tmp_path / "link").symlink_to(tmp_path / "folder")

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable
-from itertools import permutations
 
 import jinja2
 import pytest
@@ -158,10 +157,9 @@ def test_a_template_that_demands_a_system_message_gets_one() -> None:
 
 
 def test_another_prompt_replaces_the_first_within_the_frame() -> None:
-    tokenizer = chat(TURNS.replace(" | trim", ""))
-    frames = {prompt: build_frame(tokenizer, "it", prompt) for prompt in PROMPTS.values()}
-    for first, second in permutations(PROMPTS.values(), 2):
-        assert change_prompt(frames[first], first, second) == frames[second]
+    tokenizer, first, second = chat(TURNS.replace(" | trim", "")), PROMPTS["plain"], PROMPTS["ratings"]
+    frames = [build_frame(tokenizer, "it", prompt) for prompt in (first, second)]
+    assert [change_prompt(frames[0], first, second), change_prompt(frames[1], second, first)] == frames[::-1]
     trimmed = Frame("<turn>### Review:\n", "\n\n### Summary:</s>", "</s>")
     assert change_prompt(trimmed, PROMPTS["plain"], PROMPTS["plain"]) == trimmed
     with pytest.raises(InputError, match="--prompt cannot be used here"):

@@ -9,17 +9,14 @@ from datasets import Dataset, DatasetDict
 
 from metareview.common.cli import InputError
 from metareview.data.placeholders import fill
-from metareview.data.prompts import PROMPTS, Frame
+from metareview.data.prompts import PROMPTS
 from metareview.data.tokenization import (
     TokenizationArguments,
     choose_reserve,
-    follow_record,
     load_tokenizer,
     tokenization_record,
     tokenize_splits,
 )
-
-FRAME = Frame("Today, sum up: ", "", "</s>")  # of a record: fixed once, however late training begins
 
 
 def tokenize(rows: list[tuple[str, str]], prompt: str = "plain", limit: int = 140) -> tuple[list, dict[str, Any]]:
@@ -86,24 +83,6 @@ def test_a_text_that_looks_like_the_end_is_learned_as_text_and_the_end_as_the_to
     assert [*read, *learned].count(tokenizer.eos_token_id) == 1 and learned[-1] == tokenizer.eos_token_id
     assert other == read and len(read) <= 30
     assert tokenizer.decode(learned) == f"{text}<|endoftext|>"
-
-
-RECORD = {"model": "recorded", "prompt_template": "Sum up: {review}", "asked_max_length": 700, "max_length": 256}
-RECORD |= {"max_summary_tokens": 60, "frame": ["Today, sum up: ", "", "</s>"]}
-
-
-@pytest.mark.parametrize(
-    ("given", "record", "followed"),
-    [
-        ((None,) * 6, RECORD, ("recorded", "Sum up: {review}", 700, 60, FRAME, "{summary}")),
-        (("mine", "plain", 99, 9), RECORD, ("mine", "plain", 99, 9)),
-        ((), {}, (None, "plain", None, None)),  # there are defaults, but no model
-    ],
-)
-def test_a_record_fills_what_is_left_open_and_changes_nothing_else(given: tuple, record: dict, followed: tuple) -> None:
-    arguments = TokenizationArguments(*given)
-    follow_record(arguments, record)
-    assert arguments == TokenizationArguments(*followed)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from conftest import make_any
+from conftest import make_model
 from transformers import GenerationConfig
 
 from metareview.generation.batches import generate
@@ -35,7 +35,7 @@ class Ids:
 @pytest.mark.parametrize("architecture", ["gpt_neox", "gpt2", "gemma2", "lfm2", "mamba", "rwkv"])
 def test_each_text_of_a_batch_is_as_if_alone(architecture: str, capsys: pytest.CaptureFixture) -> None:
     """Whatever token ends the texts: rows leave the batch at all kinds of steps."""
-    model, alone = make_any(architecture), []
+    model, alone = make_model(architecture, scale=3).eval(), []
     for prompt in PROMPTS:
         options = {"do_sample": False, "max_new_tokens": 16, "pad_token_id": 0, "eos_token_id": None}
         ids = torch.tensor([prompt])
@@ -53,7 +53,7 @@ def test_each_text_of_a_batch_is_as_if_alone(architecture: str, capsys: pytest.C
 
 @pytest.mark.parametrize("decoding", [Decoding(2), Decoding(2, temperature=1.0), Decoding(2, num_beams=3)], ids=str)
 def test_so_it_is_with_every_decoding(decoding: Decoding) -> None:
-    model = make_any("gpt_neox")
+    model = make_model("gpt_neox").eval()
     free = dict(generate(model, Ids(NEVER), PROMPTS, 20, 7, decoding))
     for output in free.values():
         pairs = list(pairwise(output.text.split()))
@@ -65,13 +65,13 @@ def test_so_it_is_with_every_decoding(decoding: Decoding) -> None:
 
 
 def test_a_prompt_may_be_a_single_token() -> None:
-    model = make_any("llama")
+    model = make_model("llama").eval()
     written = dict(generate(model, Ids(NEVER), [[1, 2, 3], [9]], 10, 2))
     assert written[1] == dict(generate(model, Ids(NEVER), [[9]], 10, 1))[0]
 
 
 def test_samples_follow_from_the_seed_and_the_prompt() -> None:
-    model = make_any("gpt_neox")
+    model = make_model("gpt_neox").eval()
     texts = [dict(generate(model, Ids(NEVER), PROMPTS, 20, 7, Decoding(temperature=1.0, seed=s))) for s in (1, 1, 2)]
     assert texts[0] == texts[1] and all(texts[0][index] != texts[2][index] for index in range(7))
 
@@ -79,7 +79,7 @@ def test_samples_follow_from_the_seed_and_the_prompt() -> None:
 @pytest.mark.parametrize(("architecture", "layers"), [("gpt_neox", 2), ("lfm2", 1)])
 def test_a_batch_is_smaller_if_memory_is_small(architecture: str, layers: int, monkeypatch) -> None:
     """And prompts are read alone if the cache holds their keys and values and nothing else."""
-    model, calls = make_any(architecture), []
+    model, calls = make_model(architecture, scale=3).eval(), []
     row = layers * 2 * 32 * (60 + 4) * 4  # keys and values of all tokens in fp32
     write = model.generate
 
@@ -96,7 +96,7 @@ def test_a_batch_is_smaller_if_memory_is_small(architecture: str, layers: int, m
 
 
 def test_a_text_ends_at_any_of_the_given_ends_whatever_the_settings_of_the_model_say() -> None:
-    model = make_any("gpt_neox")
+    model = make_model("gpt_neox").eval()
     plain = dict(generate(model, Ids(NEVER), PROMPTS[:1], 5, batch_size=1))[0]
     assert not plain.stopped and plain.tokens == 5
     model.generation_config = GenerationConfig(repetition_penalty=5.0, no_repeat_ngram_size=2, eos_token_id=[3, 4, 5])

@@ -97,13 +97,6 @@ def test_what_is_missing_is_missing_in_every_column(value: Any) -> None:
     assert papers[2]["summary"] == ""
 
 
-def test_forms_in_arrow_read_alike() -> None:
-    forms = [{"summary": "It sorts.", "strengths": "Tested.", "review": None}, {"review": "Not convincing."}]
-    rows = Dataset.from_list([{"reviews": forms, "meta": {"metareview": "Fine.", "confidence": 4}}])
-    papers, _ = read_papers({"train": rows}, Columns(["reviews"], "meta"))
-    assert (papers["train"][0]["reviews"], papers["train"][0]["summary"]) == (READ, "Fine.")
-
-
 @pytest.mark.parametrize(
     ("cell", "summary", "words"),
     [

@@ -1,6 +1,5 @@
 """Forms: ids, the notes of OpenReview, and a paper in words."""
 
-from collections import Counter
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,7 +7,7 @@ import pytest
 from servers.openreview import make_reply
 
 from metareview.common.cli import InputError
-from metareview.sources.forms import Paper, describe_paper, read_id, read_paper
+from metareview.sources.forms import Paper, read_id, read_paper
 
 
 def test_ids_and_addresses() -> None:
@@ -71,10 +70,3 @@ def test_the_text_of_a_meta_review(content: dict[str, str], meta_review: str) ->
 )
 def test_the_decision_of_a_paper(replies: list[tuple[str, dict[str, Any]]], venue: str, decision: str) -> None:
     assert read(*replies, venue=venue).decision == decision
-
-
-def test_a_paper_in_words() -> None:
-    left_out = Counter({"reviews deleted": 2})
-    paper = Paper(["a"], forum="abc", venue="X", ratings=[8.0, 5.5, None], confidences=[None], left_out=left_out)
-    lines = ["Reviews: 1", "Ratings: 8 5.5 - (mean 6.8)", "Confidences: -", "Left out: 2 reviews deleted"]
-    assert describe_paper(paper).splitlines() == ["abc (X)", *lines]

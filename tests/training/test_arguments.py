@@ -30,9 +30,10 @@ def test_evaluations_are_spread_over_the_run(
     assert (args.eval_steps, args.save_steps, args.logging_steps) == pytest.approx((evaluated, saved, logged))
 
 
-@pytest.mark.parametrize("examples", [1, 28])
-def test_one_evaluation_in_one_epoch_is_that_of_the_last_step(examples: int, tmp_path: Path) -> None:
-    args = make_arguments(tmp_path, evaluations_per_epoch=1, save_strategy="no")
+@pytest.mark.parametrize(("examples", "sizes"), [(1, {}), (28, {}), (25, {"batch_size": 2, "accumulation_steps": 3})])
+def test_one_evaluation_in_one_epoch_is_that_of_the_last_step(examples: int, sizes: dict, tmp_path: Path) -> None:
+    """Which we count as the Trainer does."""
+    args = make_arguments(tmp_path, evaluations_per_epoch=1, save_strategy="no", **sizes)
     trainer = make_trainer(make_model("gpt_neox"), args, make_examples([(1, 2)] * examples))
     trainer.train()
     steps = [entry["step"] for entry in trainer.state.log_history if "eval_loss" in entry]
@@ -42,18 +43,6 @@ def test_one_evaluation_in_one_epoch_is_that_of_the_last_step(examples: int, tmp
 @pytest.mark.parametrize(("evaluates", "saves"), [("steps", "steps"), ("epoch", "epoch"), ("no", "steps")])
 def test_saving_follows_evaluating(evaluates: str, saves: str, tmp_path: Path) -> None:
     assert make_arguments(tmp_path, eval_strategy=evaluates).save_strategy == saves
-
-
-@pytest.mark.parametrize(
-    ("examples", "batch", "accumulation", "epochs"), [(1, 4, 1, 1), (25, 2, 3, 2), (25, 5, 2, 0.5)]
-)
-def test_steps_are_counted_as_the_trainer_counts_them(
-    examples: int, batch: int, accumulation: int, epochs: float, tmp_path: Path
-) -> None:
-    args = make_arguments(tmp_path, epochs=epochs, batch_size=batch, accumulation_steps=accumulation)
-    trainer = make_trainer(make_model("gpt_neox"), args, make_examples([(1, 2)] * examples))
-    expected = trainer.set_initial_training_values(args, trainer.get_train_dataloader())[-1]
-    assert count_steps(args, examples) == expected
 
 
 def test_a_precision_that_is_turned_off_leaves_fp32(tmp_path: Path) -> None:

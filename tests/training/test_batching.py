@@ -86,17 +86,8 @@ def test_steps_hold_examples_of_one_length_in_an_order_that_seed_and_epoch_decid
     assert sorted(first) == list(range(402)) and list(sampler) == first
     steps = [[lengths[row] for row in step] for step in sampler.steps()]
     assert sum(max(step) - min(step) for step in steps) / 100 < 50  # about 600 if they were drawn at random
-    assert len({max(step) > 500 for step in steps[1:10]}) == 2  # the steps themselves are not sorted
+    assert max(steps[0]) == max(lengths) and [len(step) for step in steps] == [4] * 100 + [2]
+    assert len({max(step) > 500 for step in steps[1:10]}) == 2  # the others are not sorted
     sampler.set_epoch(1)
     assert sorted(sampler) == list(range(402)) and list(sampler) != first
     assert list(LengthGroupedSampler(lengths, 4, seed=2)) != first
-
-
-@given(lengths=st.lists(st.integers(1, 99), min_size=1, max_size=40), size=st.integers(1, 5), seed=st.integers(0, 9))
-def test_the_first_step_of_a_run_is_the_longest(lengths: list[int], size: int, seed: int) -> None:
-    """Of those with as many examples as any; the last one may have fewer, and stays the last."""
-    steps = LengthGroupedSampler(lengths, size, seed).steps()
-    assert [len(step) for step in steps[:-1]] == [min(size, len(lengths))] * (len(steps) - 1)
-    complete = [step for step in steps if len(step) == len(steps[0])]
-    longest = [max(lengths[row] for row in step) for step in complete]
-    assert longest[0] == max(longest) and sorted(row for step in steps for row in step) == list(range(len(lengths)))
