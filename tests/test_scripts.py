@@ -40,7 +40,7 @@ from workbooks import read_rows
 
 from metareview.common.files import lock
 from metareview.data.learned import load_learned
-from metareview.data.prompts import PROMPTS, encode_prompts
+from metareview.data.prompts import PROMPTS
 from metareview.training.checkpoints import MANIFEST, find_fault
 
 
@@ -180,7 +180,6 @@ def test_the_folder_explains_itself_to_plain_transformers(fine_tuned: Path) -> N
     review = load_from_disk(str(fine_tuned / PROCESSED))["test"][0]["review"]
     messages = [{"role": "user", "content": review}]
     inputs = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", return_dict=True)
-    assert inputs["input_ids"][0].tolist() == encode_prompts([{"review": review}], tokenizer)[0]
     assert model.generation_config.eos_token_id == [tokenizer.eos_token_id] and model.config.use_cache
     assert model.generate(**inputs).shape[1] - inputs["input_ids"].shape[1] <= 40
 

@@ -14,7 +14,6 @@ from metareview.data.tokenization import (
     TokenizationArguments,
     choose_reserve,
     load_tokenizer,
-    tokenization_record,
     tokenize_splits,
 )
 
@@ -96,15 +95,3 @@ def test_a_text_that_looks_like_the_end_is_learned_as_text_and_the_end_as_the_to
 def test_a_context_that_cannot_be(max_length: int | None, reserve: int, message: str, base: Path) -> None:
     with pytest.raises(InputError, match=message):
         load_tokenizer(TokenizationArguments(str(base), "plain", max_length, reserve))
-
-
-def test_the_record_knows_the_prompt_and_where_a_split_ends(base: Path) -> None:
-    """A row that moves from train to validation makes other data."""
-    rows, records = [{"review": text, "summary": text} for text in "abc"], []
-    for name, end in (("plain", 1), ("plain", 2), ("instruction", 2)):
-        arguments = TokenizationArguments(str(base), name, None, 60)
-        splits = DatasetDict(train=Dataset.from_list(rows[:end]), validation=Dataset.from_list(rows[end:]))
-        records.append(tokenization_record(splits, load_tokenizer(arguments), arguments))
-    first, moved, prompted = records
-    assert [key for key in first if first[key] != moved[key]] == ["texts"]
-    assert [key for key in first if moved[key] != prompted[key]] == ["prompt_template", "frame"]
