@@ -3,16 +3,16 @@
 import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 from zipfile import ZipFile
 
 import pandas
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from openpyxl import Workbook, load_workbook
+from openpyxl import load_workbook
 from openpyxl.styles import PatternFill
 from openpyxl.worksheet.table import Table
+from workbooks import make_sheet
 
 from metareview.common.cli import InputError
 from metareview.sources.table_files import Formula, filled_rows, read_table
@@ -74,14 +74,6 @@ def test_missing_fields_and_quotes_as_databases_write_them(tmp_path: Path) -> No
     assert read_table(path)[0] == [{"review": 'A "good", new\nidea', "summary": "b"}]
 
 
-def to_workbook(path: Path, rows: list[list[Any]]) -> Workbook:
-    workbook = Workbook()
-    for row in rows:
-        workbook.active.append(row)
-    workbook.save(path)
-    return workbook
-
-
 def test_json_in_all_its_shapes(tmp_path: Path) -> None:
     table, lines = pandas.DataFrame(ROWS), "".join(json.dumps(row) + "\n" for row in ROWS)
     by_index, lists = json.loads(table.to_json(orient="index")), {name: list(table[name]) for name in table}
@@ -99,7 +91,7 @@ def test_json_in_all_its_shapes(tmp_path: Path) -> None:
 
 def test_of_a_workbook_a_sheet_is_read(tmp_path: Path) -> None:
     rows = [["Of 2024"], [None, *ROWS[0]], *([1, *row.values()] for row in ROWS)]
-    workbook = to_workbook(tmp_path / "a.xlsx", rows)
+    workbook = make_sheet(*rows).parent
     workbook.active["D4"] = "merged cells above this one, perhaps"
     workbook.create_sheet("notes").append(["mine"])
     workbook.create_sheet("empty")
@@ -111,7 +103,7 @@ def test_of_a_workbook_a_sheet_is_read(tmp_path: Path) -> None:
 
 def test_merged_cells_and_formulas_of_a_workbook(tmp_path: Path) -> None:
     rows = [["id", "review", "f", "g"], ["p", "a", '="x"&1', "=A9"], [None, "b", None, '=""'], [None, "c"], ["q", "d"]]
-    workbook = to_workbook(tmp_path / "a.xlsx", rows)
+    workbook = make_sheet(*rows).parent
     workbook.active.merge_cells("A2:A4")
     workbook.active.cell(1_048_576, 2).fill = PatternFill("solid", "FFFF00")  # Ctrl+Down, fill
     workbook.save(tmp_path / "a.xlsx")
@@ -156,7 +148,7 @@ def test_what_cannot_be_read_is_named(name: str, content: bytes, words: list[str
 
 
 def test_totals_are_no_row_and_hidden_rows_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    workbook = to_workbook(tmp_path / "a.xlsx", [["review", "summary"], ["a", "s"], ["b", "t"], ["Total", 2]])
+    workbook = make_sheet(["review", "summary"], ["a", "s"], ["b", "t"], ["Total", 2]).parent
     workbook.active.add_table(Table(displayName="T", ref="A1:B4", totalsRowCount=1))
     workbook.active.row_dimensions[3].hidden = True  # as by a filter
     workbook.save(tmp_path / "a.xlsx")
