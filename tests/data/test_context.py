@@ -43,16 +43,6 @@ def test_a_prompt_never_exceeds_its_limit_and_reviews_are_cut_alike_after_a_word
         assert max(lengths[True], default=0) <= max(lengths[False]) + 8
 
 
-@given(st.integers(1, 400), st.integers(8, 300))
-def test_of_too_many_reviews_the_first_ones_are_read(number: int, room: int) -> None:
-    """Never an empty prompt, never an error that stops the run; all are read if each has a few tokens."""
-    reviews = [f"review {index} praises the proof" for index in range(number)]
-    kept, length, _ = fit(reviews, FRAME + room)
-    assert kept[0] and all(review.startswith(part) for review, part in zip(reviews, kept, strict=False))
-    assert length > FRAME + min(room, 10 * number) * 0.4  # the room is used
-    assert len(kept) == number or room < 7 * number
-
-
 def test_a_prompt_without_room_for_any_review_is_refused() -> None:
     with pytest.raises(InputError, match="the reviews that begin 'word word'"):
         fit_prompts([{"review": "word\n\nword"}], TOKENIZER, [FRAME - 2])

@@ -14,22 +14,6 @@ from metareview.training.arguments import advise_memory, build_training_argument
 from metareview.training.trainer_flags import PASSED, REFUSED, accepts, read_trainer_settings
 
 
-@pytest.mark.parametrize(
-    ("given", "evaluated", "saved", "logged"),
-    [
-        ({"epochs": 3}, 1 / 12, 1 / 12, 1 / 60),
-        ({"epochs": 0.1}, 1, 1, 1 / 5),  # not 1 itself, which would mean every step: see the next test
-        ({"eval_steps": 100, "save_steps": 50}, 100, 50, 20),
-        ({"max_steps": 100, "epochs": 3}, 1 / 4, 1 / 4, 1 / 20),
-    ],
-)
-def test_evaluations_are_spread_over_the_run(
-    given: dict, evaluated: float, saved: float, logged: float, tmp_path: Path
-) -> None:
-    args = make_arguments(tmp_path, **given)
-    assert (args.eval_steps, args.save_steps, args.logging_steps) == pytest.approx((evaluated, saved, logged))
-
-
 @pytest.mark.parametrize(("examples", "sizes"), [(1, {}), (28, {}), (25, {"batch_size": 2, "accumulation_steps": 3})])
 def test_one_evaluation_in_one_epoch_is_that_of_the_last_step(examples: int, sizes: dict, tmp_path: Path) -> None:
     """Which we count as the Trainer does."""
@@ -38,11 +22,6 @@ def test_one_evaluation_in_one_epoch_is_that_of_the_last_step(examples: int, siz
     trainer.train()
     steps = [entry["step"] for entry in trainer.state.log_history if "eval_loss" in entry]
     assert steps == [0, count_steps(args, examples)]
-
-
-@pytest.mark.parametrize(("evaluates", "saves"), [("steps", "steps"), ("epoch", "epoch"), ("no", "steps")])
-def test_saving_follows_evaluating(evaluates: str, saves: str, tmp_path: Path) -> None:
-    assert make_arguments(tmp_path, eval_strategy=evaluates).save_strategy == saves
 
 
 def test_a_precision_that_is_turned_off_leaves_fp32(tmp_path: Path) -> None:
