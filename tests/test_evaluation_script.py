@@ -192,7 +192,8 @@ def test_from_a_venue_to_a_meta_review(refused, model: Path, base: Path, tmp_pat
             monkeypatch.setenv(name, value)
         for number, row in enumerate(make_rows(60)):
             version, venue = (2, NEW) if number % 3 == 0 else (1, OLD)
-            forms = [{"review": review, "rating": "8: good"} for review in row["Input"].split(" <REVBREAK> ")]
+            reviews = row["Input"].split(" <REVBREAK> ")
+            forms = [{"review": review, "rating": "8: good", "confidence": 4} for review in reviews]
             replies = [make_reply(version, "Official_Review", form) for form in forms]
             replies.append(make_reply(version, "Meta_Review", {"metareview": row["Output"]}, by="Area_Chair_1"))
             server.add_paper(version, venue, f"forum{number:02}", replies, title=f"Paper {number}")
@@ -205,7 +206,7 @@ def test_from_a_venue_to_a_meta_review(refused, model: Path, base: Path, tmp_pat
     assert re.search(r"^\| test +\| +20 \|", printed, re.MULTILINE)  # all of 2024, and nothing else
     record = json.loads((tmp_path / PROCESSED / "processing_record.json").read_text())
     assert record["test_year"] == 2024 and record["dataset_name"].count("https://openreview.net/group?id=Shells") == 2
-    for words in (f"Paper 0 ({NEW})", "Ratings: 8 8 8 (mean 8.0)\n", f"Draft by a model ({model.name})",
+    for words in (f"Paper 0 ({NEW})", "Ratings: 8 8 8 (mean 8.0)\nConfidences: 4 4 4", f"by a model ({model.name})",
                   f"Written by a person:\n\n{make_rows(1)[0]['Output']}", "| ROUGE-L ", "| lead "):  # fmt: skip
         assert words in draft, (words, draft)
     monkeypatch.setitem(sys.modules, "openreview", None)  # as if it were not installed

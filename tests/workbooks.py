@@ -1,5 +1,6 @@
 """What the tests of the workbook share: small workbooks, runs that write results into them, judgments."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -60,3 +61,11 @@ def judge(sheet: Worksheet, row: int, kind: str, value: Any, model: str = "") ->
 
 def judged(sheet: Worksheet, row: int, kind: str, model: str = "") -> Any:
     return sheet.cell(row, find_columns(sheet)[kind, model]).value
+
+
+def sort_rows(sheet: Worksheet, order: Iterable[int]) -> None:
+    """As a person does in a spreadsheet: all cells of the rows from the second on, in this order."""
+    rows = [[cell.value for cell in row] for row in sheet.iter_rows(min_row=2)]
+    for row, place in enumerate(order, start=2):
+        for column, value in enumerate(rows[place], start=1):
+            sheet.cell(row, column).value = value
