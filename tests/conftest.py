@@ -21,6 +21,7 @@ from typing import Any
 from unittest.mock import patch
 
 from servers.hub import HUB, Hub, Repo
+from servers.openreview import OpenReview
 
 # Before the Hub's clients are imported, which read it then. They go online only where a test says so.
 os.environ.update(HUB.environment(HUB.home.name), HF_HUB_OFFLINE="1")
@@ -116,22 +117,10 @@ def make_frame_template(tokenizer: PreTrainedTokenizerFast, prompt: str = PROMPT
     return frame_as_chat_template(build_frame(tokenizer, "it", prompt))
 
 
-SIZES = {
-    "vocab_size": 400,
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "num_key_value_heads": 2,
-    "head_dim": 16,
-    "intermediate_size": 64,
-    "num_experts": 4,
-    "num_local_experts": 4,
-    "num_experts_per_tok": 2,
-    "moe_intermediate_size": 16,
-    "pad_token_id": 0,
-    "bos_token_id": 0,
-    "eos_token_id": 0,
-}
+SIZES = {"vocab_size": 400, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
+SIZES |= {"num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 16}
+SIZES |= {"num_experts": 4, "num_local_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16}
+SIZES |= dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id"), 0)
 MAMBA = {"mamba_n_heads": 4, "mamba_d_state": 8, "mamba_chunk_size": 8}
 SPECIAL = {
     "codegen": {"num_attention_heads": 4, "rotary_dim": 8},
@@ -295,7 +284,7 @@ def run_process(script: str, *flags: object, cwd: Path, **environment: str) -> s
     return subprocess.run(command, cwd=cwd, env=variables, capture_output=True, text=True, timeout=240)
 
 
-# The Hub
+# The Hub and OpenReview
 
 
 @pytest.fixture(scope="session")
@@ -330,6 +319,18 @@ def hub(on_the_hub: dict[tuple[str, str], Repo], monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(HUB, "faults", [])
     with online(dict(on_the_hub)) as hub:
         yield hub
+
+
+@pytest.fixture
+def openreview(monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenReview]:
+    """OpenReview, which the client in this process talks to, as a guest and without pauses."""
+    with OpenReview() as server:
+        for name, value in server.environment().items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr("metareview.sources.openreview.PAUSE", 0.0)
+        monkeypatch.setattr("metareview.sources.openreview.PAGE", 2)
+        monkeypatch.setattr("urllib3.util.Retry.sleep", lambda *_: None)
+        yield server
 
 
 @pytest.fixture

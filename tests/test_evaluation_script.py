@@ -12,7 +12,7 @@ import torch
 from conftest import EVALUATE, PROCESS, PROCESSED, WEIGHTS, make_rows, read_record, run_script, run_to_end
 from openpyxl import load_workbook
 from safetensors.torch import load_file, save_file
-from servers.openreview import OpenReview, make_reply
+from servers.openreview import make_reply
 from workbooks import judge, make_workbook, read_rows
 
 from metareview.data.cleaning import clean_text
@@ -185,24 +185,19 @@ def test_drafts_for_reviews_of_the_users_own(refused, fine_tuned: Path, model: P
     assert "cleaning leaves nothing" in refused(EVALUATE, "--model", model, "--reviews", files[0])
 
 
-def test_from_a_venue_to_a_meta_review(refused, model: Path, base: Path, tmp_path: Path, monkeypatch) -> None:
+def test_from_a_venue_to_a_draft(openreview, refused, model: Path, base: Path, tmp_path: Path, monkeypatch) -> None:
     flags = ["--model", base, "--max_summary_tokens", 100, "--venue", NEW, OLD, "--test_year"]
-    with OpenReview() as server:
-        for name, value in server.environment().items():
-            monkeypatch.setenv(name, value)
-        for number, row in enumerate(make_rows(60)):
-            version, venue = (2, NEW) if number % 3 == 0 else (1, OLD)
-            reviews = row["Input"].split(" <REVBREAK> ")
-            forms = [{"review": review, "rating": "8: good", "confidence": 4} for review in reviews]
-            replies = [make_reply(version, "Official_Review", form) for form in forms]
-            replies.append(make_reply(version, "Meta_Review", {"metareview": row["Output"]}, by="Area_Chair_1"))
-            server.add_paper(version, venue, f"forum{number:02}", replies, title=f"Paper {number}")
-        told = refused(PROCESS, *flags, 2031)
-        assert "no paper is of --test_year 2031, only of 2021, 2024" in told
-        printed = run_to_end(PROCESS, *flags, 2024, cwd=tmp_path)
-        draft = run_to_end(
-            EVALUATE, "--model", model, "--forum", "https://openreview.net/forum?id=forum00", cwd=tmp_path
-        )
+    for number, row in enumerate(make_rows(60)):
+        version, venue = (2, NEW) if number % 3 == 0 else (1, OLD)
+        reviews = row["Input"].split(" <REVBREAK> ")
+        forms = [{"review": review, "rating": "8: good", "confidence": 4} for review in reviews]
+        replies = [make_reply(version, "Official_Review", form) for form in forms]
+        replies.append(make_reply(version, "Meta_Review", {"metareview": row["Output"]}, by="Area_Chair_1"))
+        openreview.add_paper(version, venue, f"forum{number:02}", replies, title=f"Paper {number}")
+    told = refused(PROCESS, *flags, 2031)
+    assert "no paper is of --test_year 2031, only of 2021, 2024" in told
+    printed = run_to_end(PROCESS, *flags, 2024, cwd=tmp_path)
+    draft = run_to_end(EVALUATE, "--model", model, "--forum", "https://openreview.net/forum?id=forum00", cwd=tmp_path)
     assert re.search(r"^\| test +\| +20 \|", printed, re.MULTILINE)  # all of 2024, and nothing else
     record = json.loads((tmp_path / PROCESSED / "processing_record.json").read_text())
     assert record["test_year"] == 2024 and record["dataset_name"].count("https://openreview.net/group?id=Shells") == 2
