@@ -127,6 +127,7 @@ def test_merged_cells_and_formulas_of_a_workbook(tmp_path: Path) -> None:
         ("a.csv", "Input,Output\nnaïve,b\n".encode("latin-1"), ["UTF-8", "byte 15", "--encoding cp1252"]),
         ("a.csv", "Input,Output\né,b\n".encode("utf-16-le"), ["UTF-8", "--encoding utf-16-le"]),
         ("a.csv", b"PK\x03\x04", ["an Office document", "save it as"]),
+        ("a.csv", b"Input,Output\na,b,c\n", ["line 2", "3 columns, and the header has 2", "quotes"]),
         ("a.csv", b"id,Input,Output\n1,a\nstill a\n", ["line 3", "1 columns, and the header has 3", "quotes"]),
         ("a.csv", b'Input,Output\n"a,b\n', ["line 2", "unexpected end of data", "quotes"]),
         ("a.csv", b"review,review\na,b\n", ["several columns 'review'"]),
