@@ -1,4 +1,4 @@
-"""The command line: failures, where the output goes, tables, durations."""
+"""The command line: failures, where the output goes, durations."""
 
 import os
 import signal
@@ -10,7 +10,7 @@ import pytest
 from conftest import EVALUATE, ROOT, SCRIPTS, TUNE, run_process
 
 from metareview.common import cli
-from metareview.common.cli import InputError, run
+from metareview.common.cli import InputError, format_bytes, format_count, format_seconds, run
 
 
 @pytest.mark.parametrize(
@@ -88,3 +88,10 @@ def test_a_process_that_fails_alone_tells_it(monkeypatch: pytest.MonkeyPatch, ca
         run(fail)
     assert stopped.value.code == 1
     assert capsys.readouterr() == ("", "failed: the disk of this one is full\n")
+
+
+def test_durations_and_sizes_are_said_as_people_do() -> None:
+    seconds = (5, 89.7, 535, 599.7, 6_420)
+    assert [*map(format_seconds, seconds)] == ["5 s", "1 min 30 s", "8 min 55 s", "10 min", "1 h 47 min"]
+    assert [format_count(number, "step") for number in (1_200, 0.5, 1.0)] == ["1,200 steps", "0.5 steps", "1 step"]
+    assert [*map(format_bytes, (850e6, 3.39e9))] == ["850 MB", "3.4 GB"]
