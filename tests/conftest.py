@@ -21,6 +21,7 @@ from typing import Any
 from unittest.mock import patch
 
 from servers.hub import HUB, Hub, Repo
+from servers.openreview import OpenReview
 
 # Before the Hub's clients are imported, which read it then. They go online only where a test says so.
 os.environ.update(HUB.environment(HUB.home.name), HF_HUB_OFFLINE="1")
@@ -116,14 +117,47 @@ def make_frame_template(tokenizer: PreTrainedTokenizerFast, prompt: str = PROMPT
     return frame_as_chat_template(build_frame(tokenizer, "it", prompt))
 
 
-def make_model(architecture: str, context: int = 256) -> PreTrainedModel:
-    """A random model with the size of a toy."""
+SIZES = {"vocab_size": 400, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
+SIZES |= {"num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 16}
+SIZES |= {"num_experts": 4, "num_local_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16}
+SIZES |= dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id"), 0)
+MAMBA = {"mamba_n_heads": 4, "mamba_d_state": 8, "mamba_chunk_size": 8}
+SPECIAL = {
+    "codegen": {"num_attention_heads": 4, "rotary_dim": 8},
+    "deepseek_v3": {"q_lora_rank": 16, "kv_lora_rank": 16, "qk_rope_head_dim": 8, "qk_nope_head_dim": 8, "head_dim": 8},
+    "falcon": {"head_dim": None},
+    "falcon_h1": {"mamba_d_ssm": 64, **MAMBA},
+    "gemma2": {"sliding_window": 16},
+    "gpt2": {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0},
+    "gpt_neo": {"num_hidden_layers": 2, "attention_types": [[["global", "local"], 1]], "window_size": 16},
+    "gptj": {"rotary_dim": 8},
+    "granitemoehybrid": {"layer_types": ["mamba", "attention"], **MAMBA},
+    "bamba": {"attn_layer_indices": [1], **MAMBA},
+    "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1, "mamba_d_state": 8},
+    "lfm2": {"layer_types": ["conv", "full_attention"]},
+    "lfm2_moe": {"layer_types": ["conv", "full_attention"], "num_dense_layers": 1},
+    "mamba": {"state_size": 8},
+    "falcon_mamba": {"state_size": 8},
+    "mamba2": {"num_heads": 8, "head_dim": 8, "state_size": 8, "chunk_size": 8, "n_groups": 1},
+    "nemotron_h": {"mamba_num_heads": 4, "mamba_head_dim": 16, "ssm_state_size": 8, "chunk_size": 8, "n_groups": 1},
+    "qwen3_5_text": {"layer_types": ["linear_attention", "full_attention"]},
+    "qwen3_next": {"layer_types": ["linear_attention", "full_attention"]},
+    "recurrent_gemma": {"num_hidden_layers": 3, "lru_width": 32, "attention_window_size": 16},
+    "rwkv": {"attention_hidden_size": 32, "context_length": 256},
+}
+
+
+def make_model(architecture: str, context: int = 256, scale: float = 1.0) -> PreTrainedModel:
+    """A random model with the size of a toy; if its weights are scaled up, its tokens follow from all it has read."""
+    default = AutoConfig.for_model(architecture)
+    sizes = {name: size for name, size in SIZES.items() if hasattr(default, name)} | SPECIAL.get(architecture, {})
+    sizes |= {"max_position_embeddings": context} if hasattr(default, "max_position_embeddings") else {}
+    sizes = {name: size for name, size in sizes.items() if size is not None}
     torch.manual_seed(0)
-    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
-    sizes |= {"vocab_size": 400, "max_position_embeddings": context, "bos_token_id": 0, "eos_token_id": 0}
-    if architecture == "gpt2":
-        sizes |= {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
-    return AutoModelForCausalLM.from_config(AutoConfig.for_model(architecture, **sizes))
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(architecture, **sizes))
+    for name, weights in model.named_parameters():
+        weights.data *= scale if weights.ndim > 1 and "A_log" not in name else 1
+    return model
 
 
 def plain_losses(model: torch.nn.Module, examples: list[dict[str, Any]]) -> list[torch.Tensor]:
@@ -182,11 +216,6 @@ def read_logged(checkpoint: Path, name: str) -> dict[int, float]:
     """The values of a logged number, by step."""
     history = json.loads((checkpoint / "trainer_state.json").read_text())["log_history"]
     return {entry["step"]: entry[name] for entry in history if name in entry}
-
-
-@pytest.fixture(scope="session")
-def tokenizer() -> PreTrainedTokenizerFast:
-    return make_tokenizer()
 
 
 def save_base(folder: Path, architecture: str = "gpt_neox", context: int = 256) -> Path:
@@ -255,7 +284,7 @@ def run_process(script: str, *flags: object, cwd: Path, **environment: str) -> s
     return subprocess.run(command, cwd=cwd, env=variables, capture_output=True, text=True, timeout=240)
 
 
-# The Hub
+# The Hub and OpenReview
 
 
 @pytest.fixture(scope="session")
@@ -290,6 +319,18 @@ def hub(on_the_hub: dict[tuple[str, str], Repo], monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(HUB, "faults", [])
     with online(dict(on_the_hub)) as hub:
         yield hub
+
+
+@pytest.fixture
+def openreview(monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenReview]:
+    """OpenReview, which the client in this process talks to, as a guest and without pauses."""
+    with OpenReview() as server:
+        for name, value in server.environment().items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr("metareview.sources.openreview.PAUSE", 0.0)
+        monkeypatch.setattr("metareview.sources.openreview.PAGE", 2)
+        monkeypatch.setattr("urllib3.util.Retry.sleep", lambda *_: None)
+        yield server
 
 
 @pytest.fixture

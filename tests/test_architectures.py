@@ -10,53 +10,22 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import LENGTHS, ROOT, make_arguments, make_examples, make_tokenizer, make_trainer, plain_losses
+from conftest import (
+    LENGTHS,
+    ROOT,
+    make_arguments,
+    make_examples,
+    make_model,
+    make_tokenizer,
+    make_trainer,
+    plain_losses,
+)
 from peft import LoraConfig
-from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers import CONFIG_MAPPING, AutoConfig
 
 from metareview.common.cli import InputError
 from metareview.common.model import Adapter, check_base, load_model, prepare_model
 from metareview.generation.batches import generate
-
-SIZES = {
-    "vocab_size": 400,
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "num_key_value_heads": 2,
-    "head_dim": 16,
-    "intermediate_size": 64,
-    "max_position_embeddings": 256,
-    "num_experts": 4,
-    "num_local_experts": 4,
-    "num_experts_per_tok": 2,
-    "moe_intermediate_size": 16,
-    "pad_token_id": 0,
-    "bos_token_id": 0,
-    "eos_token_id": 0,
-}
-MAMBA = {"mamba_n_heads": 4, "mamba_d_state": 8, "mamba_chunk_size": 8}
-SPECIAL = {
-    "codegen": {"num_attention_heads": 4, "rotary_dim": 8},
-    "deepseek_v3": {"q_lora_rank": 16, "kv_lora_rank": 16, "qk_rope_head_dim": 8, "qk_nope_head_dim": 8, "head_dim": 8},
-    "falcon": {"head_dim": None},
-    "falcon_h1": {"mamba_d_ssm": 64, **MAMBA},
-    "gpt_neo": {"num_hidden_layers": 2, "attention_types": [[["global", "local"], 1]], "window_size": 16},
-    "gptj": {"rotary_dim": 8},
-    "granitemoehybrid": {"layer_types": ["mamba", "attention"], **MAMBA},
-    "bamba": {"attn_layer_indices": [1], **MAMBA},
-    "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1, "mamba_d_state": 8},
-    "lfm2": {"layer_types": ["conv", "full_attention"]},
-    "lfm2_moe": {"layer_types": ["conv", "full_attention"], "num_dense_layers": 1},
-    "mamba": {"state_size": 8},
-    "falcon_mamba": {"state_size": 8},
-    "mamba2": {"num_heads": 8, "head_dim": 8, "state_size": 8, "chunk_size": 8, "n_groups": 1},
-    "nemotron_h": {"mamba_num_heads": 4, "mamba_head_dim": 16, "ssm_state_size": 8, "chunk_size": 8, "n_groups": 1},
-    "qwen3_5_text": {"layer_types": ["linear_attention", "full_attention"]},
-    "qwen3_next": {"layer_types": ["linear_attention", "full_attention"]},
-    "recurrent_gemma": {"num_hidden_layers": 3, "lru_width": 32, "attention_window_size": 16},
-    "rwkv": {"attention_hidden_size": 32, "context_length": 256},
-}
 
 
 def read_table() -> dict[str, list[str]]:
@@ -66,20 +35,6 @@ def read_table() -> dict[str, list[str]]:
 
 
 HOLD, SEE_THE_NEXT, NOT_CAUSAL = read_table().values()
-
-
-def make_any(architecture: str) -> PreTrainedModel:
-    """A random model with the size of a toy, whose tokens follow from all that it has read."""
-    default = AutoConfig.for_model(architecture)
-    sizes = {name: size for name, size in SIZES.items() if hasattr(default, name)} | SPECIAL.get(architecture, {})
-    sizes = {name: size for name, size in sizes.items() if size is not None}
-    torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(architecture, **sizes)).eval()
-    with torch.no_grad():
-        for name, weights in model.named_parameters():
-            if weights.ndim > 1 and "A_log" not in name:
-                weights *= 3
-    return model
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -95,7 +50,7 @@ def frozen() -> Iterator[None]:
 def test_an_architecture_is_trained_resumed_adapted_and_written_with(architecture: str, tmp_path: Path) -> None:
     if architecture not in CONFIG_MAPPING:
         pytest.skip("this transformers does not have it")
-    model, examples = make_any(architecture), make_examples(LENGTHS)
+    model, examples = make_model(architecture, scale=3).eval(), make_examples(LENGTHS)
     base, run = tmp_path / "base", tmp_path / "run"
     model.save_pretrained(base)
     check_base(str(base), use_lora=False)
@@ -135,7 +90,7 @@ def test_an_architecture_is_trained_resumed_adapted_and_written_with(architectur
 @pytest.mark.parametrize("architecture", SEE_THE_NEXT)
 def test_what_sees_the_next_token_is_refused(architecture: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="sees the tokens that it is to predict"):
-        make_trainer(make_any(architecture), make_arguments(tmp_path), make_examples(LENGTHS))
+        make_trainer(make_model(architecture, scale=3), make_arguments(tmp_path), make_examples(LENGTHS))
 
 
 @pytest.mark.slow

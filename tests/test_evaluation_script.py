@@ -4,32 +4,23 @@ import json
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import EVALUATE, PROCESS, PROCESSED, ROOT, WEIGHTS, make_rows, read_record, run_script, run_to_end
+from conftest import EVALUATE, PROCESS, PROCESSED, WEIGHTS, make_rows, read_record, run_script, run_to_end
 from openpyxl import load_workbook
 from safetensors.torch import load_file, save_file
-from servers.openreview import OpenReview, make_reply
-from workbooks import judge, make_workbook
+from servers.openreview import make_reply
+from workbooks import judge, make_workbook, read_rows
 
-import evaluation
-from metareview.common.flags import parse_flags
 from metareview.data.cleaning import clean_text
 from metareview.generation import writing
 from metareview.generation.batches import generate
 from metareview.generation.outputs import Output, read_outputs
 
 NEW, OLD = "Shells.org/2024/Conference", "Shells.org/2021/Conference"
-
-
-def read_rows(path: Path, title: str | None = None) -> list[dict]:
-    """The rows of a sheet by header, by default of that with the test cases."""
-    workbook = load_workbook(path)
-    header, *rows = (workbook[title] if title else workbook.active).iter_rows(values_only=True)
-    return [dict(zip(header, row, strict=True)) for row in rows]
 
 
 def make_variant(model: Path, folder: Path, noise: float, **record: object) -> None:
@@ -47,31 +38,20 @@ def model(fine_tuned: Path) -> Path:
     return fine_tuned / "pythia_finetuned"
 
 
-@pytest.fixture
-def run_main(fine_tuned: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Run `main` beside the processed data, so that a test can watch what it calls."""
-
-    def run(*flags: object) -> None:
-        monkeypatch.chdir(fine_tuned)
-        monkeypatch.setattr("sys.argv", ["evaluation.py", "--model", str(model), *map(str, flags)])
-        evaluation.main(parse_flags(evaluation.EvaluationFlags, str(ROOT / EVALUATE)))
-
-    return run
-
-
 def test_the_workbook_has_what_is_printed_and_a_second_run_writes_no_text(
-    run_main, fine_tuned: Path, model: Path, base: Path, monkeypatch, capsys: pytest.CaptureFixture
+    fine_tuned: Path, model: Path, base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = [["=note", "Fine: a proof, a table.<REVBREAK>Bad!", "A paper; fine."], [None, "No reference here. " * 90]]
     source = make_workbook(fine_tuned / "eval_examples.xlsx", ["mine", "review", "reference"], *rows, ["no review"])
     before, path = source.read_bytes(), fine_tuned / "eval_examples_results.xlsx"
-    run_main("--max_new_tokens", 20)
-    (printed, bars), (first, second, third) = capsys.readouterr(), read_rows(path)
+    flags = ["--model", model, "--max_new_tokens", 20]
+    done = run_script(EVALUATE, *flags, cwd=fine_tuned)
+    printed, (first, second, third) = done.stdout, read_rows(path)
     assert source.read_bytes() == before  # the test cases stay clean
     assert list(first)[:6] == ["mine", "review", "reference", "preferred", "base", "rating base"]
     assert second["base words"] == len(second["base"].split()) and second["base ROUGE-L"] is None
     assert first["mine"] == "=note" and third["base"] is None
-    assert "All models: the reviews of 1 of 2 cases are cut" in printed and "reading prompt 2 of 2" in bars
+    assert "All models: the reviews of 1 of 2 cases are cut" in printed and "reading prompt 2 of 2" in done.stderr
     assert max(len(line) for line in printed.splitlines() if line.startswith("|")) <= 110
     line = next(line for line in printed.splitlines() if line.startswith(f"| {model.name} "))
     assert f"{first['finetuned ROUGE-L']:.3f}" in line.split("|")[4]  # the one case that has a reference
@@ -80,8 +60,7 @@ def test_the_workbook_has_what_is_printed_and_a_second_run_writes_no_text(
     assert runs[model.name].items() >= {"data": "eval_examples.xlsx", "learning rate": 5e-3, "epochs": 2}.items()
 
     monkeypatch.setattr(writing, "load_model", None)  # calling it would fail
-    run_main("--max_new_tokens", 20, "--bertscore_model", base)
-    printed = capsys.readouterr().out
+    printed = run_to_end(EVALUATE, *flags, "--bertscore_model", base, cwd=fine_tuned)
     assert "All models: 2 of 2 texts were in eval_examples_results_outputs.jsonl already." in printed
     scored, runs = read_rows(path), {row["model"]: row for row in read_rows(path, "runs")}
     assert all(row.items() <= again.items() for row, again in zip([first, second, third], scored, strict=True))
@@ -144,7 +123,7 @@ def test_the_loop_of_a_user(model: Path, base: Path, tmp_path: Path) -> None:
     assert f"{judged[11]['preferred']}: preferred " in said
 
 
-def test_an_interrupted_run_writes_only_what_is_missing(run_main, fine_tuned: Path, monkeypatch) -> None:
+def test_an_interrupted_run_writes_only_what_is_missing(fine_tuned: Path, model: Path, monkeypatch) -> None:
     generated = []
 
     def generate_and_count(*arguments: object) -> Iterator[tuple[int, Output]]:
@@ -155,26 +134,23 @@ def test_an_interrupted_run_writes_only_what_is_missing(run_main, fine_tuned: Pa
                 raise KeyboardInterrupt
 
     monkeypatch.setattr(writing, "generate", generate_and_count)
-    flags = ["--num_examples", 5, "--max_new_tokens", 12, "--batch_size", 2, "--output"]
-    with pytest.raises(KeyboardInterrupt):
-        run_main(*flags, "broken.xlsx")
-    log = fine_tuned / "broken_outputs.jsonl"
-    assert len(read_outputs(log)) == 3 and not (fine_tuned / "broken.xlsx").exists()
-    log.write_bytes(log.read_bytes()[:-30])  # the third line is cut off, as by kill -9
-    run_main(*flags, "broken.xlsx")
-    assert len(generated) == 3 + 3 + 5  # two of five texts of the base were there
-    run_main(*flags, "complete.xlsx")
+    flags = ["--model", model, "--num_examples", 5, "--max_new_tokens", 12, "--batch_size", 2, "--output"]
+    assert run_script(EVALUATE, *flags, "broken.xlsx", cwd=fine_tuned).stderr.endswith("failed: interrupted\n")
+    assert not (fine_tuned / "broken.xlsx").exists()
+    run_to_end(EVALUATE, *flags, "broken.xlsx", cwd=fine_tuned)
+    assert len(generated) == 3 + 2 + 5  # three of five texts of the base were there
+    run_to_end(EVALUATE, *flags, "complete.xlsx", cwd=fine_tuned)
     assert read_rows(fine_tuned / "broken.xlsx") == read_rows(fine_tuned / "complete.xlsx")
 
 
 def test_rows_of_the_test_split_and_texts_of_another_prompt_or_decoding_are_added(
-    run_main, fine_tuned: Path, model: Path
+    fine_tuned: Path, model: Path
 ) -> None:
     """To a workbook of their own, and to its log; what is not drawn again keeps its row and does not count."""
     drawn = []
     for flags in (["--num_examples", 2], ["--num_examples", 4, "--seed", 7, "--prompt", "instruction"],
                   ["--num_examples", 2, "--no_repeat_ngram", 0]):  # fmt: skip
-        run_main("--max_new_tokens", 5, *flags)
+        run_to_end(EVALUATE, "--model", model, "--max_new_tokens", 5, *flags, cwd=fine_tuned)
         rows = read_rows(fine_tuned / "eval_test.xlsx")
         drawn.append({row["row"] for row in rows})
     assert all(row["reference"] and row["review"].count("<REVBREAK>") == 2 for row in rows)
@@ -210,27 +186,23 @@ def test_drafts_for_reviews_of_the_users_own(refused, fine_tuned: Path, model: P
     assert "cleaning leaves nothing" in refused(EVALUATE, "--model", model, "--reviews", files[0])
 
 
-def test_from_a_venue_to_a_meta_review(refused, model: Path, base: Path, tmp_path: Path, monkeypatch) -> None:
+def test_from_a_venue_to_a_draft(openreview, refused, model: Path, base: Path, tmp_path: Path, monkeypatch) -> None:
     flags = ["--model", base, "--max_summary_tokens", 100, "--venue", NEW, OLD, "--test_year"]
-    with OpenReview() as server:
-        for name, value in server.environment().items():
-            monkeypatch.setenv(name, value)
-        for number, row in enumerate(make_rows(60)):
-            version, venue = (2, NEW) if number % 3 == 0 else (1, OLD)
-            forms = [{"review": review, "rating": "8: good"} for review in row["Input"].split(" <REVBREAK> ")]
-            replies = [make_reply(version, "Official_Review", form) for form in forms]
-            replies.append(make_reply(version, "Meta_Review", {"metareview": row["Output"]}, by="Area_Chair_1"))
-            server.add_paper(version, venue, f"forum{number:02}", replies, title=f"Paper {number}")
-        told = refused(PROCESS, *flags, 2031)
-        assert "no paper is of --test_year 2031, only of 2021, 2024" in told
-        printed = run_to_end(PROCESS, *flags, 2024, cwd=tmp_path)
-        draft = run_to_end(
-            EVALUATE, "--model", model, "--forum", "https://openreview.net/forum?id=forum00", cwd=tmp_path
-        )
+    for number, row in enumerate(make_rows(60)):
+        version, venue = (2, NEW) if number % 3 == 0 else (1, OLD)
+        reviews = row["Input"].split(" <REVBREAK> ")
+        forms = [{"review": review, "rating": "8: good", "confidence": 4} for review in reviews]
+        replies = [make_reply(version, "Official_Review", form) for form in forms]
+        replies.append(make_reply(version, "Meta_Review", {"metareview": row["Output"]}, by="Area_Chair_1"))
+        openreview.add_paper(version, venue, f"forum{number:02}", replies, title=f"Paper {number}")
+    told = refused(PROCESS, *flags, 2031)
+    assert "no paper is of --test_year 2031, only of 2021, 2024" in told
+    printed = run_to_end(PROCESS, *flags, 2024, cwd=tmp_path)
+    draft = run_to_end(EVALUATE, "--model", model, "--forum", "https://openreview.net/forum?id=forum00", cwd=tmp_path)
     assert re.search(r"^\| test +\| +20 \|", printed, re.MULTILINE)  # all of 2024, and nothing else
     record = json.loads((tmp_path / PROCESSED / "processing_record.json").read_text())
     assert record["test_year"] == 2024 and record["dataset_name"].count("https://openreview.net/group?id=Shells") == 2
-    for words in (f"Paper 0 ({NEW})", "Ratings: 8 8 8 (mean 8.0)\n", f"Draft by a model ({model.name})",
+    for words in (f"Paper 0 ({NEW})", "Ratings: 8 8 8 (mean 8.0)\nConfidences: 4 4 4", f"by a model ({model.name})",
                   f"Written by a person:\n\n{make_rows(1)[0]['Output']}", "| ROUGE-L ", "| lead "):  # fmt: skip
         assert words in draft, (words, draft)
     monkeypatch.setitem(sys.modules, "openreview", None)  # as if it were not installed

@@ -13,17 +13,13 @@ FLOORS = {"common": 0, "data": 1, "sources": 2, "training": 2, "generation": 2, 
 FLOORS["scripts"] = 5
 
 
-def name_module(path: Path) -> str:
-    """The name by which a file is imported."""
-    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-
-
 def find_room(name: str) -> str:
     """The folder that a module is in; `scripts` for a script."""
     return name.split(".")[1] if name.startswith("metareview.") else "scripts"
 
 
-FILES = {name_module(path): path for path in [*map(ROOT.joinpath, SCRIPTS), *(ROOT / "metareview").glob("*/*.py")]}
+PATHS = [*map(ROOT.joinpath, SCRIPTS), *(ROOT / "metareview").glob("*/*.py")]
+FILES = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in PATHS}  # by the names of modules
 
 
 def find_imports(path: Path, everywhere: bool = True) -> set[str]:

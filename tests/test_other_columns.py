@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from conftest import EVALUATE, PROCESS, TUNE, make_rows, read_record, run_to_end, write_csv
 from datasets import load_from_disk
-from openpyxl import load_workbook
 from transformers import AutoTokenizer
+from workbooks import read_rows
 
 PROMPT = "{abstract}\nRatings: {ratings}\n{review}\nSo: "
 COMPLETION = "Decision: {decision}\n{summary}"
@@ -27,11 +27,6 @@ def folder(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert "Not read: notes.txt." in printed and "1 meta-review is in several rows" in printed
     run_to_end(TUNE, "--learning_rate", "5e-3", "--output_dir", "m", "--max_new_tokens", 12, cwd=folder)
     return folder
-
-
-def read_rows(path: Path, title: str) -> list[dict]:
-    header, *rows = load_workbook(path)[title].iter_rows(values_only=True)
-    return [dict(zip(header, row, strict=True)) for row in rows]
 
 
 def test_a_model_reads_and_learns_what_its_templates_name(folder: Path) -> None:

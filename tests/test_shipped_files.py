@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from conftest import ROOT
-from openpyxl import load_workbook
+from workbooks import read_rows
 
 from metareview.data.prompts import PROMPTS
 
@@ -13,8 +13,7 @@ DEMO = ROOT / "assets" / "demo"
 
 
 def test_there_are_twenty_cases_of_two_to_four_reviews() -> None:
-    header, *rows = load_workbook(ROOT / "eval_examples.xlsx").active.iter_rows(values_only=True)
-    cases = [dict(zip(header, row, strict=True)) for row in rows]
+    cases = read_rows(ROOT / "eval_examples.xlsx")
     assert len(cases) == 20 and len({case["field"] for case in cases}) == 20
     lengths = [[len(review.split()) for review in case["review"].split("<REVBREAK>")] for case in cases]
     assert {len(reviews) for reviews in lengths} == {2, 3, 4} and all(case["reference"] for case in cases)

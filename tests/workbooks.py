@@ -1,9 +1,10 @@
 """What the tests of the workbook share: small workbooks, runs that write results into them, judgments."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from openpyxl import Workbook
+from openpyxl import Workbook, load_workbook
 from openpyxl.worksheet.worksheet import Worksheet
 
 from metareview.workbook.cases import Source
@@ -24,6 +25,13 @@ def make_sheet(*rows: list) -> Worksheet:
 def make_workbook(path: Path, *rows: list) -> Path:
     make_sheet(*rows).parent.save(path)
     return path
+
+
+def read_rows(path: Path, title: str | None = None) -> list[dict[str, Any]]:
+    """The rows of a sheet by header, by default of that with the test cases."""
+    workbook = load_workbook(path)
+    header, *rows = (workbook[title] if title else workbook.active).iter_rows(values_only=True)
+    return [dict(zip(header, row, strict=True)) for row in rows]
 
 
 def write_texts(book: Book, **texts: list[str]) -> Worksheet:
@@ -53,3 +61,11 @@ def judge(sheet: Worksheet, row: int, kind: str, value: Any, model: str = "") ->
 
 def judged(sheet: Worksheet, row: int, kind: str, model: str = "") -> Any:
     return sheet.cell(row, find_columns(sheet)[kind, model]).value
+
+
+def sort_rows(sheet: Worksheet, order: Iterable[int]) -> None:
+    """As a person does in a spreadsheet: all cells of the rows from the second on, in this order."""
+    rows = [[cell.value for cell in row] for row in sheet.iter_rows(min_row=2)]
+    for row, place in enumerate(order, start=2):
+        for column, value in enumerate(rows[place], start=1):
+            sheet.cell(row, column).value = value

@@ -1,4 +1,4 @@
-"""The command line: failures, where the output goes, tables, durations."""
+"""The command line: failures, where the output goes, durations."""
 
 import os
 import signal
@@ -10,15 +10,7 @@ import pytest
 from conftest import EVALUATE, ROOT, SCRIPTS, TUNE, run_process
 
 from metareview.common import cli
-from metareview.common.cli import InputError, format_bytes, format_count, format_seconds, format_table, run
-
-
-def test_an_import_of_the_package_does_nothing() -> None:
-    """No signals, no patched modules, no reading of the command line: a script of one's own may use a part of it."""
-    code = "import signal, sys; before = signal.getsignal(signal.SIGINT); import metareview.workbook.cases; "
-    code += "assert signal.getsignal(signal.SIGINT) is before and sys.modules.get('torchvision', 1) is not None"
-    done = subprocess.run([sys.executable, "-c", code, "--help"], cwd=ROOT, capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+from metareview.common.cli import InputError, format_bytes, format_count, format_seconds, run
 
 
 @pytest.mark.parametrize(
@@ -105,7 +97,9 @@ def test_durations_and_sizes_are_said_as_people_do() -> None:
     assert [*map(format_bytes, (850e6, 3.39e9))] == ["850 MB", "3.4 GB"]
 
 
-def test_a_table_is_markdown_and_stands_in_columns() -> None:
-    assert format_table([["split", "rows"], ["train", 12_345], ["test", 7]]).splitlines() == [
-        "| split |   rows |", "| ----- | -----: |", "| train | 12,345 |", "| test  |      7 |"
-    ]  # fmt: skip
+def test_an_import_of_the_package_does_nothing() -> None:
+    """No signals, no patched modules, no reading of the command line: a script of one's own may use a part of it."""
+    code = "import signal, sys; before = signal.getsignal(signal.SIGINT); import metareview.workbook.cases; "
+    code += "assert signal.getsignal(signal.SIGINT) is before and sys.modules.get('torchvision', 1) is not None"
+    done = subprocess.run([sys.executable, "-c", code, "--help"], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr

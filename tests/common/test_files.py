@@ -1,6 +1,5 @@
 """Files that are replaced when the new ones are complete, and left alone when they are not."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -23,18 +22,13 @@ def read(target: Path) -> str:
     return (target if "file" in target.name else target / "inner.txt").read_text()
 
 
-def put_aside(path: Path, process: int = NOBODY, suffix: str = "new") -> Path:
-    """Where `replacing` writes while the old one is still in its place."""
-    return path.with_name(f".{path.name}.{process}.{suffix}")
-
-
 @pytest.mark.parametrize("name", ["file.txt", "folder"])
 def test_what_is_written_replaces_the_old_unless_it_failed(name: str, tmp_path: Path) -> None:
     target = tmp_path / name
     for old, text in ((None, "first"), ("first", "second")):
         with replacing(target) as new:
             write(new, text)
-            assert new == put_aside(target, os.getpid())
+
             assert read(target) == old if old else not target.exists()
         assert read(target) == text and list(tmp_path.iterdir()) == [target]
     for error in (ValueError, KeyboardInterrupt):
@@ -50,7 +44,7 @@ def test_what_a_killed_process_left_is_not_in_the_way(left: dict[str, str], name
     """Killed while it wrote, between the two steps of the replacement, while it deleted the old one."""
     target = tmp_path / name
     for suffix, text in left.items():
-        write(put_aside(target, suffix=suffix) if suffix else target, text)
+        write(target.with_name(f".{name}.{NOBODY}.{suffix}") if suffix else target, text)
     with pytest.raises(ValueError), replacing(target):
         raise ValueError  # so far, all is as it was
     expected = left.get("") or left.get("old")
@@ -58,17 +52,6 @@ def test_what_a_killed_process_left_is_not_in_the_way(left: dict[str, str], name
     with replacing(target) as new:
         write(new, "third")
     assert read(target) == "third" and list(tmp_path.iterdir()) == [target]
-
-
-def test_what_others_have_beside_the_target_stays(tmp_path: Path) -> None:
-    """A user's folder with a name like ours, and what another process is writing."""
-    target = tmp_path / "folder"
-    others = [tmp_path / ".folder.new", put_aside(target, os.getppid()), tmp_path / ".folder.notes.old"]
-    for path in others:
-        write(path, "precious")
-    with replacing(target) as new:
-        write(new, "complete")
-    assert read(target) == "complete" and all(read(path) == "precious" for path in others)
 
 
 def test_of_a_link_only_the_link_is_deleted(tmp_path: Path) -> None:

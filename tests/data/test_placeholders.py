@@ -44,7 +44,6 @@ def test_what_was_filled_in_is_read_back(template: str, decision: str, summary: 
         ("The meta-review: {summary}", "Good", {"summary": "Good"}),
         ("{2nd}: {größe}\n{summary}", "b: c\nfine\nwork", {"2nd": "b", "größe": "c", "summary": "fine\nwork"}),
         (f"{DECIDED}\nSo: {{decision}}", "Decision: no\nfine\nSo: no", {"decision": "no", "summary": "fine"}),
-        ("{summary} So: {decision}", "fine\nwork So: no", {"summary": "fine\nwork", "decision": "no"}),
     ],
 )
 def test_a_text_is_read_as_far_as_it_goes_and_columns_have_any_name(template: str, text: str, values: dict) -> None:

@@ -1,7 +1,6 @@
 """Prompts: as the tokenizer itself gives them, with a chat template of ours or with the model's own."""
 
 import re
-import time
 from collections.abc import Callable
 from itertools import permutations
 
@@ -50,7 +49,9 @@ def make_prompted(prompt: str = PROMPTS["plain"], starts: bool = False) -> PreTr
 @pytest.mark.parametrize("starts", [False, True])
 @pytest.mark.parametrize("prompt", [PROMPTS["ratings"], 'Say "yes" or \\no:\t{review}\n'])
 def test_the_chat_template_is_one_that_other_programs_understand(prompt: str, starts: bool) -> None:
-    template = make_prompted(prompt, starts).chat_template
+    """A token that begins each text is there once."""
+    tokenizer = make_prompted(prompt, starts)
+    template = tokenizer.chat_template
     environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True)  # as in llama.cpp
     nodes = [tree := environment.parse(template), *tree.find_all(jinja2.nodes.Node)]
     assert {type(node).__name__ for node in nodes} <= UNDERSTOOD
@@ -58,13 +59,7 @@ def test_the_chat_template_is_one_that_other_programs_understand(prompt: str, st
     assert {escaped for text in texts for escaped in re.findall(r"\\(.)", text)} <= ESCAPES
     rendered = environment.from_string(template).render(messages=[{"role": "user", "content": "a b"}])
     assert rendered == "<|endoftext|>" * starts + fill(prompt, {"review": "a b"})
-
-
-def test_a_tokenizer_that_begins_texts_with_a_token_does_so_once() -> None:
-    tokenizer = make_prompted(starts=True)
-    ids = encode_prompts([{"review": "a b"}], tokenizer)[0]
-    assert ids[0] == 0 and ids.count(0) == 1
-    assert tokenizer.decode(ids, skip_special_tokens=True) == PROMPTS["plain"].format(review="a b")
+    assert encode_prompts([{"review": "a b"}], tokenizer)[0].count(0) == starts
 
 
 @pytest.mark.parametrize("template", [None, CHAT_TEMPLATE])
@@ -90,13 +85,11 @@ def test_a_heading_of_the_prompt_is_not_in_a_review() -> None:
     ("check", "text", "told"),
     [
         (find_template, "word_limt", "must be one of plain, instruction, word_limit, ratings, or a text with"),
-        (find_template, "{review} and {review}", r"PROMPT \(--prompt\) must be one of plain"),
         (find_template, "{Paper Title}\n{review}{summary}", r"PROMPT \(--prompt\) has \{summary\}"),
         (find_template, "{Größe}\n{Paper Title}\n{review}", r"PROMPT \(--prompt\) has .*it is \{größe\}"),
         (find_template, "{content}\n{review}", "another thing in a chat; rename the column"),
         (check_completion, "{decision}", r"COMPLETION \(--completion\) must have \{summary\} in it once"),
         (check_completion, "{summary} {decision}", r"COMPLETION \(--completion\) needs a line break, or a text"),
-        (check_completion, "{decision}{summary}", r"COMPLETION \(--completion\) needs a line break, or a text"),
         (check_completion, "{Final Decision}\n{summary}", r"COMPLETION \(--completion\) has .*\{final_decision\}"),
     ],
 )
@@ -107,16 +100,12 @@ def test_a_prompt_or_completion_that_cannot_be_used_is_told(check: Callable, tex
 
 def test_a_line_break_may_be_typed_as_it_is_written() -> None:
     """In the flags of all scripts; the prompt that a model records stays as it is."""
-    typed, meant = r"Read:\n{review}", "Read:\n{review}"
+    typed = r"Read:\n{review}"
     assert find_template(typed) == typed
-    every = [
-        ProcessingFlags(prompt=typed),
-        FineTuningFlags(prompt=typed),
-        EvaluationFlags(prompt=typed, num_examples=1),
-    ]
-    assert {flags.prompt for flags in every} == {meant}
-    for flags in (ProcessingFlags, FineTuningFlags):
-        assert flags(completion=r"{decision}\n{summary}").completion == "{decision}\n{summary}"
+    assert EvaluationFlags(prompt=typed, num_examples=1).prompt == "Read:\n{review}"
+    for kind in (ProcessingFlags, FineTuningFlags):
+        flags = kind(prompt=typed, completion=r"{decision}\n{summary}")
+        assert (flags.prompt, flags.completion) == ("Read:\n{review}", "{decision}\n{summary}")
 
 
 # The model's own chat template
@@ -188,14 +177,10 @@ LOOPS = "".join(f"{{% for {name} in range(99999) %}}" for name in "abc") + "{% e
         ("{{ messages[0]['role'] }}", "does not take the user's message once"),
         ("{% for m in messages %}", "unknown tag|Unexpected end"),
         ("{{ raise_exception('no user') }}", "no user"),
-        ("{{ 'x' * 10**15 }}", "MemoryError"),  # more than any memory
         (LOOPS, "it takes more than 1 seconds"),
-        ("{% macro again() %}{{ again() }}{% endmacro %}{{ again() }}", "recursion"),
     ],
 )
 def test_a_chat_template_that_cannot_be_used_is_told(template: str, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prompts, "TEMPLATE_SECONDS", 1)
-    began = time.monotonic()
     with pytest.raises(InputError, match=f"^the chat template of 'it' .*({told}).*; choose another model$"):
         build_frame(chat(template), "it", PROMPTS["plain"])
-    assert time.monotonic() - began < 60

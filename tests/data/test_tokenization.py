@@ -9,19 +9,14 @@ from conftest import make_frame_template, make_tokenizer
 from datasets import Dataset, DatasetDict
 
 from metareview.common.cli import InputError
-from metareview.data.context import fit_prompts
 from metareview.data.placeholders import fill
-from metareview.data.prompts import PROMPTS, Frame
+from metareview.data.prompts import PROMPTS
 from metareview.data.tokenization import (
     TokenizationArguments,
     choose_reserve,
-    follow_record,
     load_tokenizer,
-    tokenization_record,
     tokenize_splits,
 )
-
-FRAME = Frame("Today, sum up: ", "", "</s>")  # of a record: fixed once, however late training begins
 
 
 def tokenize(rows: list[tuple[str, str]], prompt: str = "plain", limit: int = 140) -> tuple[list, dict[str, Any]]:
@@ -39,19 +34,12 @@ def tokenize(rows: list[tuple[str, str]], prompt: str = "plain", limit: int = 14
     return pairs, dict(zip(header, line, strict=True))
 
 
-@pytest.mark.parametrize("prompt", [*PROMPTS, '\U0001f600 é \u2028"\\ {{ x }} {# {review} #}\n'])
+@pytest.mark.parametrize("prompt", ["plain", "ratings", '\U0001f600 é \u2028"\\ {{ x }} {# {review} #}\n'])
 def test_labels_are_the_summary_with_its_end_and_nothing_else(prompt: str) -> None:
     [(read, learned)], _ = tokenize([("a b\n\nc", "good work")], prompt)
     tokenizer = make_tokenizer()
     assert tokenizer.decode(read) == fill(PROMPTS.get(prompt, prompt), {"review": "a b\n\nc"})
     assert learned == [*tokenizer("good work").input_ids, tokenizer.eos_token_id]
-
-
-def test_the_reserve_is_the_same_whatever_the_summary() -> None:
-    review, tokenizer = "word " * 499 + "word", make_tokenizer()
-    tokenizer.chat_template = make_frame_template(tokenizer)
-    (first, _), (second, _) = tokenize([(review, "short"), (review, "longer " * 8)])[0]
-    assert first == second == fit_prompts([{"review": review}], tokenizer, [140])[0][0] and 130 < len(first) <= 140
 
 
 def test_a_summary_over_the_reserve_takes_from_its_own_reviews_or_is_left_out_and_reported() -> None:
@@ -89,35 +77,12 @@ def test_other_columns_are_read_and_learned() -> None:
 
 
 def test_a_text_that_looks_like_the_end_is_learned_as_text_and_the_end_as_the_token() -> None:
-    """Also if the reviews are cut to fit."""
+    """Also if the reviews are cut to fit, to the same room whatever the summary."""
     text, tokenizer = "says <|endoftext|> and more", make_tokenizer()
-    [(read, learned)], _ = tokenize([(f"{text} " * 3, text)], limit=30)
+    [(other, _), (read, learned)], _ = tokenize([(f"{text} " * 3, "fine"), (f"{text} " * 3, text)], limit=30)
     assert [*read, *learned].count(tokenizer.eos_token_id) == 1 and learned[-1] == tokenizer.eos_token_id
+    assert other == read and len(read) <= 30
     assert tokenizer.decode(learned) == f"{text}<|endoftext|>"
-
-
-RECORD = {"model": "recorded", "prompt_template": "Sum up: {review}", "asked_max_length": 700, "max_length": 256}
-RECORD |= {"max_summary_tokens": 60, "frame": ["Today, sum up: ", "", "</s>"]}
-
-
-@pytest.mark.parametrize(
-    ("given", "record", "followed"),
-    [
-        ((None,) * 6, RECORD, ("recorded", "Sum up: {review}", 700, 60, FRAME, "{summary}")),
-        (("mine", "plain", 99, 9), RECORD, ("mine", "plain", 99, 9)),
-        ((), {}, (None, "plain", None, None)),  # there are defaults, but no model
-    ],
-)
-def test_a_record_fills_what_is_left_open_and_changes_nothing_else(given: tuple, record: dict, followed: tuple) -> None:
-    arguments = TokenizationArguments(*given)
-    follow_record(arguments, record)
-    assert arguments == TokenizationArguments(*followed)
-
-
-def test_the_whole_context_is_that_of_the_model_at_hand(base: Path) -> None:
-    arguments = TokenizationArguments(str(base), "plain", None, 60)
-    load_tokenizer(arguments)
-    assert (arguments.max_length, arguments.prompt_limit) == (256, 196)
 
 
 @pytest.mark.parametrize(
@@ -131,18 +96,6 @@ def test_the_whole_context_is_that_of_the_model_at_hand(base: Path) -> None:
 def test_a_context_that_cannot_be(max_length: int | None, reserve: int, message: str, base: Path) -> None:
     with pytest.raises(InputError, match=message):
         load_tokenizer(TokenizationArguments(str(base), "plain", max_length, reserve))
-
-
-def test_the_record_knows_the_prompt_and_where_a_split_ends(base: Path) -> None:
-    """A row that moves from train to validation makes other data."""
-    rows, records = [{"review": text, "summary": text} for text in "abc"], []
-    for name, end in (("plain", 1), ("plain", 2), ("instruction", 2)):
-        arguments = TokenizationArguments(str(base), name, None, 60)
-        splits = DatasetDict(train=Dataset.from_list(rows[:end]), validation=Dataset.from_list(rows[end:]))
-        records.append(tokenization_record(splits, load_tokenizer(arguments), arguments))
-    first, moved, prompted = records
-    assert [key for key in first if first[key] != moved[key]] == ["texts"]
-    assert [key for key in first if moved[key] != prompted[key]] == ["prompt_template", "frame"]
 
 
 def test_an_adapter_without_its_base_names_the_base(base: Path, tmp_path: Path) -> None:

@@ -7,11 +7,8 @@ import torch
 from transformers import BartConfig, BartModel, BertConfig, BertModel, BertTokenizer, RobertaConfig, RobertaModel
 
 from metareview.common.cli import InputError
-from metareview.generation.outputs import Output
 from metareview.scoring import bertscore as module
 from metareview.scoring.bertscore import bertscore
-from metareview.scoring.comparison import average_scores
-from metareview.scoring.metrics import score_systems
 
 VOCABULARY = "[PAD] [UNK] [CLS] [SEP] [MASK] the a paper proof method baseline is good bad lacks new work ##s . ,"
 WORDS = VOCABULARY.split()
@@ -56,26 +53,6 @@ def test_what_is_longer_than_the_encoder_reads_is_left_out(encoder: str, tmp_pat
     long, begin = "a proof lacks " * 20, "a proof lacks a proof lacks a proof lacks a"
     for name in (encoder, save_encoder(RobertaModel(config), tmp_path / "roberta")):
         assert bertscore(long, "the method", name) == bertscore(begin, "the method", name)
-
-
-def test_each_system_is_scored_and_a_reference_is_embedded_once(encoder: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    embedded, embed = [], module.embed
-
-    def embed_and_note(text: str, name: str) -> tuple[torch.Tensor, torch.Tensor]:
-        embedded.append(text)
-        return embed(text, name)
-
-    monkeypatch.setattr(module, "embed", embed_and_note)
-    outputs = {name: [Output(f"{name} paper", True, 2)] * 3 for name in ("good", "bad")}
-    cases = ["a new method"] * 3, ["the proof is new", "a baseline is good", ""], "a-zA-Z", [""] * 3
-    results = score_systems(outputs, *cases, encoder=encoder)
-    assert embedded.count("the proof is new") == 2  # as the reference of all, and as other paper
-    for system in ("good", "bad", "lead", "other paper"):
-        first, _, without = results[system]
-        assert without["bertscore"] is None
-        assert first["bertscore"] == bertscore(first["text"], "the proof is new", encoder)[2]
-    assert "bertscore" not in average_scores(results)["reference"]
-    assert "bertscore" not in average_scores(score_systems(outputs, *cases))["good"]
 
 
 def test_what_is_no_encoder_is_refused(tmp_path: Path) -> None:

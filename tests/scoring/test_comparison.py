@@ -5,11 +5,8 @@ import random
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from metareview.generation.outputs import Output
-from metareview.scoring import comparison
 from metareview.scoring.comparison import (
     FEWEST_CASES,
     MOST_NAMED,
@@ -43,12 +40,6 @@ def test_the_interval_is_that_of_the_mean() -> None:
     assert estimate([[0.25] * (FEWEST_CASES - 1)]) == [(0.25, None, None)]
 
 
-@given(values=st.lists(st.floats(0, 1), min_size=FEWEST_CASES, max_size=30))
-def test_the_interval_stays_within_the_values(values: list[float]) -> None:
-    [(_, low, high)] = estimate([values])
-    assert min(values) - 1e-9 <= low <= high <= max(values) + 1e-9
-
-
 @pytest.mark.parametrize(("systems", "quantile"), [(2, 1.96), (10, 3.164)])
 def test_intervals_of_all_pairs_are_those_of_tukey(systems: int, quantile: float) -> None:
     """Tables of the studentized range (0.05, infinitely many degrees of freedom) over the square root of 2."""
@@ -69,14 +60,8 @@ def test_equal_systems_seem_to_differ_in_one_of_twenty_comparisons_at_most(cases
     assert 0.03 < ((lows > 0) | (highs < 0)).mean() < 0.07
 
 
-def test_columns_with_few_different_values_leave_the_others_alone() -> None:
-    gaps = np.random.default_rng(0).normal(size=(40, 3))
-    equal, few = np.full((40, 1), 0.1), np.zeros((40, 1))
-    few[:3] = 1
-    widths = compare_columns(np.hstack([gaps, equal, few]), jointly=True)
-    assert widths[:3] == pytest.approx(compare_columns(gaps, jointly=True))
-    assert widths[3] < 1e-9 and widths[4] == math.inf  # three cases tell nothing
-    results = {"a": [{"rougeL": value} for value in few[:, 0]], "b": [{"rougeL": 0.0}] * 40}
+def test_three_cases_that_differ_tell_nothing() -> None:
+    results = {"a": [{"rougeL": float(case < 3)} for case in range(40)], "b": [{"rougeL": 0.0}] * 40}
     assert compare_models(results, {"a": ["a"], "b": ["b"]}) == [
         "No difference between a and b was found (ROUGE-L +0.075, from fewer than 10 cases that differ)."
     ]
@@ -99,16 +84,6 @@ def test_no_difference_is_said_to_be_none_that_was_found() -> None:
     assert second.startswith("no difference from its base base was found (ROUGE-L +0.000, -0.0")
     del results["lead"]
     assert compare_with_base(results, "tuned", "base") == f"tuned: {second}"
-
-
-@pytest.mark.parametrize(("width", "verdict"), [(0.0996, "no difference from"), (0.0994, "a is better than")])
-def test_an_interval_that_is_printed_with_a_zero_tells_no_difference(
-    width: float, verdict: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(comparison, "compare_columns", lambda *_, **__: np.array([width]))
-    results = {"base": [{"rougeL": 0.5}] * 20, "a": [{"rougeL": 0.6}] * 20}
-    assert verdict in compare_with_base(results, "a", "base")
-    assert ("a is better than base" in compare_models(results, {"a": ["a"], "base": ["base"]})[0]) == (width < 0.0995)
 
 
 def test_a_case_that_one_system_has_no_score_in_is_left_out_for_all() -> None:

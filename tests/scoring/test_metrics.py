@@ -1,7 +1,5 @@
 """What is measured of a text, by hand and by definition, and the systems that are no models."""
 
-import random
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,7 +14,6 @@ from metareview.scoring.metrics import (
     ROUGE,
     Text,
     copied,
-    draw_other_papers,
     is_readable,
     lead,
     repetition,
@@ -113,15 +110,6 @@ def test_verdicts_and_terms_of_each_system(decisions: list[str], right: list, ri
     assert [case["unsupported"] for case in results["reference"]] == [0, 1, 0]
     averages = average_scores(results)
     assert averages["a"]["unsupported"][0] == pytest.approx(2 / 3) and "rougeL" not in averages["reference"]
-
-
-@given(references=st.lists(st.sampled_from(["", "a", "b", "c", "d e"]), max_size=8), shuffler=st.randoms())
-def test_other_papers_are_a_derangement_in_any_order(references: list[str], shuffler: random.Random) -> None:
-    others, different = draw_other_papers(references), set(references) - {""}
-    assert set(others) == set(others.values()) == (different if len(different) > 1 else set())
-    assert all(other != own for own, other in others.items())
-    shuffler.shuffle(references)
-    assert draw_other_papers(references) == others
 
 
 def test_a_decision_in_its_place_is_the_verdict_and_the_rest_is_compared_with_the_reference() -> None:

@@ -22,6 +22,8 @@ def make_variant(name: str, model: Path | str, **record: object) -> Variant:
 
 def test_a_card_has_its_own_model_its_base_and_lead(tmp_path: Path) -> None:
     model, card = make_variant("a", tmp_path), tmp_path / "README.md"
+    save_scores(model, TEST, SCORES, "a is better.")
+    assert not card.exists()  # a model of another origin has none
     card.write_text("---\nlicense: mit\n---\n# A\n\nText.\n")
     for score in (0.5, 0.25):
         save_scores(model, TEST, SCORES | {"a": {"rougeL": (score, None, None)}}, "a is better.")
@@ -30,12 +32,20 @@ def test_a_card_has_its_own_model_its_base_and_lead(tmp_path: Path) -> None:
     assert text.count("## Scores on 20 cases of `eval_examples.xlsx`") == 1 and text.count("## Scores") == 2
     first = text.split("<!-- end of scores -->")[0]
     assert "| a    |   " in first and "| base |" in first and "| lead |" in first and "| b " not in first
-    assert "0.250" in first and "Text." in first and data.license == "mit"
+    assert "0.250" in first and "0.500 (0.400 to 0.600)" in first and "Text." in first and data.license == "mit"
     assert sorted(result.metric_value for result in data.eval_results) == [0.25, 0.5]
     assert [file.name for file in tmp_path.iterdir()] == ["README.md"] and "The prompt is not" not in text
     model.record["prompt_template"] = PROMPTS["word_limit"]
     save_scores(model, TEST, SCORES, "a is better.")
     assert 'The prompt is not that of the training, but `"### Review:' in card.read_text()
+
+
+def test_there_must_be_a_card_to_push_to(tmp_path: Path) -> None:
+    here = make_variant("a", tmp_path)
+    with pytest.raises(InputError, match="no model is on the Hub"):
+        choose_cards([here], None)
+    with pytest.raises(InputError, match="--hub_model_id names the card of one model, got 2"):
+        choose_cards([here, make_variant("b", "me/b")], "me/a")
 
 
 def test_a_card_that_cannot_be_read_stays_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
@@ -46,11 +56,3 @@ def test_a_card_that_cannot_be_read_stays_as_it_is(tmp_path: Path, capsys: pytes
     save_scores(model, TEST, SCORES, "a is better.")
     assert card.read_text() == "---\nmodel-index: [\n---\n# A\n"
     assert f"The scores are not in {card}: " in capsys.readouterr().out
-
-
-def test_there_must_be_a_card_to_push_to(tmp_path: Path) -> None:
-    here = make_variant("a", tmp_path)
-    with pytest.raises(InputError, match="no model is on the Hub"):
-        choose_cards([here], None)
-    with pytest.raises(InputError, match="--hub_model_id names the card of one model, got 2"):
-        choose_cards([here, make_variant("b", "me/b")], "me/a")

@@ -77,11 +77,9 @@ def read(*rows: dict[str, Any], **columns: Any) -> tuple[list[dict[str, Any]], l
         ({"content": FORMS[1]}, READ[1:]),
         ([{"reviewer": "R1", "review": FORMS[0]}], READ[:1]),
         ({"review": ["a", "b"], "rating": [1, 2]}, ["a", "b"]),  # as older versions of `datasets` keep a list of forms
-        ({"strengths": ["a", "b"], "summary": "c"}, ["Summary: c\nStrengths: a\nb"]),
         (["a", None, NAN, "nan", ["c"], {"review": "b"}], ["a", "c", "b"]),
         (repr(["it's\na", "b"]), ["it's\na", "b"]),
         (json.dumps(FORMS), READ),
-        ([{"rating": 1, "review": None}], []),
         (7, ["7"]),
     ],
 )
@@ -97,13 +95,6 @@ def test_what_is_missing_is_missing_in_every_column(value: Any) -> None:
     papers, _ = read(*rows, reviews=["r1", "r2"], summary="s", paper="id")
     assert [(paper["paper"], paper["reviews"]) for paper in papers] == [("", ["a"]), ("", ["a"]), ("p", ["b", "c"])]
     assert papers[2]["summary"] == ""
-
-
-def test_forms_in_arrow_read_alike() -> None:
-    forms = [{"summary": "It sorts.", "strengths": "Tested.", "review": None}, {"review": "Not convincing."}]
-    rows = Dataset.from_list([{"reviews": forms, "meta": {"metareview": "Fine.", "confidence": 4}}])
-    papers, _ = read_papers({"train": rows}, Columns(["reviews"], "meta"))
-    assert (papers["train"][0]["reviews"], papers["train"][0]["summary"]) == (READ, "Fine.")
 
 
 @pytest.mark.parametrize(

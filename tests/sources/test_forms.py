@@ -1,6 +1,5 @@
 """Forms: ids, the notes of OpenReview, and a paper in words."""
 
-from collections import Counter
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,7 +7,7 @@ import pytest
 from servers.openreview import make_reply
 
 from metareview.common.cli import InputError
-from metareview.sources.forms import Paper, describe_paper, find_number, find_year, read_id, read_paper
+from metareview.sources.forms import Paper, read_id, read_paper
 
 
 def test_ids_and_addresses() -> None:
@@ -17,14 +16,6 @@ def test_ids_and_addresses() -> None:
     for given in ("two words", "https://openreview.net/about", "../../etc/passwd", "a//b"):
         with pytest.raises(InputError, match="neither an id"):
             read_id(given)
-
-
-def test_years_and_numbers() -> None:
-    assert find_year("ICLR.cc/2024/Conference", 0) == 2024
-    assert find_year("TMLR", 1_700_000_000_000) == 2023  # a journal: when the paper came
-    assert find_year("TMLR", None) is None
-    assert find_number({"rating": "8: accept"}, ("score", "rating")) == 8.0
-    assert find_number({"rating": "Accept"}, ("rating",)) is None
 
 
 def read(*replies: tuple[str, dict[str, Any]], **content: str) -> Paper:
@@ -70,7 +61,6 @@ def test_the_text_of_a_meta_review(content: dict[str, str], meta_review: str) ->
     ("replies", "venue", "decision"),
     [
         ([OF_OLD, ("Meta_Review", {"metareview": "No.", "recommendation": "Reject"})], "X 2024 poster", "Accept"),
-        ([("Decision", {"decision": "Reject"})], "", "Reject"),
         ([("Meta_Review", {"metareview": "No.", "recommendation": "Reject"})], "", "Reject"),
         ([], "ICLR 2024 Workshop Tiny Papers Oral", "Oral"),
         ([], "ICLR 2023 notable top 25%", "notable top 25%"),
@@ -81,10 +71,3 @@ def test_the_text_of_a_meta_review(content: dict[str, str], meta_review: str) ->
 )
 def test_the_decision_of_a_paper(replies: list[tuple[str, dict[str, Any]]], venue: str, decision: str) -> None:
     assert read(*replies, venue=venue).decision == decision
-
-
-def test_a_paper_in_words() -> None:
-    left_out = Counter({"reviews deleted": 2})
-    paper = Paper(["a"], forum="abc", venue="X", ratings=[8.0, 5.5, None], confidences=[None], left_out=left_out)
-    lines = ["Reviews: 1", "Ratings: 8 5.5 - (mean 6.8)", "Confidences: -", "Left out: 2 reviews deleted"]
-    assert describe_paper(paper).splitlines() == ["abc (X)", *lines]

@@ -1,17 +1,13 @@
 """OpenReview through its real client, against a server on loopback: papers, venues, failures."""
 
 import json
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from servers.openreview import PASSWORD, TOKEN, USER, Fault, OpenReview, make_reply
-from urllib3.util import Retry
 
 from metareview.common.cli import InputError
 from metareview.data.details import DETAILS
-from metareview.sources import openreview
 from metareview.sources.columns import choose_columns, read_papers
 from metareview.sources.openreview import fetch_forum, fetch_venue
 from metareview.sources.reading import load_venues
@@ -42,31 +38,19 @@ def make_replies(version: int) -> list[dict]:
     ]
 
 
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenReview]:
-    """A server that the client in this process talks to, as a guest and without pauses."""
-    with OpenReview() as server:
-        for name, value in server.environment().items():
-            monkeypatch.setenv(name, value)
-        monkeypatch.setattr(openreview, "PAUSE", 0.0)
-        monkeypatch.setattr(openreview, "PAGE", 2)
-        monkeypatch.setattr(Retry, "sleep", lambda *_: None)
-        yield server
-
-
 def log_in(monkeypatch: pytest.MonkeyPatch, password: str = PASSWORD) -> None:
     monkeypatch.setenv("OPENREVIEW_USERNAME", USER)
     monkeypatch.setenv("OPENREVIEW_PASSWORD", password)
 
 
-def test_a_login_opens_what_is_private_and_is_never_shown(server: OpenReview, monkeypatch, capfd) -> None:
-    server.add_paper(2, NEW, "hidden", make_replies(2))
-    server.private.add("hidden")
+def test_a_login_opens_what_is_private_and_is_never_shown(openreview: OpenReview, monkeypatch, capfd) -> None:
+    openreview.add_paper(2, NEW, "hidden", make_replies(2))
+    openreview.private.add("hidden")
     with pytest.raises(InputError, match=r"403 \(.*You don't have permission .* log in: set OPENREVIEW_USERNAME"):
         fetch_forum("hidden")
     log_in(monkeypatch)
     assert len(fetch_forum("hidden").reviews) == 2
-    server.tokens.clear()
+    openreview.tokens.clear()
     with pytest.raises(OSError, match=r"401 \(.*expired\); run the same command again"):
         fetch_forum("hidden")
     log_in(monkeypatch, "wrong")
@@ -79,37 +63,32 @@ def test_a_login_opens_what_is_private_and_is_never_shown(server: OpenReview, mo
     assert not any(secret in said for secret in (USER, PASSWORD, TOKEN, "wrong"))
 
 
-def test_an_unknown_forum_a_reply_and_one_without_reviews(server: OpenReview) -> None:
+def test_an_unknown_forum_a_reply_and_one_without_reviews(openreview: OpenReview) -> None:
     with pytest.raises(InputError, match="no forum 'nowhere' that you may read"):
         fetch_forum("nowhere")
-    assert [path.split("/")[1] for path, _ in server.requests] == ["2", "1"]
-    server.add_paper(2, NEW, "reply", [], forum="abc")
+    assert [path.split("/")[1] for path, _ in openreview.requests] == ["2", "1"]
+    openreview.add_paper(2, NEW, "reply", [], forum="abc")
     with pytest.raises(InputError, match="its forum is abc"):
         fetch_forum("reply")
-    server.add_paper(2, NEW, "early", make_replies(2)[2:])
+    openreview.add_paper(2, NEW, "early", make_replies(2)[2:])
     with pytest.raises(InputError, match=r"no review that you may read .*1 reviews deleted"):
         fetch_forum("early")
 
 
-def test_failures_of_the_server_and_of_the_network(server: OpenReview, monkeypatch: pytest.MonkeyPatch) -> None:
-    server.add_paper(2, NEW, "abc", [])
+def test_failures_of_the_server_and_of_the_network(openreview: OpenReview) -> None:
+    openreview.add_paper(2, NEW, "abc", [])
     for body in (b"{ not JSON", b'{"notes": 3}'):
-        server.faults.append(Fault(status=200, body=body))
+        openreview.faults.append(Fault(status=200, body=body))
         with pytest.raises(OSError, match="the forum abc: OpenReview fails, or answers nonsense; try again"):
             fetch_forum("abc")
-    server.faults.append(Fault(cut_after=5, always=True))
+    openreview.faults.append(Fault(cut_after=5, always=True))
     with pytest.raises(OSError, match="cannot read the forum abc: cannot reach OpenReview"):
         fetch_forum("abc")
-    log_in(monkeypatch)
-    monkeypatch.setenv("OPENREVIEW_API_BASEURL_V2", os.environ["OPENREVIEW_API_BASEURL_V2"] + "/elsewhere")
-    server.faults.clear()
-    with pytest.raises(OSError, match=r"there is no OpenReview at .*elsewhere"):
-        fetch_forum("abc")
 
 
-def test_the_client_tries_again_and_says_so_below_the_output(server: OpenReview, capfd) -> None:
-    server.add_paper(2, NEW, "abc", make_replies(2))
-    server.faults += [Fault(status=429), Fault(status=503)]
+def test_the_client_tries_again_and_says_so_below_the_output(openreview: OpenReview, capfd) -> None:
+    openreview.add_paper(2, NEW, "abc", make_replies(2))
+    openreview.faults += [Fault(status=429), Fault(status=503)]
     assert len(fetch_forum("abc").reviews) == 2
     said = capfd.readouterr()
     assert said.err.count("Retrying") == 2 and not said.out
@@ -121,25 +100,25 @@ def read_rows(path: Path) -> list[dict]:
 
 @pytest.mark.parametrize(("version", "venue", "year"), [(2, NEW, 2024), (1, OLD, 2021)])
 def test_a_venue_comes_in_pages_and_is_not_fetched_again(
-    server: OpenReview, tmp_path: Path, version: int, venue: str, year: int, capsys: pytest.CaptureFixture[str]
+    openreview: OpenReview, tmp_path: Path, version: int, venue: str, year: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """In both versions of the API; and one of its papers."""
     replies = make_replies(version)
     for number in range(5):
-        server.add_paper(version, venue, f"p{number}", replies if number else [], title=f"P {number}")
-    server.papers[version]["p1"]["ddate"] = 7
+        openreview.add_paper(version, venue, f"p{number}", replies if number else [], title=f"P {number}")
+    openreview.papers[version]["p1"]["ddate"] = 7
     withdrawn = {"venueid": {"value": f"{venue}/Withdrawn_Submission"}} if version == 2 else {"withdrawal": "Confirmed"}
-    server.papers[version]["p2"]["content"] = withdrawn
+    openreview.papers[version]["p2"]["content"] = withdrawn
     path = fetch_venue(venue, tmp_path)
     rows = read_rows(path)
     assert [row["title"] for row in rows] == ["P 3", "P 4"]
     assert (rows[0]["Input"], rows[0]["Output"]) == (f"{READ} <REVBREAK> One field for all of it.", META["metareview"])
     assert path.name == f"{venue.replace('/', '_')}.jsonl" and list(tmp_path.iterdir()) == [path]
-    assert sum("details=replies" in path for path, _ in server.requests) == 4  # the last page is empty
-    said, asked = capsys.readouterr().out, len(server.requests)
+    assert sum("details=replies" in path for path, _ in openreview.requests) == 4  # the last page is empty
+    said, asked = capsys.readouterr().out, len(openreview.requests)
     assert f"{path}: 2 papers, 2 meta-reviews of {venue}; left out: " in said
     assert all(words in said for words in ("1 papers without a review", "1 papers deleted", "1 papers withdrawn"))
-    assert fetch_venue(venue, tmp_path) == path and read_rows(path) == rows and len(server.requests) == asked
+    assert fetch_venue(venue, tmp_path) == path and read_rows(path) == rows and len(openreview.requests) == asked
     source = load_venues([venue], tmp_path, year)
     papers, _ = read_papers(source, choose_columns(source, None, None, None, "<REVBREAK>"))
     assert [papers["test"][0][name] for name in DETAILS] == ["P 3", "8; 6", "Accept (poster)"]
@@ -151,26 +130,26 @@ def test_a_venue_comes_in_pages_and_is_not_fetched_again(
     }  # fmt: skip
 
 
-def test_an_interrupted_venue_resumes_without_asking_twice(server: OpenReview, tmp_path: Path) -> None:
+def test_an_interrupted_venue_resumes_without_asking_twice(openreview: OpenReview, tmp_path: Path) -> None:
     for number in range(5):
-        server.add_paper(2, NEW, f"p{number}", make_replies(2))
-    server.faults.append(Fault(path_contains="after=p3", status=404))
+        openreview.add_paper(2, NEW, f"p{number}", make_replies(2))
+    openreview.faults.append(Fault(path_contains="after=p3", status=404))
     with pytest.raises(OSError, match="does not go on after p3"):
         fetch_venue(NEW, tmp_path)
     [part] = tmp_path.iterdir()
     assert part.name.endswith(".jsonl.part") and len(read_rows(part)) == 4
     with part.open("a") as file:
         file.write('{"forum": "p4", "Inp')  # as an interruption leaves it
-    asked = len(server.requests)
+    asked = len(openreview.requests)
     assert [row["forum"] for row in read_rows(fetch_venue(NEW, tmp_path))] == [f"p{number}" for number in range(5)]
-    answered = [path.partition("after=")[2][:2] for path, _ in server.requests[asked:] if "replies" in path]
+    answered = [path.partition("after=")[2][:2] for path, _ in openreview.requests[asked:] if "replies" in path]
     assert answered == ["p3", "p4"]
 
 
-def test_a_damaged_file_an_unknown_venue_and_one_without_reviews(server: OpenReview, tmp_path: Path) -> None:
+def test_a_damaged_file_an_unknown_venue_and_one_without_reviews(openreview: OpenReview, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no venue 'Shells\.org/1999'"):
         fetch_venue("Shells.org/1999", tmp_path)
-    server.add_paper(2, NEW, "early", [])
+    openreview.add_paper(2, NEW, "early", [])
     with pytest.raises(InputError, match=r"no paper with a review .*1 papers without a review"):
         fetch_venue(NEW, tmp_path)
     assert not list(tmp_path.iterdir())

@@ -3,16 +3,16 @@
 import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 from zipfile import ZipFile
 
 import pandas
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from openpyxl import Workbook, load_workbook
+from openpyxl import load_workbook
 from openpyxl.styles import PatternFill
 from openpyxl.worksheet.table import Table
+from workbooks import make_sheet
 
 from metareview.common.cli import InputError
 from metareview.sources.table_files import Formula, filled_rows, read_table
@@ -51,7 +51,6 @@ def test_any_texts_come_back_from_csv(pairs: list[tuple[str, str]], delimiter: s
     "text",
     [
         "sep=;\r\nreview;summary\r\na;b, c\r\n",
-        '"sep=|"\n"review"|"summary"\n"a"|"b, c"',
         "Reviews of 2024\n\nreview;summary\na;b, c\n",
         "Reviews, of 2024\nreview\tsummary\na\tb, c\n",
         "Reviews; of 2024\n;the review;summary\n;a;b, c\n",
@@ -75,14 +74,6 @@ def test_missing_fields_and_quotes_as_databases_write_them(tmp_path: Path) -> No
     assert read_table(path)[0] == [{"review": 'A "good", new\nidea', "summary": "b"}]
 
 
-def to_workbook(path: Path, rows: list[list[Any]]) -> Workbook:
-    workbook = Workbook()
-    for row in rows:
-        workbook.active.append(row)
-    workbook.save(path)
-    return workbook
-
-
 def test_json_in_all_its_shapes(tmp_path: Path) -> None:
     table, lines = pandas.DataFrame(ROWS), "".join(json.dumps(row) + "\n" for row in ROWS)
     by_index, lists = json.loads(table.to_json(orient="index")), {name: list(table[name]) for name in table}
@@ -100,7 +91,7 @@ def test_json_in_all_its_shapes(tmp_path: Path) -> None:
 
 def test_of_a_workbook_a_sheet_is_read(tmp_path: Path) -> None:
     rows = [["Of 2024"], [None, *ROWS[0]], *([1, *row.values()] for row in ROWS)]
-    workbook = to_workbook(tmp_path / "a.xlsx", rows)
+    workbook = make_sheet(*rows).parent
     workbook.active["D4"] = "merged cells above this one, perhaps"
     workbook.create_sheet("notes").append(["mine"])
     workbook.create_sheet("empty")
@@ -110,27 +101,19 @@ def test_of_a_workbook_a_sheet_is_read(tmp_path: Path) -> None:
     assert unread == ["sheet 'notes'", "column D (it has no header)"]
 
 
-def change(path: Path, part: str, *replaced: tuple[str, str]) -> Path:
-    """Replace something in a part of a workbook."""
-    with ZipFile(path) as archive:
-        parts = {name: archive.read(name) for name in archive.namelist()}
-    for old, new in replaced:
-        assert old.encode() in parts[part]
-        parts[part] = parts[part].replace(old.encode(), new.encode())
-    with ZipFile(path, "w") as archive:
-        for name, content in parts.items():
-            archive.writestr(name, content)
-    return path
-
-
 def test_merged_cells_and_formulas_of_a_workbook(tmp_path: Path) -> None:
     rows = [["id", "review", "f", "g"], ["p", "a", '="x"&1', "=A9"], [None, "b", None, '=""'], [None, "c"], ["q", "d"]]
-    workbook = to_workbook(tmp_path / "a.xlsx", rows)
+    workbook = make_sheet(*rows).parent
     workbook.active.merge_cells("A2:A4")
     workbook.active.cell(1_048_576, 2).fill = PatternFill("solid", "FFFF00")  # Ctrl+Down, fill
     workbook.save(tmp_path / "a.xlsx")
-    calculated = ("<f>A9</f><v />", "<f>A9</f><v>7</v>"), ('<c r="D3">', '<c r="D3" t="str">')
-    path = change(tmp_path / "a.xlsx", "xl/worksheets/sheet1.xml", *calculated)
+    with ZipFile(tmp_path / "a.xlsx") as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    path = tmp_path / "calculated.xlsx"
+    with ZipFile(path, "w") as archive:
+        for name, part in parts.items():  # openpyxl writes no values of formulas
+            part = part.replace(b"<f>A9</f><v />", b"<f>A9</f><v>7</v>")
+            archive.writestr(name, part.replace(b'<c r="D3">', b'<c r="D3" t="str">'))
     found, _ = read_table(path)
     assert [list(row.values())[:2] for row in found] == [["p", "a"], ["p", "b"], ["p", "c"], ["q", "d"]]
     assert [row["f"] for row in found] == ['="x"&1', None, None, None] and isinstance(found[0]["f"], Formula)
@@ -150,7 +133,6 @@ def test_merged_cells_and_formulas_of_a_workbook(tmp_path: Path) -> None:
         ("a.csv", b"review,review\na,b\n", ["several columns 'review'"]),
         ("a.json", b"{ this is not JSON", ["a.json' is not valid JSON", "line 1 column 3"]),
         ("a.jsonl", b'{"a": 1}\n{"a": \n', ["line 2 of", "a.jsonl' is not valid JSON"]),
-        ("a.jsonl", b"[" * 100_000, ["a.jsonl' is not valid JSON"]),
         ("a.json", b'[["a", "b"]]', ["a list of objects", 'orient="records", lines=True']),
         ("a.jsonl", b'{"a": 1}\n["a"]', ["line 2 of", "is not an object"]),
         ("a.xlsx", b"PK no workbook", ["a.xlsx' is no .xlsx workbook"]),
@@ -167,25 +149,9 @@ def test_what_cannot_be_read_is_named(name: str, content: bytes, words: list[str
 
 
 def test_totals_are_no_row_and_hidden_rows_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    workbook = to_workbook(tmp_path / "a.xlsx", [["review", "summary"], ["a", "s"], ["b", "t"], ["Total", 2]])
+    workbook = make_sheet(["review", "summary"], ["a", "s"], ["b", "t"], ["Total", 2]).parent
     workbook.active.add_table(Table(displayName="T", ref="A1:B4", totalsRowCount=1))
     workbook.active.row_dimensions[3].hidden = True  # as by a filter
     workbook.save(tmp_path / "a.xlsx")
     assert [row["review"] for row in read_table(tmp_path / "a.xlsx")[0]] == ["a", "b"]
     assert "1 hidden or filtered rows of 'Sheet' are read like the others." in capsys.readouterr().out
-
-
-def test_what_openpyxl_cannot_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    to_workbook(tmp_path / "a.xlsx", [["review", "summary"], ["a", "b"]])
-    names = "http://schemas.openxmlformats.org/spreadsheetml/2006/main", "http://purl.oclc.org/ooxml/spreadsheetml/main"
-    with pytest.raises(InputError, match="Strict Open XML; save it as an ordinary Excel workbook"):
-        read_table(change(tmp_path / "a.xlsx", "xl/workbook.xml", names))
-    monkeypatch.setattr("metareview.sources.table_files.MOST_CELLS", 8)  # so that the test does not take the memory
-    for content, words in (
-        ('<c r="A1"/>' * 5 + '<x:c r="A1"/>' * 4, "9 cells, more"),
-        ('<mergeCell ref="A1:XFD1048576"/>', "17,179,869,184 cells, more"),
-    ):
-        with ZipFile(tmp_path / "a.xlsx", "w") as archive:
-            archive.writestr("xl/worksheets/sheet1.xml", content)
-        with pytest.raises(InputError, match=f"{words}.*give it as CSV"):
-            read_table(tmp_path / "a.xlsx")

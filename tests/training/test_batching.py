@@ -8,7 +8,6 @@ from conftest import LENGTHS, make_arguments, make_examples, make_model, make_tr
 from datasets import Dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers.utils import ModelOutput
 
 from metareview.training.batching import (
     LengthGroupedSampler,
@@ -16,18 +15,6 @@ from metareview.training.batching import (
     draw_validation,
     use_summary_loss,
 )
-
-
-def take_no_mask(model: torch.nn.Module) -> None:
-    """Let a model compute all logits, as old architectures do."""
-    forward = model.forward
-
-    def plain_forward(
-        input_ids: torch.Tensor, labels: torch.Tensor | None = None, num_items_in_batch: int | None = None
-    ) -> ModelOutput:
-        return forward(input_ids=input_ids, labels=labels, num_items_in_batch=num_items_in_batch)
-
-    model.forward = plain_forward
 
 
 @pytest.mark.parametrize("architecture", ["gpt_neox", "llama", "gpt2"])
@@ -49,8 +36,11 @@ def test_loss_and_gradients_are_those_of_the_plain_model(
     model.get_output_embeddings().register_forward_hook(
         lambda layer, inputs, logits: computed.append(logits.shape[:-1].numel())
     )
-    if not takes_mask:
-        take_no_mask(model)
+    if not takes_mask:  # it computes all logits, as old architectures do
+        forward = model.forward
+        model.forward = lambda input_ids, labels=None, num_items_in_batch=None: forward(
+            input_ids=input_ids, labels=labels, num_items_in_batch=num_items_in_batch
+        )
     use_summary_loss(model)
     collate, loss = SummaryCollator(0), 0.0
     for start in range(0, len(examples), batch):
@@ -75,15 +65,6 @@ def test_lengths_are_rounded_up_within_the_context(context: int, length: int) ->
     assert (batch["labels"][:, 85:] == -100).all() and (batch["input_ids"][:, 85:] == 0).all()
 
 
-def test_a_model_that_computes_all_logits_is_named(capsys: pytest.CaptureFixture[str]) -> None:
-    model = make_model("gpt2")
-    use_summary_loss(model)
-    assert capsys.readouterr().out == ""
-    take_no_mask(model)
-    use_summary_loss(model)
-    assert "takes no logits_to_keep" in capsys.readouterr().out
-
-
 def test_validation_is_the_same_sample_in_every_run_the_longest_first(tmp_path: Path) -> None:
     """Whatever the seed of the run, so that runs can be compared."""
     data = Dataset.from_list(make_examples(LENGTHS * 4))
@@ -105,17 +86,8 @@ def test_steps_hold_examples_of_one_length_in_an_order_that_seed_and_epoch_decid
     assert sorted(first) == list(range(402)) and list(sampler) == first
     steps = [[lengths[row] for row in step] for step in sampler.steps()]
     assert sum(max(step) - min(step) for step in steps) / 100 < 50  # about 600 if they were drawn at random
-    assert len({max(step) > 500 for step in steps[1:10]}) == 2  # the steps themselves are not sorted
+    assert max(steps[0]) == max(lengths) and [len(step) for step in steps] == [4] * 100 + [2]
+    assert len({max(step) > 500 for step in steps[1:10]}) == 2  # the others are not sorted
     sampler.set_epoch(1)
     assert sorted(sampler) == list(range(402)) and list(sampler) != first
     assert list(LengthGroupedSampler(lengths, 4, seed=2)) != first
-
-
-@given(lengths=st.lists(st.integers(1, 99), min_size=1, max_size=40), size=st.integers(1, 5), seed=st.integers(0, 9))
-def test_the_first_step_of_a_run_is_the_longest(lengths: list[int], size: int, seed: int) -> None:
-    """Of those with as many examples as any; the last one may have fewer, and stays the last."""
-    steps = LengthGroupedSampler(lengths, size, seed).steps()
-    assert [len(step) for step in steps[:-1]] == [min(size, len(lengths))] * (len(steps) - 1)
-    complete = [step for step in steps if len(step) == len(steps[0])]
-    longest = [max(lengths[row] for row in step) for step in complete]
-    assert longest[0] == max(longest) and sorted(row for step in steps for row in step) == list(range(len(lengths)))

@@ -51,15 +51,6 @@ def test_what_differs_is_named_and_tokenized_again(processed: Path, tmp_path: Pa
         load(processed, tmp_path, model=str(other), processed_dir="nowhere")
 
 
-def test_data_of_a_version_without_completions_are_used_as_they_are(processed: Path, tmp_path: Path, capsys) -> None:
-    folder = shutil.copytree(processed / "tokenized_meta_review", tmp_path / "tokenized_meta_review")
-    record = json.loads((folder / "processing_record.json").read_text())
-    del record["completion"]
-    (folder / "processing_record.json").write_text(json.dumps(record))
-    load(processed, tmp_path / "out", tokenized_dir=str(folder))
-    assert "again" not in capsys.readouterr().out
-
-
 def test_no_longer_texts_than_were_learned() -> None:
     assert (choose_new_tokens(None, 100), choose_new_tokens(100, 100)) == (100, 100)
     with pytest.raises(InputError, match=r"MAX_NEW_TOKENS .* must be at most MAX_SUMMARY_TOKENS of the data \(100\)"):
@@ -89,3 +80,12 @@ def test_what_is_not_there_and_what_was_not_processed(source: Path, tmp_path: Pa
     (tmp_path / "a.csv").touch()
     with pytest.raises(InputError, match=r"is a file. First: python processing_meta_review.py --dataset .*a.csv"):
         load_texts(str(tmp_path / "a.csv"))
+
+
+def test_data_of_a_version_without_completions_are_used_as_they_are(processed: Path, tmp_path: Path, capsys) -> None:
+    folder = shutil.copytree(processed / "tokenized_meta_review", tmp_path / "tokenized_meta_review")
+    record = json.loads((folder / "processing_record.json").read_text())
+    del record["completion"]
+    (folder / "processing_record.json").write_text(json.dumps(record))
+    load(processed, tmp_path / "out", tokenized_dir=str(folder))
+    assert "again" not in capsys.readouterr().out

@@ -7,7 +7,7 @@ import pytest
 from conftest import make_arguments
 from huggingface_hub import ModelCard
 
-from metareview.training.model_card import find_license, model_card
+from metareview.training.model_card import model_card
 
 SETTINGS = {"learning_rate": 1e-5, "seed": 42, "examples_per_step": 4, "validation_examples": 300, "use_lora": False}
 RESULTS = {"epochs": 2.0, "steps": 12, "saved_step": 8, "saved_epoch": 1.5}
@@ -40,9 +40,3 @@ def test_it_says_what_else_the_model_reads_and_how_it_answers(record: dict[str, 
     card = str(model_card(make_arguments(tmp_path), other, "tuned"))
     assert r'Its prompt, `"{ratings}\n{review}\n"`, has more columns' in card
     assert 'It writes `"{decision}: {summary}"`.\nWith greedy decoding' in card
-
-
-def test_a_license_that_is_not_known_is_none(tmp_path: Path) -> None:
-    assert find_license(str(tmp_path)) is None and find_license("nobody/nothing") is None
-    (tmp_path / "README.md").write_text("---\nlicense: [\n---\n")
-    assert find_license(str(tmp_path)) is None

@@ -9,18 +9,15 @@ import torch
 from conftest import (
     FINE_TUNING,
     TUNE,
-    make_arguments,
-    make_examples,
     make_model,
     make_tokenizer,
-    make_trainer,
     run_script,
 )
 from datasets import Dataset, DatasetDict
 
 from fine_tune import FineTuningFlags
 from metareview.training import plan
-from metareview.training.arguments import build_training_arguments, count_steps
+from metareview.training.arguments import build_training_arguments
 from metareview.training.batching import LengthGroupedSampler
 
 
@@ -42,28 +39,9 @@ def test_it_tells_what_the_run_does_and_costs_and_writes_nothing(processed: Path
     parameters = make_model("gpt_neox").num_parameters()
     assert int(costs["parameters trained"].replace(",", "")) == parameters
     assert all(re.fullmatch(r"\d+ (s|min|min \d+ s)", costs[name]) for name in ("an epoch", "the run"))
-    assert re.fullmatch(r"\d+ MB|[\d.]+ GB", costs["memory"])
+    assert all(re.fullmatch(r"\d+ MB|[\d.]+ GB", costs[name]) for name in ("memory", "a checkpoint"))
     adapter = run_script(TUNE, *flags, "--use_lora", cwd=processed)
     assert 0 < int(read_costs(adapter.stdout)["parameters trained"].replace(",", "")) < parameters
-
-
-@pytest.mark.parametrize(
-    ("flags", "expected"),
-    [
-        ({}, 5),
-        ({"eval_strategy": "epoch", "epochs": 2.5}, 4),
-        ({"eval_steps": 3}, 4),
-        ({"eval_strategy": "no"}, 0),
-    ],
-)
-def test_evaluations_are_counted_as_the_trainer_does_them(flags: dict, expected: int, tmp_path: Path) -> None:
-    args = make_arguments(tmp_path, save_strategy="no", **flags)
-    trainer = make_trainer(make_model("gpt_neox"), args, make_examples([(1, 2)] * 28))
-    trainer.train()
-    done = sum("eval_loss" in entry for entry in trainer.state.log_history)
-    steps = count_steps(args, 28)
-    counted = plan.count_times(args.eval_strategy.value, args.eval_steps, steps, steps / 7)
-    assert done == expected == counted + args.eval_on_start
 
 
 @pytest.fixture
@@ -99,18 +77,6 @@ def test_the_longest_step_is_tried_and_time_grows_with_the_tokens(
     lengths = data["train"]["length"][:]
     steps = LengthGroupedSampler(lengths, 4, 42).steps()
     assert run.epoch == pytest.approx(sum(4 * max(lengths[row] for row in step) for step in steps))
-
-
-def test_memory_beside_the_model_grows_on_a_cpu_and_a_checkpoint_has_two_moments(
-    measured: tuple, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    *given, data = measured
-    peaks = iter([100, 300])
-    monkeypatch.setattr(plan, "peak_memory", lambda: next(peaks))
-    run = plan.measure_run(*given, data["train"], data["validation"])
-    assert run.memory == 100 + 1.5 * 200
-    assert run.trained == make_model("gpt_neox").num_parameters()
-    assert run.checkpoint == pytest.approx(3 * 4 * run.trained, rel=0.01)
 
 
 def test_what_does_not_fit_is_told_and_not_failed(

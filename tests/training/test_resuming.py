@@ -194,7 +194,6 @@ def test_a_damaged_record_of_a_run_is_named(name: str, content: str, tmp_path: P
 
 def test_another_length_is_told_and_a_shorter_one_refused(tmp_path: Path) -> None:
     state = TrainerState(global_step=10, max_steps=20)
-    assert resuming.describe_start(state, tmp_path, 20) == f"Resuming from step 10 of 20: {tmp_path}"
     assert "It was planned for 20 steps." in resuming.describe_start(state, tmp_path, 30)
     with pytest.raises(InputError, match="beyond the 9 steps asked for; set more EPOCHS"):
         resuming.describe_start(state, tmp_path, 9)

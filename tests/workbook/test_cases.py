@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 from datasets import Dataset, DatasetDict
 from openpyxl import load_workbook
-from openpyxl.worksheet.table import Table
 from workbooks import make_sheet
 
 from metareview.common.cli import InputError
@@ -85,11 +84,3 @@ def test_cases_are_the_rows_with_a_review_of_a_sheet_or_of_csv(tmp_path: Path) -
     path.write_text("review\n")
     with pytest.raises(InputError, match="has no rows"):
         open_cases(str(path))
-
-
-def test_a_totals_row_is_no_case_and_hidden_rows_are_said(capsys: pytest.CaptureFixture) -> None:
-    sheet = make_sheet(["review", "n"], ["a", 1], ["b", 2], ["=SUBTOTAL(103,A2:A3)", 3])
-    sheet.add_table(Table(displayName="Papers", ref="A1:B4", totalsRowCount=1))
-    sheet.row_dimensions[3].hidden = True
-    assert [case.row for case in read_cases(sheet, "a", Source(sheet.parent, "a", "a"))] == [2, 3]
-    assert capsys.readouterr().out == "a: 1 hidden or filtered rows of 'Sheet' are read like the others.\n"

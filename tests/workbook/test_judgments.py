@@ -23,8 +23,6 @@ def test_texts_that_are_the_same_share_their_rating() -> None:
     [
         ("rating", " 3", Judgment(3), True),
         ("rating", 9, Judgment(9), False),
-        ("rating", True, Judgment(True), False),
-        ("rating", "nan", Judgment("nan"), False),
         ("rating", " ", None, True),
         ("preferred", " A ", Judgment("text of a", "a"), True),
         ("preferred", "Tie", Judgment("tie"), True),

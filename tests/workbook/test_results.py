@@ -10,7 +10,7 @@ from openpyxl.comments import Comment
 from openpyxl.styles import PatternFill
 from openpyxl.utils import get_column_letter
 from openpyxl.worksheet.worksheet import Worksheet
-from workbooks import CASES, judge, judged, make_sheet, make_workbook, open_sheet, run, write_texts
+from workbooks import CASES, judge, judged, make_sheet, make_workbook, open_sheet, run, sort_rows, write_texts
 
 from metareview.data.tokenization import TokenizationArguments
 from metareview.generation.variants import Variant
@@ -52,14 +52,6 @@ def test_notes_on_cells_of_a_model_survive_and_so_does_what_stands_for_another_n
     assert notes["text", "renamed"].text == "wrong\nnot sure" and notes["comment", ""].text == "close"
     assert notes["text", "a"] is None
     assert judged(sheet, 2, "rating", "renamed") == 2 and judged(sheet, 3, "preferred") == "renamed"
-
-
-def sort_rows(sheet: Worksheet, order: list[int]) -> None:
-    """As a person does in a spreadsheet: all cells of the rows from the second on, in this order."""
-    rows = [[cell.value for cell in row] for row in sheet.iter_rows(min_row=2)]
-    for row, place in enumerate(order, start=2):
-        for column, value in enumerate(rows[place], start=1):
-            sheet.cell(row, column).value = value
 
 
 def test_what_a_person_made_of_the_results_stays() -> None:
