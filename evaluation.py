@@ -234,15 +234,15 @@ def write_and_score(
 
 
 def say_lacking(columns: Iterable[str], cases: list[Case]) -> None:
-    """Print which columns, that prompts read, no case has: so a model reads less than in its training."""
+    """Print the columns that prompts name and no case has: the models read less than in their training."""
     if lacking := [name for name in columns if not any(case.read(name) for case in cases)]:
-        print(f"No case has {', '.join(lacking)}, which a prompt reads: it is read without.")
+        print(f"No case has {', '.join(lacking)}, which a prompt names: the models read the reviews without.")
 
 
 def describe_test(
     test: dict[str, Any], models: list[Variant], cases: list[Case], learned: Container[int], encoder: str | None
 ) -> None:
-    """Complete what is tested on by the cases that count, not `learned` ones, and by the encoder of BERTScore."""
+    """Add to `test` the number and the hash of the cases that count, which are not `learned`, and the encoder."""
     counted = [case for index, case in enumerate(cases) if index not in learned]
     keep = share([model.keep for model in models], DEFAULT_KEEP)
     test |= {"cases": len(counted), "test": identify_cases(counted, keep), "encoder": encoder and public_name(encoder)}

@@ -117,7 +117,7 @@ class FineTuningFlags(PublishingFlags):
         if self.eval_strategy == "no" and (self.patience or self.save == "best"):
             raise InputError("PATIENCE and SAVE = 'best' go by the validation loss: --eval_strategy must not be no")
         if self.save_strategy == "no" and self.save == "best":
-            raise InputError("SAVE = 'best' is a checkpoint: --save_strategy must not be no")
+            raise InputError("SAVE = 'best' takes its weights from a checkpoint: --save_strategy must not be no")
         self.prompt, self.completion = read_line_breaks(self.prompt), read_line_breaks(self.completion)
         if self.prompt is not None:
             find_template(self.prompt)
@@ -230,6 +230,8 @@ def main(flags: FineTuningFlags) -> None:
         _lock = find_place(flags, job)  # until this process ends
         if job.start.is_finished:
             print(f"{job.folder} holds the finished model of these settings; to train it again: --restart")
+            if not job.args.should_save:
+                return
             if renew_max_new_tokens(job.folder, flags.max_new_tokens):
                 print(f"MAX_NEW_TOKENS is saved anew with it: {flags.max_new_tokens}")
             if flags.push_to_hub:
@@ -301,7 +303,7 @@ def train(flags: FineTuningFlags, job: Job) -> tuple[TrainerState, float | None]
     stop = Stop()
     callbacks = [stop, Patience(flags.patience)] if flags.patience else [stop]
     is_own = checkpoint is not None and checkpoint.resolve().parent == job.folder.resolve()
-    has_lost_patience = is_own and any(one.has_ended(state) for one in callbacks[1:])
+    has_lost_patience = is_own and flags.patience and callbacks[1].has_ended(state)
     if state.global_step >= job.steps or has_lost_patience:  # only the model is still to be saved
         return state, None
     callbacks.append(CheckpointKeeper(flags.checkpoints_kept))  # after Patience, whose last step it saves

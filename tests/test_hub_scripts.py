@@ -260,11 +260,12 @@ def test_a_run_that_has_finished_is_pushed_too(hub: Hub, data: list[object], tmp
     """With what the run leaves, and nothing of the user's."""
     flags = [*data, "--max_steps", 2, "--output_dir", "it"]
     run_to_end(TUNE, *flags, cwd=tmp_path)
-    (tmp_path / "it" / "notes.txt").write_text("mine")
+    for name in ("notes.txt", "notes.json"):
+        (tmp_path / "it" / name).write_text("mine")
     assert "Pushed reader/it" in run_to_end(TUNE, *flags, "--push_to_hub", cwd=tmp_path, HF_TOKEN=WRITER)
     pushed = hub.repos["model", "reader/it"].files()
     local = {path.name for path in (tmp_path / "it").iterdir() if path.is_file()}
-    assert pushed.keys() - {".gitattributes"} == local - {"notes.txt", "run.json", "previews.md"}
+    assert pushed.keys() - {".gitattributes"} == local - {"notes.txt", "notes.json", "run.json", "previews.md"}
     assert b'model="reader/it"' in pushed["README.md"] and read_record(tmp_path / "it")["hub_model_id"] == "reader/it"
 
 

@@ -46,9 +46,11 @@ def clean_details(details: Mapping[str, str], keep: str) -> dict[str, str]:
     """
     cleaned = {}
     for name, value in details.items():
-        parts = [value] if name == "title" else re.split(r"(?<=\d)([.,])(?=\d)", value or "")
-        signs = [" ".join(clean_text(part, keep).split()) if part not in (".", ",") else part for part in parts]
-        cleaned[name] = "".join(signs)
+        is_text = name == "title" or not clean_text("1", keep)
+        parts = [value] if is_text else re.split(r"(?<=\d)([.,])(?=\d)", value or "")
+        cleaned[name] = "".join(
+            part if part in (".", ",") else " ".join(clean_text(part, keep).split()) for part in parts
+        )
     if numbers := read_ratings(details.get("ratings") or ""):
         cleaned["ratings"] = ", ".join(f"{number:g}" for number in numbers)
     return cleaned

@@ -148,10 +148,9 @@ def change_prompt(frame: Frame, prompt: str, new: str) -> Frame:
     for text in (str, str.strip):
         (before, after), (new_before, new_after) = (text(mark_lines(each)).split("{review}") for each in (prompt, new))
         if frame.before.endswith(before) and frame.after.startswith(after):
-            return Frame(
-                frame.before.removesuffix(before) + new_before, new_after + frame.after.removeprefix(after), frame.end
-            )
-    raise InputError("PROMPT (--prompt) cannot be changed: the model's chat template has changed that of its training")
+            start, rest = frame.before.removesuffix(before), frame.after.removeprefix(after)
+            return Frame(start + new_before, new_after + rest, frame.end)
+    raise InputError("PROMPT (--prompt) cannot be replaced: the chat template altered the one of the model's training")
 
 
 def frame_as_chat_template(frame: Frame) -> str:

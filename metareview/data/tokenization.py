@@ -116,16 +116,18 @@ def load_tokenizer(arguments: TokenizationArguments) -> Tokenizer:
 def _choose_frame(tokenizer: Tokenizer, name: str, prompt: str) -> Frame:
     """The frame in which a model that these scripts fine-tuned was trained, with this prompt; of others, a new one.
 
-    Raises `InputError` where such a model has no record, as a copied checkpoint.
+    Raises `InputError` where such a model has no record, as a copied checkpoint, and its template is not that frame.
     """
-    is_ours = is_frame(tokenizer.chat_template)
-    record = read_training_record(name) if is_ours else {}
-    if is_ours and not record:
+    frame = build_frame(tokenizer, name, prompt)
+    if not is_frame(tokenizer.chat_template) or frame_as_chat_template(frame) == tokenizer.chat_template:
+        return frame
+    record = read_training_record(name)
+    if not record:
         told = f"{name!r} was fine-tuned with these scripts, but has no {TRAINING_RECORD} that says how"
         raise InputError(f"{told}; name the folder of its run, or copy that file too")
-    if "frame" in record:
-        return change_prompt(Frame(*record["frame"]), record["prompt_template"], prompt)
-    return build_frame(tokenizer, name, prompt)
+    if "frame" not in record:
+        return frame
+    return change_prompt(Frame(*record["frame"]), record["prompt_template"], prompt)
 
 
 def _check_context(arguments: TokenizationArguments, context: int | None, tokenizer: Tokenizer) -> None:

@@ -22,6 +22,7 @@ from metareview.generation.decoding import Decoding
 
 DEFAULT_NEW_TOKENS = 256  # for a model that does not record what it was saved with
 RESERVED = ("lead", "other paper", "reference", "ratings", "tie", "neither")  # mean something else in a workbook
+READING = ("prompt_template", "frame", "completion", "keep")  # what a record says of how a model reads and writes
 SETTINGS = ("PROMPT", "KEEP", "MAX_NEW_TOKENS", "LOAD_IN_4BIT")  # in which the models of a base may differ
 
 
@@ -97,14 +98,14 @@ def find_base(name: str, record: dict[str, Any]) -> str | None:
 def _find_unchanged_base(name: str, record: dict[str, Any]) -> str | None:
     """The base of a model, None where its folder is gone or has other weights by now.
 
-    Raises `InputError` if that is an adapter's.
+    Raises `InputError` for an adapter, which is of no use without its base.
     """
     base, before = find_base(name, record), (record.get("settings") or {}).get("base_weights")
     if not base or before in (None, base) or hash_weights(Path(base)) == before:  # not known, or of the Hub
         return base
     if find_adapter_config_file(name):
         told = f"{name!r} is an adapter for weights that are not in {base!r} now"
-        raise InputError(f"{told}: leave it out, or bring its base back")
+        raise InputError(f"{told}: bring them back, or name the other models alone")
     return None
 
 
@@ -178,13 +179,14 @@ def find_variants(
 ) -> list[Variant]:
     """The models to compare: each base once, then the fine-tuned models in the order of `names`.
 
-    A base has the settings of its own training or, if it has none, of the first model that was made from it; but a
-    `base_model`, which may be of another family, has a chat template of its own. `base_model`, `prompt` and
+    A base reads as in its own training or, if it has none, as the first model that was made from it, whose lengths it
+    has; but a `base_model`, which may be of another family, has a chat template of its own. `base_model`, `prompt` and
     `max_new_tokens`, unless they are None, replace what the models record. All have the same decoding.
     """
     models = choose_models(names)
     records = {model: read_training_record(model) for model in models}
-    recorded = {model: base_model or _find_unchanged_base(model, records[model]) for model in models}
+    unchanged = {model: _find_unchanged_base(model, records[model]) for model in models}
+    recorded = {model: base_model or base for model, base in unchanged.items()}
     spellings = _unify_spellings([*models, *filter(None, recorded.values())])
     base_of = {model: spellings[base] for model, base in recorded.items() if base and spellings[base] != model}
     fine_tuned = [model for model in models if model in base_of or model not in base_of.values()]
@@ -197,12 +199,13 @@ def find_variants(
     variants = []
     for base, model in first_of.items():
         lent = {name: value for name, value in records[model].items() if name != "frame" or not base_model}
-        variant = _build_variant(short[base], base, None, of_bases[base] or lent, prompt, max_new_tokens)
+        own = {name: value for name, value in of_bases[base].items() if name in READING}
+        variant = _build_variant(short[base], base, None, lent | own, prompt, max_new_tokens)
         variants.append(replace(variant, record={}, fine_tuned=False))
     for model in fine_tuned:
         base = short.get(base_of.get(model))
         if base is None:
-            known = find_base(model, records[model])
+            known = None if base_model else find_base(model, records[model])
             told = f"was trained from weights that are not in {known} now" if known else "does not record its base"
             print(f"{short[model]} {told}; BASE_MODEL names one to compare it with.")
         variants.append(_build_variant(short[model], model, base, records[model], prompt, max_new_tokens))
@@ -219,7 +222,7 @@ def _report_bases(variants: list[Variant]) -> None:
         for model, own in settings.items():
             values = ", ".join(f"{name} {shorten(str(own[name]), 60)}" for name in differing)
             models.setdefault(values, []).append(model)
-        if differing:
+        if differing and _list_settings(base) == next(iter(settings.values())):
             (values, [first, *_]), *others = models.items()
             told = "".join(f"; {', '.join(names)}: {different}" for different, names in others)
             print(f"{base.name} has the settings of {first} ({values}){told}.")
@@ -239,7 +242,8 @@ def group_seeds(models: list[Variant]) -> dict[str, list[str]]:
     """
     members: dict[str, list[Variant]] = {}
     for model in models:
-        settings = dict(model.record.get("settings") or {"name": model.model})
+        settings = {"base_weights": model.record.get("base_model")}  # of the Hub, which older records do not have there
+        settings |= model.record.get("settings") or {"name": model.model}
         seed = settings.pop("seed", None)
         key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:6]
         if seed is not None and any(one.record["settings"].get("seed") == seed for one in members.get(key, ())):

@@ -15,7 +15,7 @@ from metareview.generation.outputs import describe_decoding
 from metareview.generation.variants import Variant
 from metareview.scoring.comparison import Averages
 from metareview.scoring.metrics import METRICS, OTHERS, ROUGE
-from metareview.scoring.score_table import NOTES, format_scores
+from metareview.scoring.score_table import NOTES, describe_others, format_scores
 
 CARD = "README.md"
 
@@ -57,7 +57,7 @@ def add_scores(card: ModelCard, test: dict[str, Any], model: Variant, averages: 
     where = f"the split `{split}` of `{data}`" if split else f"`{data}`"
     begin, end = f"<!-- scores on {where} -->", "<!-- end of scores -->"
     before, _, earlier = card.text.partition(begin)
-    heading = f"## Scores on {test['cases']} cases of {where}"
+    heading = f"## Scores on {test['cases']} cases of {where}{describe_others(test)}"
     scores = format_scores({name: averages[name] for name in systems if name in averages})
     encoder = [f"BERTScore: F1 by {test['encoder']}."] if test.get("encoder") else []
     notes = " ".join(["Means over the cases, some with a 95% interval.", *NOTES, *encoder])

@@ -1,5 +1,7 @@
 """Mean scores as tables: one for how close texts are to the reference, one for what can be told of a text alone."""
 
+from typing import Any
+
 from metareview.common.cli import format_table
 from metareview.scoring.comparison import Averages
 from metareview.scoring.metrics import METRICS
@@ -43,3 +45,8 @@ def format_scores(averages: Averages) -> str:
     if any("named" in estimates for estimates in averages.values()):
         parts.append(RELIABILITY)
     return "\n\n".join(parts)
+
+
+def describe_others(test: dict[str, Any]) -> str:
+    """In words, how many cases are not of the data, but of a person's in the results."""
+    return f", {test['others']} of them not from there" if test.get("others") else ""

@@ -241,8 +241,9 @@ def _join_rows(rows: list[dict[str, Any]], column: str) -> tuple[list[dict[str, 
         else:
             paper = papers.setdefault(row["paper"] or f"\0{index}", row | {"reviews": [], "ratings": ""})
         new = [review for review in row["reviews"] if review not in paper["reviews"]]
-        is_of_paper = len(read_ratings(row["ratings"])) > max(1, len(row["reviews"]))  # and in each of its rows
-        if paper["ratings"] == "" if is_of_paper else new or not row["reviews"]:
+        has_several = len(read_ratings(row["ratings"])) > max(1, len(row["reviews"]))
+        is_known = has_several and row["ratings"] == paper["ratings"]  # those of the paper, in each of its rows
+        if not is_known and (new or not row["reviews"]):
             paper["ratings"] = "; ".join(filter(None, (paper["ratings"], row["ratings"])))
         paper["reviews"] += new
         paper["summary"] = paper["summary"] or row["summary"]

@@ -35,7 +35,7 @@ def read_source(name: str, encoding: str = "utf-8") -> tuple[dict[str, Rows], li
 def _find_files(folder: Path) -> tuple[dict[str, list[Path]], list[str]]:
     """The data files in a folder by the split that their names or folders say; all other files.
 
-    Where no name says train, the files that no name gives to a split are the training data.
+    Where no name says train, files of the same format that no name gives to a split are the training data.
 
     Raises `InputError` if there is no data file.
     """
@@ -54,8 +54,10 @@ def _find_files(folder: Path) -> tuple[dict[str, list[Path]], list[str]]:
     if not by_split:
         raise InputError(f"the folder {str(folder)!r} holds no data: no file that ends in {', '.join(FORMATS)}")
     unnamed = by_split.pop("", [])
-    if unnamed and not any(SPLIT_ALIASES.get(split, split) == "train" for split in by_split):
-        by_split["train"], unnamed = unnamed, []
+    if not any(SPLIT_ALIASES.get(split, split) == "train" for split in by_split):
+        formats = {path.suffix.lower() for paths in by_split.values() for path in paths}
+        if train := [path for path in unnamed if path.suffix.lower() in formats or not formats]:
+            by_split["train"], unnamed = train, [path for path in unnamed if path not in train]
     others += unnamed
     return by_split, [str(other.relative_to(folder)) for other in sorted(others)]
 

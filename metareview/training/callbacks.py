@@ -84,7 +84,8 @@ class Stop(TrainerCallback):
         state.compute_steps(args, state.max_steps)  # a checkpoint brings along how often its run logged and saved
         if state.best_global_step and find_best(state, Path(args.output_dir)) is None:
             if state.is_world_process_zero:
-                print(f"The weights of step {state.best_global_step}, the best so far, are gone: those to come count.")
+                told = f"The weights of step {state.best_global_step}, the best so far, are gone"
+                print(f"{told}: the best of those to come will count.")
             state.best_metric = state.best_global_step = state.best_model_checkpoint = None
         self.handlers = {number: signal.signal(number, self.ask) for number in (signal.SIGTERM, signal.SIGINT)}
 

@@ -22,6 +22,8 @@ from metareview.data.tokenization import (
 )
 from metareview.training.arguments import Flags
 
+USUAL = ("processed_meta_review", "tokenized_meta_review")  # the names of the folders if no constant is edited
+
 
 def choose_tokenization(flags: Flags) -> TokenizationArguments:
     """Model, prompt and lengths: those of the flags, or else those that the record of the data names.
@@ -32,9 +34,7 @@ def choose_tokenization(flags: Flags) -> TokenizationArguments:
         flags.model, flags.prompt, flags.max_length, flags.max_summary_tokens, completion=flags.completion
     )
     texts, tokens = read_record(flags.processed_dir), read_record(flags.tokenized_dir)
-    if texts and tokens:
-        _compare_records(flags, texts, tokens)
-    follow_record(how, tokens or texts)
+    follow_record(how, texts if texts and not _is_of_texts(flags, texts, tokens) else tokens or texts)
     if not how.model_name_or_path:
         raise InputError(
             f"there is no {flags.tokenized_dir!r} that says for which model it was made. "
@@ -43,17 +43,24 @@ def choose_tokenization(flags: Flags) -> TokenizationArguments:
     return how
 
 
-def _compare_records(flags: Flags, texts: dict[str, Any], tokens: dict[str, Any]) -> None:
-    """Raise `InputError` where PROCESSED_DIR and TOKENIZED_DIR are of different data; tell other differences."""
+def _is_of_texts(flags: Flags, texts: dict[str, Any], tokens: dict[str, Any]) -> bool:
+    """Whether TOKENIZED_DIR is of the data in PROCESSED_DIR, as their records say; prints what else differs.
+
+    If it is not, and only it has the name that processing gives, it is left over. Otherwise raises `InputError`.
+    """
     names = f"PROCESSED_DIR, {flags.processed_dir!r}, and TOKENIZED_DIR, {flags.tokenized_dir!r}"
-    for name in ("dataset_name", "keep", "drop_sentences"):
+    is_usual = [Path(name).name in USUAL for name in (flags.processed_dir, flags.tokenized_dir)]
+    for name in ("dataset_name", "keep", "drop_sentences") if tokens else ():
         one, other = texts.get(name), tokens.get(name)
+        if one != other and is_usual == [False, True]:
+            return False
         if one != other:
             told = f"{names}, are of different data ({name}: {one!r}, {other!r})"
             raise InputError(f"{told}: name both folders, or run python processing_meta_review.py again")
-    for name in ("prompt_template", "completion", "model"):
+    for name in ("prompt_template", "completion", "model") if tokens else ():
         if texts.get(name) != tokens.get(name) and getattr(flags, name.partition("_")[0]) is None:
-            print(f"{names}, differ in {name}; used is that of the second: {tokens.get(name)!r}")
+            print(f"{names}, differ in {name}; that of TOKENIZED_DIR is used.")
+    return True
 
 
 def choose_new_tokens(given: int | None, reserve: int) -> int:

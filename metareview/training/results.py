@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -16,13 +17,12 @@ from transformers.trainer_callback import TrainerState
 from metareview.common.cli import format_bytes, format_count
 from metareview.common.device import peak_memory
 from metareview.common.files import read_json, remove, replacing, write_json
-from metareview.common.hub import public_name
-from metareview.common.model import CONFIGS, RUN, TRAINING_RECORD, find_model_revision
+from metareview.common.model import CONFIGS, TRAINING_RECORD, find_model_revision
 from metareview.data.learned import LEARNED
 from metareview.training.run_name import name_group
 
-MODEL_FILES = ("*.json", "*.jinja", "*.safetensors", "*.model", "vocab.txt", "merges.txt", LEARNED)
-MODEL_FILES += ("README.md", "loss_curve.png")
+MODEL_FILES = ("*config.json", "*.safetensors*", "tokenizer*", "special_tokens_map.json", "added_tokens.json")
+MODEL_FILES += ("vocab.*", "merges.txt", "*.jinja", "README.md", "loss_curve.png", TRAINING_RECORD, LEARNED)
 LARGEST_LOSS = 700  # nats; the exponential of more is infinite
 
 
@@ -111,13 +111,12 @@ def renew_max_new_tokens(folder: Path, max_new_tokens: int) -> bool:
 def record_repository(folder: Path, repo_id: str) -> list[str]:
     """Note the Hub id of a finished model in its record and its card; return the names of the files to push."""
     record, card = read_json(folder / TRAINING_RECORD), folder / "README.md"
-    former = record.get("hub_model_id") or str(folder)
     write_json(folder / TRAINING_RECORD, record | {"hub_model_id": repo_id})
     if card.is_file():
-        text = card.read_text(encoding="utf-8").replace(f'"{public_name(former)}"', f'"{repo_id}"')
+        text = re.sub(r'(model|tokenizer)="[^"]*"', rf'\1="{repo_id}"', card.read_text(encoding="utf-8"))
         with replacing(card) as new:
             new.write_text(text, encoding="utf-8")
-    return sorted({file.name for pattern in MODEL_FILES for file in folder.glob(pattern)} - {RUN})
+    return sorted({file.name for pattern in MODEL_FILES for file in folder.glob(pattern)})
 
 
 def save_result(

@@ -23,7 +23,7 @@ from metareview.training.checkpoints import (
     find_fault,
     load_state,
 )
-from metareview.training.run_name import format_value, hash_settings, name_run
+from metareview.training.run_name import format_value, hash_run, name_run
 
 LENGTH = ("num_train_epochs", "max_steps", "evaluations", "continued_from")  # in which a longer run may differ
 FLAG_SETTINGS = ("learning_rate", "max_steps", "seed", "validation_examples", "save", "patience", "use_lora", "trainer")
@@ -74,13 +74,13 @@ def run_settings(flags: Flags, args: TrainingArguments, base: str, record: dict[
 def _describe_origin(checkpoint: str | None, settings: dict[str, Any]) -> str | None:
     """The step of the shorter run from which a run continues: it is none of its length from the start."""
     run = read_run(Path(checkpoint).parent) if checkpoint else None
-    if run is None or not Path(checkpoint, TRAINER_STATE).is_file():
+    if run is None or find_fault(Path(checkpoint), read=False):
         return None  # no checkpoint that could be continued
     origin = run.settings.get("continued_from")
     if not find_differences(run.settings, settings | ({"continued_from": origin} if origin else {})):
         return origin  # a checkpoint of this very run
     state = load_state(Path(checkpoint))
-    return f"step {state.global_step} of {state.max_steps}"
+    return ", ".join(filter(None, [origin, f"step {state.global_step} of {state.max_steps}"]))
 
 
 @dataclass
@@ -113,12 +113,12 @@ def choose_folder(flags: Flags, base: str, settings: dict[str, Any], asked: dict
     """
     if flags.output_dir:
         folder = Path(flags.output_dir)
-        if folder.resolve() in (Path(base).resolve(), *Path(base).resolve().parents):
+        if Path(base).exists() and folder.resolve() in (Path(base).resolve(), *Path(base).resolve().parents):
             told = f"{base!r} is the model to start from, and {str(folder)!r} would replace it"
             raise InputError(f"{told}; choose another OUTPUT_DIR (--output_dir)")
     else:
         name = name_run(base, settings | asked)
-        folder, hashed = Path(MODELS_DIR, name), Path(MODELS_DIR, f"{name}_{hash_settings(settings)}")
+        folder, hashed = Path(MODELS_DIR, name), Path(MODELS_DIR, f"{name}_{hash_run(settings)}")
         run = read_run(folder)
         if hashed.exists() or (run and find_differences(run.settings, settings)):
             folder = hashed
@@ -143,8 +143,9 @@ def check_output_folder(folder: Path) -> None:
 def find_differences(before: dict[str, Any], settings: dict[str, Any]) -> list[str]:
     """The names of the settings that differ; what only one of both knows, such as `lora_r`, follows from another."""
     names = [name for name in settings if name in before and before[name] != settings[name]]
-    continued = [run.get("continued_from") for run in (before, settings)]
-    return names if continued[0] == continued[1] or "continued_from" in names else [*names, "continued_from"]
+    is_told = "base_weights" in before  # runs of earlier versions do not say from which one they continue
+    origins = {run.get("continued_from") for run in (before, settings)}
+    return [*names, "continued_from"] if is_told and len(origins) > 1 and "continued_from" not in names else names
 
 
 def check_settings(before: dict[str, Any], settings: dict[str, Any], what: str) -> None:

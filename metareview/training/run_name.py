@@ -50,6 +50,12 @@ def hash_settings(settings: Any) -> str:
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:6]
 
 
+def hash_run(settings: dict[str, Any]) -> str:
+    """A short hash of a run's settings; without the base's Hub id, which runs of earlier versions do not have."""
+    is_hashed = re.fullmatch("[0-9a-f]{16}", str(settings.get("base_weights")))
+    return hash_settings({name: value for name, value in settings.items() if name != "base_weights" or is_hashed})
+
+
 def format_value(name: str, value: Any) -> str:
     """The value of a setting as a part of a name: 1e-4 for 0.0001, the name of a prompt, a hash of other texts."""
     if name == "prompt_template":
@@ -78,7 +84,7 @@ def name_run(base: str, settings: dict[str, Any]) -> str:
     if len(name) <= LONGEST_NAME:
         return name
     cut = name[: LONGEST_NAME - 7]
-    return f"{cut.rpartition('_')[0] or cut}_{hash_settings(settings)}"  # no part of a value
+    return f"{cut.rpartition('_')[0] or cut}_{hash_run(settings)}"  # no part of a value
 
 
 def name_group(base: str, settings: dict[str, Any]) -> str:

@@ -111,12 +111,13 @@ def is_counted(case: ShownCase, kind: str, judgment: Judgment) -> bool:
 
 
 def _find_commented(store: Store, cases: list[ShownCase]) -> set[Key]:
-    """The comments that a cell shows: a row with the same reviews, added since, has none, and takes none away."""
+    """The comments that a cell still shows."""
     return {find_key(store, case, "comment", "") for case in cases if case.cells.get(("comment", ""))}
 
 
 def merge_judgments(store: Store, cases: Iterable[ShownCase]) -> list[int]:
-    """Bring the store up to what a sheet shows; an emptied cell takes a judgment out of it.
+    """Bring the store up to what a sheet shows; an emptied cell takes a judgment out of it,
+    a comment only if no other row with the same reviews shows it: one that was added since has none.
 
     Cells may show the same judgment: in rows that repeat, and where models wrote the same. There, what differs from
     the store is kept, the first where several do; comments are all kept. Returns the rows with a judgment that does not

@@ -47,9 +47,9 @@ def add_cases(
     What is filled in `sheet` stays unless `replace` is set: returns the cells for which `cases` has something else, and
     how many reviews are only in `sheet`.
     """
-    present = _number_rows(rows)
+    present = number_rows(rows)
     columns = {name: column for column, name in _name_columns(sheet).items()}
-    wanted = _number_rows(name_rows(cases))
+    wanted = number_rows(name_rows(cases))
     last, differing = max(rows, default=1), []
     for column, name in _name_columns(cases).items():
         if name not in columns:
@@ -63,16 +63,16 @@ def add_cases(
             cell, known = cases.cell(row, column), sheet.cell(present[key], columns[name])
             if known.value is None and cell.value is not None:
                 cells.copy_cell(cell, sheet, present[key], columns[name])
-            elif cell.value is not None and fingerprint(known.value) != fingerprint(cell.value):
+            elif (replace or cell.value is not None) and fingerprint(known.value) != fingerprint(cell.value):
                 differing.append(known.coordinate)
                 if replace:
-                    cells.copy_cell(cell, sheet, known.row, known.column)
+                    cells.write_value(known, cell.value)
     review = cells.read_header(sheet)["review"]
     own = [row for key, row in present.items() if key not in wanted and sheet.cell(row, review).value is not None]
     return differing, len(own)
 
 
-def _number_rows(names: dict[int, str]) -> dict[tuple[str, int], int]:
+def number_rows(names: dict[int, str]) -> dict[tuple[str, int], int]:
     """Rows by their names and, as several may have the same reviews, by how many of that name are above."""
     above: Counter[str] = Counter()
     rows = {}

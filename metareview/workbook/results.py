@@ -18,7 +18,7 @@ from metareview.scoring.metrics import METRICS, Results
 from metareview.workbook import cells, judgments
 from metareview.workbook.cases import Case, Source, find_case_sheet, read_cases
 from metareview.workbook.judgments import ROW, Column, Counts, ShownCase, Store, find_columns, fingerprint
-from metareview.workbook.previous import add_cases, name_rows, strip_results
+from metareview.workbook.previous import add_cases, name_rows, number_rows, strip_results
 from metareview.workbook.runs import describe_runs, write_runs
 from metareview.workbook.summary import Comparison, write_summary
 
@@ -32,7 +32,7 @@ class Book:
     sheet: Worksheet  # with the test cases
     start: int  # the first column for results
     cases: list[Case]
-    test: dict[str, Any]  # what is tested on: data, split, cases
+    test: dict[str, Any]  # what is tested on: data, split, cases, and how many others of the sheet are with them
     store: Store  # all judgments
     remarks: list[str]  # lines about judgments that do not count
 
@@ -94,24 +94,25 @@ def open_book(
     if rejected := judgments.merge_judgments(store, read_shown(sheet, rows)):
         rule = "a rating is a number from 1 to 5, a preference names a model, and equal texts have one rating"
         remarks = [f"Not all judgments in the rows {', '.join(map(str, rejected))} count: {rule}."]
-    start, drawn, data = strip_results(sheet), source.split is not None, source.data
+    start, drawn, own = strip_results(sheet), source.split is not None, 0
     asked = find_case_sheet(source.workbook, source.name)
     if workbook is not source.workbook:
         differing, own = add_cases(sheet, rows, start, asked, replace=drawn)
-        if own and drawn:
-            print(f"Cases of {target} that were not drawn now: {own}. They are left out.")
-        elif own:
-            print(f"Cases of {target} that are not in {source.name}: {own}. Delete their rows to leave them out.")
-            data = f"{data} and {own} more"
+        if own:
+            does = "were not drawn now" if drawn else f"are not in {source.name}"
+            advice = "They do not count" if drawn else "Delete their rows to leave them out"
+            print(f"Cases of {target} that {does}: {own}. {advice}.")
         if differing:
             where = f"{', '.join(differing[:5])}{', ...' if len(differing) > 5 else ''}"
             does = "gets what was drawn" if drawn else "keeps what it has"
             print(f"{target} {does} in cells for which {source.name} has something else: {where}")
-    cases, names = read_cases(sheet, target, source, keeps, others), name_rows(sheet)
+    cases = read_cases(sheet, target, source, keeps, others)
     if drawn:
-        now = set(name_rows(asked).values())
-        cases = [case for case in cases if names[case.row] in now]
-    return Book(sheet, start, cases, {"data": data, "split": source.split, "cases": len(cases)}, store, remarks)
+        now, own = number_rows(name_rows(asked)), 0
+        counted = {row for name, row in number_rows(name_rows(sheet)).items() if name in now}
+        cases = [case for case in cases if case.row in counted]
+    test = {"data": source.data, "split": source.split, "cases": len(cases), "others": own}
+    return Book(sheet, start, cases, test, store, remarks)
 
 
 def write_book(book: Book, variants: list[Variant], results: Results, comparison: Comparison) -> Counts:

@@ -61,7 +61,8 @@ def describe_runs(
     rows += [{"model": system} for system in OTHERS if system in averages]
     for row in rows:
         means = {name: averages[row["model"]].get(name, (None,))[0] for name in METRICS}
-        row |= test | {METRICS[name].title: mean for name, mean in means.items()} | counts.get(row["model"], {})
+        row |= {name: value for name, value in test.items() if name != "others"}
+        row |= {METRICS[name].title: mean for name, mean in means.items()} | counts.get(row["model"], {})
         row["date"] = time.strftime("%Y-%m-%d %H:%M")
     return rows
 
@@ -83,12 +84,16 @@ def write_runs(workbook: Workbook, rows: list[dict[str, Any]]) -> None:
             sheet.cell(1, columns[name]).alignment = TEXT if name in WIDTHS else NUMBER
             sheet.column_dimensions[get_column_letter(columns[name])].width = WIDTHS.get(name, OTHER_WIDTH)
     formats = FORMATS | {metric.title: number_format(metric.format) for metric in METRICS.values()}
-    places = {}
+    places, older = {}, {}  # those of an earlier version do not say on which cases they are
     for row in range(2, sheet.max_row + 1):
-        places[str([sheet.cell(row, columns[name]).value or None for name in SAME if name in columns])] = row
+        same = {name: sheet.cell(row, columns[name]).value or None for name in SAME if name in columns}
+        places[str(list(same.values()))] = row
+        if same.pop("test", None) is None:
+            older[str(list(same.values()))] = row
     for values in rows:
         key = str([values.get(name) or None for name in SAME if name in columns])
-        row = places.get(key, max(2, sheet.max_row + 1))
+        unknown = str([values.get(name) or None for name in SAME if name in columns and name != "test"])
+        row = places.get(key, older.get(unknown, max(2, sheet.max_row + 1)))
         for name, value in values.items():
             if name not in columns:
                 continue

@@ -13,7 +13,7 @@ from openpyxl.worksheet.worksheet import Worksheet
 
 from metareview.scoring.comparison import Averages
 from metareview.scoring.metrics import METRICS, OTHERS, ROUGE
-from metareview.scoring.score_table import NOTES, find_metrics
+from metareview.scoring.score_table import NOTES, describe_others, find_metrics
 from metareview.scoring.verdicts import RELIABILITY
 from metareview.workbook.cells import change_font, mark_header, number_format, read_header, write_value
 from metareview.workbook.judgments import HIGHEST, LOWEST, NEITHER, TIE, find_columns
@@ -54,7 +54,7 @@ def write_summary(
     """
     sheet = cases.parent.create_sheet("summary", cases.parent.index(cases) + 1)
     where = f"{test['data']}, split {test['split']}" if test["split"] else test["data"]
-    when = f"{time.strftime('%Y-%m-%d %H:%M')}: {test['cases']} cases of {where}."
+    when = f"{time.strftime('%Y-%m-%d %H:%M')}: {test['cases']} cases of {where}{describe_others(test)}."
     first = [FIRST_CELLS["summary"], when, *describe_best(comparison, labels)]
     averages = {labels.get(system, system): estimates for system, estimates in comparison.averages.items()}
     top, systems = len(first) + 2, averages | comparison.spread

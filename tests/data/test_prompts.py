@@ -164,7 +164,7 @@ def test_another_prompt_replaces_the_first_within_the_frame() -> None:
             assert change_prompt(frames[first], first, second) == frames[second]
     shouted = Frame("<turn>### REVIEW:\n", "\n\n### SUMMARY:</s>", "</s>")
     assert change_prompt(shouted, PROMPTS["plain"], PROMPTS["plain"]) == shouted
-    with pytest.raises(InputError, match=r"PROMPT \(--prompt\) cannot be changed"):
+    with pytest.raises(InputError, match=r"PROMPT \(--prompt\) cannot be replaced"):
         change_prompt(shouted, PROMPTS["plain"], PROMPTS["instruction"])
 
 

@@ -140,6 +140,7 @@ def test_rows_are_joined_by_paper() -> None:
         ([("a", "6"), ("a", "6"), ("b", "6")], "6; 6"),  # a row that stands there twice
         ([("a<REVBREAK>b", "6; 8"), ("c", "3")], "6; 8; 3"),
         ([("a", "8: good, new"), ("", "3")], "8: good, new; 3"),
+        ([("a", "6,5"), ("b", "7,5")], "6,5; 7,5"),
     ],
 )
 def test_each_review_has_one_rating(rows: list[tuple[str, str]], ratings: str) -> None:

@@ -54,8 +54,8 @@ def test_several_files_make_one_split_and_what_datasets_has_saved_is_read(tmp_pa
 
 
 def test_files_without_a_split_are_the_training_data_beside_a_test_file(tmp_path: Path) -> None:
-    fill(tmp_path, "reviews.csv", "test.csv")
-    assert read_source(str(tmp_path)) == ({"train": OTHERS, "test": OTHERS}, [])
+    fill(tmp_path, "reviews.csv", "test.csv", "info.jsonl")
+    assert read_source(str(tmp_path)) == ({"train": OTHERS, "test": OTHERS}, ["info.jsonl"])
 
 
 def test_no_split_is_left_out_silently() -> None:

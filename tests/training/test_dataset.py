@@ -67,8 +67,13 @@ def test_texts_and_token_ids_of_different_data_are_refused(processed: Path, tmp_
             with pytest.raises(InputError, match=rf"are of different data \({name}: .*: name both folders"):
                 load(processed, tmp_path, tokenized_dir=str(folder))
     how, _, _ = load(processed, tmp_path, tokenized_dir=str(folder))
-    assert "differ in completion; used is that of the second: '{summary}.'" in capsys.readouterr().out
+    assert "differ in completion; that of TOKENIZED_DIR is used" in capsys.readouterr().out
     assert how.completion == "{summary}."
+    new = shutil.copytree(processed / "processed_meta_review", tmp_path / "new")
+    record = json.loads((new / "processing_record.json").read_text())
+    (new / "processing_record.json").write_text(json.dumps(record | {"dataset_name": "d", "completion": "{summary}!"}))
+    how, _, record = load(processed, tmp_path, processed_dir=str(new))  # the usual TOKENIZED_DIR is left over
+    assert (how.completion, record["dataset_name"]) == ("{summary}!", "d")
     load(processed, tmp_path, processed_dir="nowhere")
     assert "There is no PROCESSED_DIR 'nowhere'; the examples are those of" in capsys.readouterr().out
 

@@ -98,7 +98,10 @@ def test_a_continued_run_is_another_than_one_of_that_length_from_the_start(inter
     assert len({name_run("base", each) for each in (settle(2), settle(3), longer)}) == 3
     write_run(interrupted, longer)
     assert settle(3, checkpoint) == longer
-    assert settle(4, checkpoint)["continued_from"] == longer["continued_from"] == "step 12 of 12"
+    assert (longer["continued_from"], settle(4, checkpoint)["continued_from"]) == (
+        "step 12 of 12", "step 12 of 12, step 12 of 12")  # fmt: skip
+    (interrupted / "checkpoint-12" / TRAINER_STATE).write_text("{")
+    assert "continued_from" not in settle(4, checkpoint)  # which is refused later
 
 
 def test_a_run_that_resumes_elsewhere_brings_the_best_checkpoint_along(interrupted: Path, tmp_path: Path) -> None:
@@ -154,6 +157,7 @@ def test_other_texts_or_weights_under_the_same_names_make_another_run(tmp_path: 
     assert names[0] == "models/base_finetuned" and re.fullmatch(rf"{names[0]}_[0-9a-f]{{6}}", names[1])
     assert len(set(names)) == 3 and names[2] == names[3]
     flags.output_dir = str(tmp_path / "base")
+    (tmp_path / "base" / "checkpoint-6").mkdir()
     for base in ("base", "base/checkpoint-6"):
         with pytest.raises(InputError, match="is the model to start from"):
             resuming.choose_folder(flags, base, settings, {})

@@ -91,7 +91,7 @@ def test_cases_that_the_results_lack_are_added_and_theirs_stay(capsys: pytest.Ca
             (10, "zero", "r0")]  # fmt: skip
         assert [book.sheet.cell(row, 3).value for row in (1, 2, 3, 4, 10)] == ["new", 1, "=C2", None, 0]
         said = capsys.readouterr().out
-        assert book.test["data"] == "a.xlsx and 2 more" and book.test["cases"] == 5
+        assert book.test == {"data": "a.xlsx", "split": None, "cases": 5, "others": 2}
         assert "Cases of b.xlsx that are not in a.xlsx: 2. " in said
         assert "b.xlsx keeps what it has in cells for which a.xlsx has something else: B2" in said
         sheet = write_texts(book, a=["x"] * 5)
@@ -105,13 +105,15 @@ def test_examples_that_are_not_drawn_now_do_not_count(capsys: pytest.CaptureFixt
     sheet = run(make_sheet(*CASES), a=X)
     judge(sheet, 2, "comment", "mine")
     judge(sheet, 2, "rating", 4, "a")
+    sheet["B3"].comment = Comment("look", "me")
     drawn = ["review", "reference"], ["second", "shorter"], ["fourth", "r"]
     book = open_sheet(make_sheet(*drawn), sheet, "test")
     assert [(case.row, case.review, case.reference) for case in book.cases] == [
         (3, "second", "shorter"), (5, "fourth", "r")]  # fmt: skip
-    assert (book.test["data"], book.test["cases"]) == ("a.xlsx", 2)
+    assert book.test == {"data": "a.xlsx", "split": "test", "cases": 2, "others": 0}
     said = capsys.readouterr().out
-    assert "not drawn now: 2. They are left out." in said and "b.xlsx gets what was drawn in cells" in said
+    assert "not drawn now: 2. They do not count." in said and "b.xlsx gets what was drawn in cells" in said
+    assert book.sheet["B3"].comment.text == "look"
     sheet = run(make_sheet(*CASES), write_texts(book, a=X[:2]), a=[*X, "x"])
     assert (judged(sheet, 2, "comment"), judged(sheet, 2, "rating", "a")) == ("mine", 4)
 
@@ -122,7 +124,9 @@ def test_rows_with_the_same_reviews_are_cases_of_their_own() -> None:
     judge(sheet, 2, "comment", "mine")
     sheet = run(make_sheet(*CASES, ["first", "another"]), sheet, a=[*X, "x"])
     assert [sheet.cell(row, 2).value for row in range(2, 6)] == ["r", "r", "r", "another"]
-    assert judged(run(make_sheet(*CASES), sheet, a=[*X, "x"]), 2, "comment") == "mine"
+    sheet = run(make_sheet(*CASES), sheet, a=[*X, "x"])
+    assert judged(sheet, 2, "comment") == "mine"
+    assert [case.row for case in open_sheet(make_sheet(*CASES), sheet, "test").cases] == [2, 3, 4]
 
 
 def test_results_in_the_test_cases_themselves(tmp_path: Path) -> None:

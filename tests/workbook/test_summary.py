@@ -94,8 +94,9 @@ def test_a_row_for_each_model_and_test() -> None:
     assert [row["model"] for row in rows] == ["=a", "lead", "=a", "=a"]
     assert rows[0] == again | {"my remark": "good"} and rows[1]["date"] == "2"
     sheet["R2"] = "a note without a header"
-    write_runs(workbook, [again | {"test": "other cases"}])
-    assert [sheet.cell(row, 19).value for row in (1, 2, 6)] == ["test", None, "other cases"]
+    for test in ("some", "other cases"):  # the first in the place of a row that does not say its own
+        write_runs(workbook, [again | {"test": test}])
+    assert [sheet.cell(row, 19).value for row in (1, 2, 3, 6)] == ["test", "some", None, "other cases"]
     assert sheet["R2"].value == "a note without a header"
 
 
