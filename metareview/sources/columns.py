@@ -7,7 +7,7 @@ from typing import Any
 
 from datasets import Dataset, DatasetDict, Features, List, Value
 
-from metareview.common.cli import InputError
+from metareview.common.cli import InputError, format_count
 from metareview.data.cleaning import split_reviews
 from metareview.data.details import DETAILS, read_ratings
 from metareview.data.rows import KEYS, TEXTS
@@ -251,10 +251,12 @@ def _join_rows(rows: list[dict[str, Any]], column: str) -> tuple[list[dict[str, 
             paper[name] = paper[name] or row[name]
         if summary and summary != paper["summary"].split():
             differing[paper["paper"]] = None
-    notes = [f"{len(rows):,} rows are of {len(papers):,} papers, by {column}."]
+    notes = [f"By {column}, {format_count(len(rows), 'row')} are of {format_count(len(papers), 'paper')}."]
     if unnamed:
-        notes.append(f"{unnamed:,} rows without {column} count as rows of the paper above them.")
+        notes.append(f"Counted as of the paper above: {format_count(unnamed, 'row')} without {column}.")
     if differing:
-        several = f"{len(differing):,} papers have several meta-reviews, {next(iter(differing))!r} for one"
-        notes.append(f"{several}; the first is taken.")
+        several = (
+            f"{format_count(len(differing), 'paper')} with several meta-reviews, such as {next(iter(differing))!r}"
+        )
+        notes.append(f"{several}: the first is taken.")
     return list(papers.values()), notes

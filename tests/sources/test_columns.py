@@ -128,8 +128,8 @@ def test_rows_are_joined_by_paper() -> None:
         (["a", "c"], "one", "p1"), (["b"], "two", "p2"), (["d"], "three", ""), (["e"], "four", "")]  # fmt: skip
     assert [papers["train"][0][name] for name in DETAILS] == ["On knots", "8: good; 6", "Accept"]
     assert notes == [
-        "train: 6 rows are of 4 papers, by id.",
-        "train: 1 papers have several meta-reviews, 'p2' for one; the first is taken.",
+        "train: By id, 6 rows are of 4 papers.",
+        "train: 1 paper with several meta-reviews, such as 'p2': the first is taken.",
     ]
 
 
@@ -164,7 +164,7 @@ def test_a_name_in_the_first_row_alone_counts_for_the_rows_below(names: list[Any
     first, last = {"id": 1, "r": "first", "s": "of 1"}, {"id": 3, "r": "last", "s": "of 3"}
     papers, notes = read(first, *rows, last, reviews=["r"], summary="s", paper="id")
     assert [(paper["paper"], len(paper["reviews"])) for paper in papers] == [("1", 1), ("2", 4), ("3", 1)]
-    assert ("train: 3 rows without id count as rows of the paper above them." in notes) == (NAN in names)
+    assert ("train: Counted as of the paper above: 3 rows without id." in notes) == (NAN in names)
 
 
 @pytest.mark.parametrize(
