@@ -44,9 +44,9 @@ def clean_details(details: Mapping[str, str], keep: str) -> dict[str, str]:
 
     Numbers keep the commas and points that `keep` may drop, but in titles: 6.5 is not 65.
     """
-    cleaned = {}
+    cleaned, has_digits = {}, clean_text("1", keep)
     for name, value in details.items():
-        is_text = name == "title" or not clean_text("1", keep)
+        is_text = name == "title" or not has_digits
         parts = [value] if is_text else re.split(r"(?<=\d)([.,])(?=\d)", value or "")
         cleaned[name] = "".join(
             part if part in (".", ",") else " ".join(clean_text(part, keep).split()) for part in parts

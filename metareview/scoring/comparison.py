@@ -196,7 +196,7 @@ def find_unread(results: Results, references: list[str], rows: list[int]) -> lis
     """In sentences, if any, how many cases ROUGE is over, and the `rows` of the cases that it cannot read."""
     scored = [score["rougeL"] is not None for score in next(iter(results.values()))]
     cases = list(zip(rows, references, scored, strict=True))
-    told = [f"ROUGE is over the {sum(scored)} of {len(rows)} cases with a reference that it can read."]
+    told = [f"ROUGE is of {sum(scored)} of {len(rows)} cases: the others have no reference that it can read."]
     unread = [str(row) for row, reference, has_score in cases if reference and not has_score]
     cannot = [f"ROUGE reads Latin letters and digits alone: no score in the rows {', '.join(unread)}."]
     return told * (0 < sum(scored) < len(rows) - len(unread)) + cannot * bool(unread)

@@ -139,9 +139,11 @@ def _read_row(row: Row, index: int, split: str, columns: Columns) -> dict[str, A
 def _read_values(row: Row, columns: Columns) -> dict[str, Any]:
     """The values of PAPER_FEATURES in a row; what is unknown is empty."""
     for name in filter(None, (*columns.reviews, columns.summary, columns.paper)):
-        if isinstance(row[name], Formula) or (row[name] == 0 and name != columns.paper):  # 0: so XlsxWriter leaves them
-            advice = "open the file in a spreadsheet program and save it, or paste the values"
+        advice = "open the file in a spreadsheet program and save it, or paste the values"
+        if isinstance(row[name], Formula):
             raise InputError(f"{name!r} holds a formula that no program has calculated ({row[name]}); {advice}")
+        if row[name] == 0 and name != columns.paper:  # XlsxWriter leaves formulas so
+            raise InputError(f"{name!r} holds 0, which is no text; if it is a formula in a workbook: {advice}")
     reviews = [part for name in columns.reviews for part in _list_parts(row[name], columns.separator)]
     summaries = _list_parts(row[columns.summary], None)
     summary_texts = _read_parts(summaries, META_REVIEW_FIELDS)

@@ -143,6 +143,6 @@ def test_references_that_rouge_cannot_read_have_no_score_and_no_verdict(keep: st
     assert "rougeL" not in average_scores(results)["a"]
     [line] = find_unread(results, ["论文写得很清楚"] * 19 + [""], list(range(2, 22)))
     some = {"a": [{"rougeL": 0.5}, {"rougeL": None}, {"rougeL": None}]}
-    told = "ROUGE is over the 1 of 3 cases with a reference that it can read."
+    told = "ROUGE is of 1 of 3 cases: the others have no reference that it can read."
     assert find_unread(some, ["r", "", ""], [2, 3, 4]) == [told]
     assert "no score in the rows 2, 3, 4" in line and line.endswith("19, 20.")

@@ -104,7 +104,7 @@ def test_what_is_missing_is_missing_in_every_column(value: Any) -> None:
         ("a", {"grade": 5}, "only grade.*META_REVIEW_FIELDS"),
         ("a", ["s", "t"], "'summary' holds 2 texts"),
         (Formula("=B2"), "s", r"'review' holds a formula that no program has calculated \(=B2\); open"),
-        ("a", 0, r"'summary' holds a formula that no program has calculated \(0\)"),
+        ("a", 0, "'summary' holds 0, which is no text; if it is a formula"),
         ("['good', 6]", "s", "a list holds 6, which is neither a text nor a form"),
     ],
 )
