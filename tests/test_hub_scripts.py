@@ -269,6 +269,21 @@ def test_a_run_that_has_finished_is_pushed_too(hub: Hub, data: list[object], tmp
     assert b'model="reader/it"' in pushed["README.md"] and read_record(tmp_path / "it")["hub_model_id"] == "reader/it"
 
 
+def test_two_models_under_one_id_are_not_mixed(hub: Hub, data: list[object], tmp_path: Path) -> None:
+    """Neither are checkpoints of the first resumed by the second, nor its scores put onto the card of that."""
+    flags = [*data, "--max_steps", 2, "--hub_model_id", "it", "--output_dir"]
+    run_to_end(TUNE, *flags, "a", *PUSH, cwd=tmp_path, HF_TOKEN=WRITER)
+    other = [*flags, "b", "--learning_rate", "1e-4"]
+    result = run_script(TUNE, *other, *PUSH, cwd=tmp_path, HF_TOKEN=WRITER)
+    assert_failed(result, 2, "reader/it has the checkpoints of a run that differs in learning_rate", "--hub_model_id")
+    assert not (tmp_path / "b").exists()
+    record = read_record(tmp_path / "a")
+    (tmp_path / "a" / "training_record.json").write_text(json.dumps(record | {"finished": "2026-01-01T00:00:00"}))
+    cases = [*data, "--num_examples", 2, "--models", "a", "--push_to_hub"]
+    result = run_script(EVALUATE, *cases, cwd=tmp_path, HF_TOKEN=WRITER)
+    assert_failed(result, 2, "reader/it has another model than a by now")
+
+
 def test_training_goes_on_after_a_failed_push(hub: Hub, data: list[object], tmp_path: Path) -> None:
     """The tokenized data, which would be nowhere/tokens, are nowhere: not here, and not on the Hub."""
     hub.faults.append(("/commit/", 500))
