@@ -1,7 +1,8 @@
 """The last results: taken out of a workbook in which all else stays, and test cases added that it does not have yet."""
 
-from collections import Counter
+from itertools import starmap
 
+from openpyxl.cell import Cell
 from openpyxl.utils import get_column_letter
 from openpyxl.worksheet.worksheet import Worksheet
 
@@ -40,46 +41,43 @@ def strip_results(sheet: Worksheet) -> int:
 
 
 def add_cases(
-    sheet: Worksheet, rows: dict[int, str], start: int, cases: Worksheet, replace: bool = False
-) -> tuple[list[str], int]:
+    sheet: Worksheet, rows: dict[int, str], start: int, cases: Worksheet, drawn: bool = False
+) -> tuple[list[str], int, set[int]]:
     """Add to a sheet what only `cases` has: rows below, columns from `start` on. `rows` are the names of its own rows.
 
-    What is filled in `sheet` stays unless `replace` is set: returns the cells for which `cases` has something else, and
-    how many reviews are only in `sheet`.
+    What is filled in `sheet` stays. Returns the cells for which `cases` has something else, how many reviews are only
+    in `sheet`, and the rows of the cases. If they are `drawn`, one that the sheet has otherwise gets a row of its own.
     """
-    present = number_rows(rows)
     columns = {name: column for column, name in _name_columns(sheet).items()}
-    wanted = number_rows(name_rows(cases))
-    last, differing = max(rows, default=1), []
-    for column, name in _name_columns(cases).items():
+    theirs = _name_columns(cases)
+    for column, name in theirs.items():
         if name not in columns:
             taken = columns.values()
             columns[name] = next(place for place in range(start, start + len(taken) + 1) if place not in taken)
             cells.copy_cell(cases.cell(1, column), sheet, 1, columns[name])
-        for key, row in wanted.items():
-            if key not in present:
-                last += 1
-                present[key] = last
-            cell, known = cases.cell(row, column), sheet.cell(present[key], columns[name])
+
+    def pair(row: int, place: int) -> list[tuple[Cell, Cell]]:
+        return [(cases.cell(row, column), sheet.cell(place, columns[name])) for column, name in theirs.items()]
+
+    last, differing, places = max(rows, default=1), [], set()
+    for row, name in name_rows(cases).items():
+        alike = (place for place, other in rows.items() if other == name and place not in places)
+        place = next((place for place in alike if not (drawn and any(starmap(_differ, pair(row, place))))), last + 1)
+        last = max(last, place)
+        places.add(place)
+        for cell, known in pair(row, place):
             if known.value is None and cell.value is not None:
-                cells.copy_cell(cell, sheet, present[key], columns[name])
-            elif (replace or cell.value is not None) and fingerprint(known.value) != fingerprint(cell.value):
+                cells.copy_cell(cell, sheet, known.row, known.column)
+            elif _differ(cell, known):
                 differing.append(known.coordinate)
-                if replace:
-                    cells.write_value(known, cell.value)
     review = cells.read_header(sheet)["review"]
-    own = [row for key, row in present.items() if key not in wanted and sheet.cell(row, review).value is not None]
-    return differing, len(own)
+    own = [row for row in rows if row not in places and sheet.cell(row, review).value is not None]
+    return differing, len(own), places
 
 
-def number_rows(names: dict[int, str]) -> dict[tuple[str, int], int]:
-    """Rows by their names and, as several may have the same reviews, by how many of that name are above."""
-    above: Counter[str] = Counter()
-    rows = {}
-    for row, name in names.items():
-        rows[name, above[name]] = row
-        above[name] += 1
-    return rows
+def _differ(first: Cell, second: Cell) -> bool:
+    """Whether two cells have something, and not the same."""
+    return None not in (first.value, second.value) and fingerprint(first.value) != fingerprint(second.value)
 
 
 def _name_columns(sheet: Worksheet) -> dict[int, str]:

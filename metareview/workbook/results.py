@@ -18,7 +18,7 @@ from metareview.scoring.metrics import METRICS, Results
 from metareview.workbook import cells, judgments
 from metareview.workbook.cases import Case, Source, find_case_sheet, read_cases
 from metareview.workbook.judgments import ROW, Column, Counts, ShownCase, Store, find_columns, fingerprint
-from metareview.workbook.previous import add_cases, name_rows, number_rows, strip_results
+from metareview.workbook.previous import add_cases, name_rows, strip_results
 from metareview.workbook.runs import describe_runs, write_runs
 from metareview.workbook.summary import Comparison, write_summary
 
@@ -86,7 +86,7 @@ def open_book(
 
     If there are none, `workbook` is that of `source`. What a person typed into it stays. `keeps` are the characters
     that each of the models knows, `others` the columns that their prompts read. Of drawn examples, those drawn now are
-    the cases, as they were drawn: rows of another draw, or of data that were cleaned otherwise, only keep their place.
+    the cases, as they were drawn: rows of another draw, or of data that were made otherwise, only keep their place.
     """
     sheet = find_case_sheet(workbook, target)
     store, _ = judgments.read_hidden(workbook)
@@ -94,23 +94,20 @@ def open_book(
     if rejected := judgments.merge_judgments(store, read_shown(sheet, rows)):
         rule = "a rating is a number from 1 to 5, a preference names a model, and equal texts have one rating"
         remarks = [f"Not all judgments in the rows {', '.join(map(str, rejected))} count: {rule}."]
-    start, drawn, own = strip_results(sheet), source.split is not None, 0
-    asked = find_case_sheet(source.workbook, source.name)
+    start, drawn, own, counted = strip_results(sheet), source.split is not None, 0, set()
     if workbook is not source.workbook:
-        differing, own = add_cases(sheet, rows, start, asked, replace=drawn)
+        asked = find_case_sheet(source.workbook, source.name)
+        differing, own, counted = add_cases(sheet, rows, start, asked, drawn)
         if own:
             does = "were not drawn now" if drawn else f"are not in {source.name}"
             advice = "They do not count" if drawn else "Delete their rows to leave them out"
             print(f"Cases of {target} that {does}: {own}. {advice}.")
         if differing:
             where = f"{', '.join(differing[:5])}{', ...' if len(differing) > 5 else ''}"
-            does = "gets what was drawn" if drawn else "keeps what it has"
-            print(f"{target} {does} in cells for which {source.name} has something else: {where}")
+            print(f"{target} keeps what it has in cells for which {source.name} has something else: {where}")
     cases = read_cases(sheet, target, source, keeps, others)
-    if drawn:
-        now, own = number_rows(name_rows(asked)), 0
-        counted = {row for name, row in number_rows(name_rows(sheet)).items() if name in now}
-        cases = [case for case in cases if case.row in counted]
+    if drawn and counted:
+        cases, own = [case for case in cases if case.row in counted], 0
     test = {"data": source.data, "split": source.split, "cases": len(cases), "others": own}
     return Book(sheet, start, cases, test, store, remarks)
 

@@ -101,20 +101,26 @@ def test_cases_that_the_results_lack_are_added_and_theirs_stay(capsys: pytest.Ca
 
 
 def test_examples_that_are_not_drawn_now_do_not_count(capsys: pytest.CaptureFixture) -> None:
-    """And those that are count as they are drawn; what a person noted on the others is kept."""
-    sheet = run(make_sheet(*CASES), a=X)
+    """Nor those of which the data say something else now; what a person typed or noted there is kept."""
+    sheet = run(make_sheet(["review", "reference", "decision"], *([*case, None] for case in CASES[1:])), a=X)
     judge(sheet, 2, "comment", "mine")
     judge(sheet, 2, "rating", 4, "a")
-    sheet["B3"].comment = Comment("look", "me")
-    drawn = ["review", "reference"], ["second", "shorter"], ["fourth", "r"]
-    book = open_sheet(make_sheet(*drawn), sheet, "test")
-    assert [(case.row, case.review, case.reference) for case in book.cases] == [
-        (3, "second", "shorter"), (5, "fourth", "r")]  # fmt: skip
-    assert book.test == {"data": "a.xlsx", "split": "test", "cases": 2, "others": 0}
-    said = capsys.readouterr().out
-    assert "not drawn now: 2. They do not count." in said and "b.xlsx gets what was drawn in cells" in said
-    assert book.sheet["B3"].comment.text == "look"
-    sheet = run(make_sheet(*CASES), write_texts(book, a=X[:2]), a=[*X, "x"])
+    sheet["C4"], sheet["B3"].comment = "Accept", Comment("look", "me")
+    drawn = (
+        ["review", "reference", "decision"],
+        ["second", "shorter", None],
+        ["third", "r", None],
+        ["fourth", "r", None],
+    )
+    for _ in range(2):
+        book = open_sheet(make_sheet(*drawn), sheet, "test")
+        assert [(case.row, case.review, case.reference, case.details["decision"]) for case in book.cases] == [
+            (4, "third", "r", "Accept"), (5, "second", "shorter", ""), (6, "fourth", "r", "")]  # fmt: skip
+        assert book.test == {"data": "a.xlsx", "split": "test", "cases": 3, "others": 0}
+        assert "not drawn now: 2. They do not count." in capsys.readouterr().out
+        assert (book.sheet["B3"].value, book.sheet["B3"].comment.text) == ("r", "look")
+        sheet = write_texts(book, a=X)
+    sheet = run(make_sheet(*CASES), sheet, a=["x"] * 5)
     assert (judged(sheet, 2, "comment"), judged(sheet, 2, "rating", "a")) == ("mine", 4)
 
 
