@@ -29,7 +29,9 @@ def test_it_says_what_it_is_made_from_and_how_good_the_saved_weights_are(record:
     assert card.text.startswith("# tuned") and 'model="me/tuned"' in card.text
     assert "Fine-tuned from `base`." in card.text and str(tmp_path) not in card.text
     assert "truncate them to 156 tokens" in card.text and "weights in fp32, matrix products in fp32" in card.text
-    assert "initial | not evaluated |" in card.text
+    assert "initial | not evaluated |" in card.text and "of a shorter run" not in card.text
+    record["settings"] = record["settings"] | {"continued_from": "step 4 of 4"}
+    assert "continued from step 4 of 4 of a shorter run |" in str(model_card(make_arguments(tmp_path), record, "tuned"))
     assert "this model (the weights of step 8, epoch 1.5) | 3.0000 (perplexity 20.09) |" in card.text
 
 
