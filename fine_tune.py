@@ -229,15 +229,7 @@ def main(flags: FineTuningFlags) -> None:
         # 2. Find the folder of this run, and where the run stands: new, interrupted or finished.
         _lock = find_place(flags, job)  # until this process ends
         if job.start.is_finished:
-            print(f"{job.folder} holds the finished model of these settings; to train it again: --restart")
-            if not job.args.should_save:
-                return
-            if renew_max_new_tokens(job.folder, flags.max_new_tokens):
-                print(f"MAX_NEW_TOKENS is saved anew with it: {flags.max_new_tokens}")
-            if flags.push_to_hub:
-                job.repo_id = open_repository(flags, flags.hub_model_id or job.folder.resolve().name, "model")
-                push(flags, job, record_repository(job.folder, job.repo_id))
-            print_next(job)
+            finish_again(flags, job)
             return
 
         # 3. Train, from the checkpoint or from the base.
@@ -279,18 +271,30 @@ def find_place(flags: FineTuningFlags, job: Job) -> Any:
     folder_lock = lock(job.folder) if job.args.should_save else None
     with job.args.main_process_first(local=False):
         job.start = find_start(job.folder, job.settings, flags.restart, flags.resume_from_checkpoint)
-        if job.start.is_finished:
-            return folder_lock
         if flags.push_to_hub:
             job.repo_id = open_repository(flags, flags.hub_model_id or job.folder.resolve().name, "model")
-        if job.repo_id and flags.hub_strategy == "checkpoint" and not job.start.checkpoint and not flags.restart:
+        is_new = not (job.start.is_finished or job.start.checkpoint or flags.restart)
+        if job.repo_id and flags.hub_strategy == "checkpoint" and is_new:
             fetch_run(job.repo_id, job.folder, job.settings)
             job.start = find_start(job.folder, job.settings, False, flags.resume_from_checkpoint)
-    if job.start.checkpoint:
+    if job.start.is_finished:
+        print(f"{job.folder} holds the finished model of these settings; to train it again: --restart")
+    elif job.start.checkpoint:
         print(describe_start(load_state(job.start.checkpoint), job.start.checkpoint, job.steps))
     else:
         print(f"A new run of {format_count(job.steps, 'step')}: {job.folder}")
     return folder_lock
+
+
+def finish_again(flags: FineTuningFlags, job: Job) -> None:
+    """Apply to a finished model what needs no training: another MAX_NEW_TOKENS, and pushing."""
+    if not job.args.should_save:
+        return
+    if renew_max_new_tokens(job.folder, flags.max_new_tokens):
+        print(f"MAX_NEW_TOKENS is saved anew with it: {flags.max_new_tokens}")
+    if job.repo_id:
+        push(flags, job, record_repository(job.folder, job.repo_id))
+    print_next(job)
 
 
 def train(flags: FineTuningFlags, job: Job) -> tuple[TrainerState, float | None]:
