@@ -9,9 +9,9 @@ from openpyxl.worksheet.worksheet import Worksheet
 
 from metareview.workbook.cases import Source
 from metareview.workbook.judgments import find_columns
-from metareview.workbook.results import Book, list_columns, open_book, show_judgments, write_columns
+from metareview.workbook.results import Book, open_book, show_judgments, write_columns
 
-SCORES = {"rougeL": 0.5, "words": 1, "repetition": 0.0, "ended": True, "verdict": None, "terms": "7, GAN"}
+SCORES = {"rougeL": 0.5, "words": 1, "repetition": 0.0, "ended": True, "verdict": "none", "terms": "7, GAN"}
 CASES = (["review", "reference"], ["first", "r"], ["second", "r"], ["third", "r"])
 
 
@@ -36,10 +36,9 @@ def read_rows(path: Path, title: str | None = None) -> list[dict[str, Any]]:
 
 def write_texts(book: Book, **texts: list[str]) -> Worksheet:
     """Put what each model wrote for each case into a workbook; returns its sheet."""
-    results = {model: [{"text": text} | SCORES for text in written] for model, written in texts.items()}
-    measured = set(SCORES) if any(case.reference for case in book.cases) else set(SCORES) - {"rougeL"}
-    columns = list_columns(list(texts), measured)
-    write_columns(book.sheet, book.start, columns, [case.row for case in book.cases], results, book.store)
+    scores = SCORES if any(case.reference for case in book.cases) else SCORES | {"rougeL": None}
+    results = {model: [{"text": text} | scores for text in written] for model, written in texts.items()}
+    write_columns(book.sheet, book.start, [case.row for case in book.cases], results, book.store)
     show_judgments(book.sheet, book.store)
     return book.sheet
 

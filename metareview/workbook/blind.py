@@ -17,8 +17,7 @@ from metareview.workbook import judgments
 from metareview.workbook.cases import find_case_sheet
 from metareview.workbook.cells import fit_text, new_workbook, read_header
 from metareview.workbook.judgments import Judgment, ShownCase, Store, fingerprint
-from metareview.workbook.previous import name_rows
-from metareview.workbook.results import TYPED, Book, list_columns, read_shown, show_judgments, write_columns
+from metareview.workbook.results import Book, list_columns, name_rows, read_shown, show_judgments, write_columns
 from metareview.workbook.saving import check_lock, check_target, open_workbook, save_workbook
 
 ORIGINAL = "original"  # kind in the hidden sheet of the copy: by what the copy shows, the text in the workbook
@@ -47,10 +46,9 @@ def make_blind(book: Book, keep: str) -> Workbook:
     places = judgments.find_columns(book.sheet)
     models = [model for kind, model in places if kind == "text"]
     letters = [get_column_letter(number) for number in range(1, len(models) + 1)]
-    columns = {column: style for column, style in list_columns(letters, ()).items() if column[0] in ("text", *TYPED)}
-    header, titles = read_header(book.sheet), {style.title.lower() for style in columns.values()}
-    context = {name: place for name, place in header.items() if place < header["review"] and name not in titles}
     rows, texts, originals = [], {letter: [] for letter in letters}, {}
+    header, titles = read_header(book.sheet), {style.title.lower() for style in list_columns(texts).values()}
+    context = {name: place for name, place in header.items() if place < header["review"] and name not in titles}
     for case in {case.key: case for case in book.cases}.values():
         values = {name: book.sheet.cell(case.row, place).value for name, place in context.items()}
         review = str(book.sheet.cell(case.row, header["review"]).value)
@@ -61,7 +59,7 @@ def make_blind(book: Book, keep: str) -> Workbook:
             shown = fingerprint(fit_text(texts[letter][-1]["text"]))
             originals[ORIGINAL, fingerprint(review), shown] = Judgment(fingerprint(text))
     workbook = new_workbook(rows)
-    write_columns(workbook.active, len(rows[0]) + 1, columns, list(range(2, len(rows) + 2)), texts, originals)
+    write_columns(workbook.active, len(rows[0]) + 1, list(range(2, len(rows) + 2)), texts, originals)
     return workbook
 
 

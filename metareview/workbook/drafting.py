@@ -19,8 +19,7 @@ from metareview.sources.pasted import split_pasted
 from metareview.sources.table_files import FORMATS, decode_text
 from metareview.workbook.cases import find_case_sheet
 from metareview.workbook.cells import CELL_LIMIT, new_workbook, read_header
-from metareview.workbook.judgments import fingerprint
-from metareview.workbook.previous import add_cases, name_rows
+from metareview.workbook.results import add_cases, name_rows
 from metareview.workbook.saving import check_target, create_log, open_workbook, save_workbook
 
 
@@ -72,11 +71,11 @@ def add_case(path: str, texts: dict[str, str]) -> int:
         if len(text) > CELL_LIMIT:
             limit = f"the {name} has {len(text):,} characters, but a cell holds {CELL_LIMIT:,}"
             raise InputError(f"{limit}; nothing was saved. Give the command without --save")
-    columns, rows, review = read_header(sheet), name_rows(sheet), fingerprint(texts["review"])
-    case = {name: text for name, text in texts.items() if text and name in (*columns, "reference", *DETAILS)}
-    add_cases(sheet, rows, sheet.max_column + 1, new_workbook([case]).active)
+    columns = (*read_header(sheet), "reference", *DETAILS)
+    case = {name: text for name, text in texts.items() if text and name in columns}
+    _, _, [row] = add_cases(sheet, name_rows(sheet), sheet.max_column + 1, new_workbook([case]).active)
     save_workbook(workbook, Path(path))
-    return next((row for row, name in rows.items() if name == review), max(rows, default=1) + 1)
+    return row
 
 
 def read_review_files(names: list[str], encoding: str = "utf-8") -> list[str]:

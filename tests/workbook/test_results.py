@@ -35,7 +35,7 @@ def test_texts_then_judgments_then_scores() -> None:
                               "a ROUGE-L", "b ROUGE-L", "a words", "b words", "a ended", "b ended",
                               "a repetition", "b repetition", "a verdict", "b verdict",
                               "a terms in no review", "b terms in no review"]  # fmt: skip
-    assert [cell.value for cell in sheet[2]][-8:] == ["yes", "yes", 0, 0, "none", "none", "7, GAN", "7, GAN"]
+    assert [cell.value for cell in sheet[2]][-6:] == [0, 0, "none", "none", "7, GAN", "7, GAN"]
     without = run(make_sheet(["review"], ["first"]), a=["x"])
     assert "a words" in headers(without) and "a ROUGE-L" not in headers(without)  # no column of blanks
 
@@ -117,7 +117,7 @@ def test_examples_that_are_not_drawn_now_do_not_count(capsys: pytest.CaptureFixt
         assert [(case.row, case.review, case.reference, case.details["decision"]) for case in book.cases] == [
             (4, "third", "r", "Accept"), (5, "second", "shorter", ""), (6, "fourth", "r", "")]  # fmt: skip
         assert book.test == {"data": "a.xlsx", "split": "test", "cases": 3, "others": 0}
-        assert "not drawn now: 2. They do not count." in capsys.readouterr().out
+        assert "are not in a.xlsx: 2. They do not count." in capsys.readouterr().out
         assert (book.sheet["B3"].value, book.sheet["B3"].comment.text) == ("r", "look")
         sheet = write_texts(book, a=X)
     sheet = run(make_sheet(*CASES), sheet, a=["x"] * 5)
