@@ -2,6 +2,7 @@
 
 import re
 import textwrap
+from collections.abc import Iterable
 from copy import copy
 from typing import Any
 
@@ -53,6 +54,15 @@ def write_value(cell: Cell, value: Any) -> None:
         cell.data_type = "s"
 
 
+def write_row(sheet: Worksheet, row: int, values: Iterable, first: int = 1) -> list[Cell]:
+    """Put values into a row, from the column `first` on; returns the cells."""
+    cells = []
+    for column, value in enumerate(values, start=first):
+        cells.append(sheet.cell(row, column))
+        write_value(cells[-1], value)
+    return cells
+
+
 def free_cell(sheet: Worksheet, row: int, column: int) -> Cell:
     """A cell that can be written to: merged cells that it is part of are taken apart."""
     cell = sheet.cell(row, column)
@@ -72,12 +82,12 @@ def copy_cell(cell: Cell, sheet: Worksheet, row: int, column: int) -> None:
 
 
 def new_workbook(rows: list[dict[str, Any]]) -> Workbook:
-    """A workbook with these rows, which have the same keys, as its sheet `examples`."""
+    """A workbook with these rows, which have the same keys in the same order, as its sheet `examples`."""
     workbook = Workbook()
     workbook.active.title = "examples"
+    for number, values in enumerate([rows[0].keys(), *(row.values() for row in rows)], start=1):
+        write_row(workbook.active, number, values)
     for column, name in enumerate(rows[0], start=1):
-        for number, value in enumerate([name, *(row[name] for row in rows)], start=1):
-            write_value(workbook.active.cell(number, column), value)
         style_column(workbook.active, column, CASE_WIDTHS.get(name.lower(), NARROW))
     return workbook
 
@@ -165,10 +175,10 @@ def _note_rest(text: str, width: float, size: float) -> Comment | None:
 
 def fit_rows(sheet: Worksheet) -> None:
     """Make all rows as high as their longest text needs, within Excel's limit; what is folded away does not count."""
-    for row in sheet.iter_rows():
-        heights = [LINE_HEIGHT * DEFAULT_SIZE]
+    for number, row in enumerate(sheet.iter_rows(), start=1):
+        height = LINE_HEIGHT * DEFAULT_SIZE
         for cell in row:
-            column = sheet.column_dimensions[get_column_letter(cell.column)]
+            column, font = sheet.column_dimensions[get_column_letter(cell.column)], cell.font
             if isinstance(cell.value, str) and not column.hidden:
-                heights.append(_measure(cell.value, column.width, cell.font.size, BOLD if cell.font.bold else LETTERS))
-        sheet.row_dimensions[row[0].row].height = min(HIGHEST_ROW, round(max(heights)))
+                height = max(height, _measure(cell.value, column.width, font.size, BOLD if font.bold else LETTERS))
+        sheet.row_dimensions[number].height = min(HIGHEST_ROW, round(height))

@@ -6,8 +6,7 @@ recognized by fingerprints, so that they find their place when a model leaves an
 
 import hashlib
 import re
-from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +14,7 @@ from openpyxl import Workbook
 from openpyxl.workbook.defined_name import DefinedName
 from openpyxl.worksheet.worksheet import Worksheet
 
-from metareview.workbook.cells import find_sheet, write_value
+from metareview.workbook.cells import find_sheet, write_row
 
 SHEET = "judgments"  # the hidden sheet
 HEADER = ("kind", "review", "text", "model", "value")  # its columns
@@ -63,7 +62,7 @@ def find_key(store: Store, case: ShownCase, kind: str, model: str) -> Key:
     shown = set(case.texts.values())
     among = [texts for name, review, texts in store if (name, review) == (kind, case.review)]
     among = [texts for texts in among if shown.issuperset(texts.split())]
-    return kind, case.review, max(among, key=lambda texts: len(set(texts.split())), default=" ".join(sorted(shown)))
+    return kind, case.review, max(among, key=len, default=" ".join(sorted(shown)))
 
 
 def find_unseen(case: ShownCase, key: Key) -> list[str]:
@@ -106,16 +105,11 @@ def is_counted(case: ShownCase, kind: str, judgment: Judgment) -> bool:
     """Whether a judgment counts: a rating from 1 to 5; a preference for a model of the sheet, a tie or neither."""
     if kind == "preferred":
         return judgment.value in (*case.texts.values(), TIE, NEITHER)
-    is_number = isinstance(judgment.value, int | float) and not isinstance(judgment.value, bool)
+    is_number = type(judgment.value) in (int, float)  # TRUE is none
     return kind != "rating" or (is_number and LOWEST <= judgment.value <= HIGHEST)
 
 
-def _find_commented(store: Store, cases: list[ShownCase]) -> set[Key]:
-    """The comments that a cell still shows."""
-    return {find_key(store, case, "comment", "") for case in cases if case.cells.get(("comment", ""))}
-
-
-def merge_judgments(store: Store, cases: Iterable[ShownCase]) -> list[int]:
+def merge_judgments(store: Store, cases: list[ShownCase]) -> list[int]:
     """Bring the store up to what a sheet shows; an emptied cell takes a judgment out of it,
     a comment only if no other row with the same reviews shows it: one that was added since has none.
 
@@ -125,14 +119,13 @@ def merge_judgments(store: Store, cases: Iterable[ShownCase]) -> list[int]:
     """
     changes: dict[Key, list[tuple[int, Judgment | None]]] = defaultdict(list)
     rejected = set()
-    cases = list(cases)
-    commented = _find_commented(store, cases)
+    commented = {("comment", case.review, "") for case in cases if case.cells.get(("comment", ""))}
     for case in cases:
         for (kind, model), value in case.cells.items():
             if kind == "preferred" and str(value).endswith(UNSEEN):
                 continue  # as it was shown
             key, judgment = find_key(store, case, kind, model), encode(case, kind, value)
-            if judgment and kind == "preferred" and find_unseen(case, key):
+            if judgment and kind == "preferred":
                 key = kind, case.review, " ".join(sorted(set(case.texts.values())))
             if judgment != store.get(key) and (judgment or key not in commented):
                 changes[key].append((case.row, judgment))
@@ -152,24 +145,22 @@ def merge_judgments(store: Store, cases: Iterable[ShownCase]) -> list[int]:
 
 def count_judgments(store: Store, cases: list[ShownCase], models: list[str]) -> Counts:
     """Of each model: in how many cases it is preferred, and could be; the mean of its ratings, and their number."""
-    preferred, compared, ratings = Counter[str](), Counter[str](), {model: [] for model in models}
+    choices, counts = [], {}  # choices: the preferred model, and the models that it was preferred among
     for case in cases:
         key = find_key(store, case, "preferred", "")
         if (judgment := store.get(key)) and is_counted(case, "preferred", judgment):
-            preferred[_name_preferred(case, judgment)] += 1
-            compared.update(case.texts.keys() - find_unseen(case, key))
-        for model, values in ratings.items():
-            rating = store.get(find_key(store, case, "rating", model))
-            values += [rating.value] if rating and is_counted(case, "rating", rating) else []
-    return {
-        model: {
-            "preferred": preferred[model] if compared[model] else None,
-            "compared": compared[model] or None,
+            choices.append((_name_preferred(case, judgment), case.texts.keys() - find_unseen(case, key)))
+    for model in models:
+        preferred = [choice == model for choice, seen in choices if model in seen]
+        ratings = [(case, store.get(find_key(store, case, "rating", model))) for case in cases]
+        values = [rating.value for case, rating in ratings if rating and is_counted(case, "rating", rating)]
+        counts[model] = {
+            "preferred": sum(preferred) if preferred else None,
+            "compared": len(preferred) or None,
             "mean rating": sum(values) / len(values) if values else None,
             "rated": len(values) or None,
         }
-        for model, values in ratings.items()
-    }
+    return counts
 
 
 def describe_judgments(counts: Counts) -> list[str]:
@@ -204,10 +195,9 @@ def write_hidden(workbook: Workbook, headers: dict[Column, str], store: Store) -
     rows += [(*key, judgment.model, judgment.value) for key, judgment in store.items()]
     choices = [*(model for kind, model in headers if kind == "text"), TIE, NEITHER]
     for row, values in enumerate(rows, start=1):
-        for column, value in enumerate(values, start=1):
-            write_value(sheet.cell(row, column), value)
+        write_row(sheet, row, values)
     for row, choice in enumerate(choices, start=1):
-        write_value(sheet.cell(row, len(HEADER) + 2), choice)
+        write_row(sheet, row, [choice], len(HEADER) + 2)
     workbook.defined_names[CHOICES] = DefinedName(CHOICES, attr_text=f"{sheet.title}!$G$1:$G${len(choices)}")
 
 

@@ -3,18 +3,18 @@
 import hashlib
 import json
 import time
+from itertools import count
 from typing import Any
 
 from openpyxl import Workbook
 from openpyxl.styles import Alignment
-from openpyxl.utils import get_column_letter
 
 from metareview.common.hub import public_name
 from metareview.generation.outputs import describe_decoding, identify
 from metareview.generation.variants import Variant
 from metareview.scoring.comparison import Averages
 from metareview.scoring.metrics import METRICS, OTHERS
-from metareview.workbook.cells import find_sheet, fit_rows, mark_header, number_format, ungroup_columns, write_value
+from metareview.workbook.cells import find_sheet, fit_rows, mark_header, number_format, ungroup_columns, write_row
 from metareview.workbook.judgments import Counts
 
 SAME = ("model", "weights", "prompt", "data", "split", "cases", "test", "decoding")  # a row that has these is replaced
@@ -75,30 +75,30 @@ def write_runs(workbook: Workbook, rows: list[dict[str, Any]]) -> None:
     sheet = find_sheet(workbook, "runs") or workbook.create_sheet("runs")
     ungroup_columns(sheet)
     columns = {cell.value: cell.column for cell in sheet[1] if cell.value is not None}
-    last = max((cell.column for row in sheet.iter_rows() for cell in row if cell.value is not None), default=0)
+    used = {cell.column for row in sheet.iter_rows() for cell in row if cell.value is not None}
+    free = count(max(used, default=0) + 1)  # right of all notes
     for name in dict.fromkeys(name for row in rows for name, value in row.items() if value is not None):
         if name not in columns:
-            columns[name] = last = last + 1  # right of all notes
-            write_value(sheet.cell(1, columns[name]), name)
-            mark_header(sheet.cell(1, columns[name]))
-            sheet.cell(1, columns[name]).alignment = TEXT if name in WIDTHS else NUMBER
-            sheet.column_dimensions[get_column_letter(columns[name])].width = WIDTHS.get(name, OTHER_WIDTH)
+            columns[name] = next(free)
+            [cell] = write_row(sheet, 1, [name], columns[name])
+            mark_header(cell)
+            cell.alignment = TEXT if name in WIDTHS else NUMBER
+            sheet.column_dimensions[cell.column_letter].width = WIDTHS.get(name, OTHER_WIDTH)
     formats = FORMATS | {metric.title: number_format(metric.format) for metric in METRICS.values()}
-    places, older = {}, {}  # those of an earlier version do not say on which cases they are
+    places = {}
     for row in range(2, sheet.max_row + 1):
-        same = {name: sheet.cell(row, columns[name]).value or None for name in SAME if name in columns}
-        places[str(list(same.values()))] = row
-        if same.pop("test", None) is None:
-            older[str(list(same.values()))] = row
+        places[_identify({name: sheet.cell(row, column).value for name, column in columns.items()})] = row
     for values in rows:
-        key = str([values.get(name) or None for name in SAME if name in columns])
-        unknown = str([values.get(name) or None for name in SAME if name in columns and name != "test"])
-        row = places.get(key, older.get(unknown, max(2, sheet.max_row + 1)))
+        unknown = _identify(values | {"test": None})  # rows of an earlier version do not say on which cases they are
+        row = places.get(_identify(values), places.get(unknown, sheet.max_row + 1))
         for name, value in values.items():
-            if name not in columns:
-                continue
-            cell = sheet.cell(row, columns[name])
-            write_value(cell, value)
-            cell.number_format, cell.alignment = formats.get(name, "General"), TEXT if name in WIDTHS else NUMBER
+            if name in columns:
+                [cell] = write_row(sheet, row, [value], columns[name])
+                cell.number_format, cell.alignment = formats.get(name, "General"), TEXT if name in WIDTHS else NUMBER
     sheet.freeze_panes = sheet.freeze_panes or "B2"
     fit_rows(sheet)
+
+
+def _identify(row: dict[str, Any]) -> tuple:
+    """What is the same in the rows of one model and test."""
+    return tuple(row.get(name) or None for name in SAME)

@@ -15,7 +15,7 @@ from metareview.scoring.comparison import Averages
 from metareview.scoring.metrics import METRICS, OTHERS, ROUGE
 from metareview.scoring.score_table import NOTES, describe_others, find_metrics
 from metareview.scoring.verdicts import RELIABILITY
-from metareview.workbook.cells import change_font, mark_header, number_format, read_header, write_value
+from metareview.workbook.cells import change_font, mark_header, number_format, read_header, write_row, write_value
 from metareview.workbook.judgments import HIGHEST, LOWEST, NEITHER, TIE, find_columns
 from metareview.workbook.saving import CHART_TITLES, FIRST_CELLS
 
@@ -102,10 +102,11 @@ def _write_averages(sheet: Worksheet, top: int, averages: Averages, floors: set[
     The cells are numbers, for the charts: the interval is a part of their format.
     """
     names = [*find_metrics(averages, 0), *find_metrics(averages, 1)]
+    columns = {name: column for column, name in enumerate(names, start=2)}
     _write_cells(sheet, top, 1, ["model", *(METRICS[name].title for name in names)], is_header=True)
     for row, (system, estimates) in enumerate(averages.items(), start=top + 1):
         _write_cells(sheet, row, 1, [system])
-        for column, name in enumerate(names, start=2):
+        for name, column in columns.items():
             mean, low, high = estimates.get(name, (None, None, None))
             form, interval = METRICS[name].format, ""
             if METRICS[name].interval and low is not None:
@@ -114,7 +115,7 @@ def _write_averages(sheet: Worksheet, top: int, averages: Averages, floors: set[
             _write_cells(sheet, row, column, [mean], number_format(form) + (f'"{interval}"' if interval else ""))
         for cell in sheet[row] if system in floors else ():
             cell.font = change_font(cell.font, color=GRAY)
-    return {name: column for column, name in enumerate(names, start=2)}
+    return columns
 
 
 def _write_ratings(sheet: Worksheet, top: int, systems: list[str], cases: Worksheet) -> int:
@@ -141,11 +142,9 @@ def _write_ratings(sheet: Worksheet, top: int, systems: list[str], cases: Worksh
 
 def _write_cells(sheet: Worksheet, row: int, first: int, values: Iterable, form="General", is_header=False) -> None:
     """Values in this number format, from the column `first` on; texts are never formulas."""
-    for column, value in enumerate(values, start=first):
-        cell = sheet.cell(row, column)
-        write_value(cell, value)
+    for cell in write_row(sheet, row, values, first):
         cell.number_format = form
-        cell.alignment = Alignment(horizontal="left" if column == 1 else "right", wrap_text=is_header)
+        cell.alignment = Alignment(horizontal="left" if cell.column == 1 else "right", wrap_text=is_header)
         if is_header:
             mark_header(cell)
 
