@@ -199,9 +199,7 @@ def write_book(book: Book, variants: list[Variant], results: Results, comparison
         book.sheet.cell(1, places["text", label]).comment = Comment(name, "")
     judged = judgments.count_judgments(book.store, show_judgments(book.sheet, book.store), list(named))
     counts = {name: judged[label] for name, label in labels.items()}
-    losses = {labels[variant.name]: variant.record.get("validation_losses") for variant in variants}
-    losses = {label: points for label, points in losses.items() if points}
-    write_summary(book.sheet, book.test, comparison, labels, book.remarks, losses)
+    write_summary(book.sheet, book.test, comparison, labels, book.remarks)
     write_runs(book.sheet.parent, describe_runs(variants, book.test, comparison.averages, counts))
     return counts
 
