@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from openpyxl import Workbook
+from openpyxl.cell import Cell
 from openpyxl.worksheet.worksheet import Worksheet
 
 from metareview.common.cli import InputError
@@ -63,9 +64,8 @@ def find_case_sheet(workbook: Workbook, path: str) -> Worksheet:
                 where = f"the sheet {sheet.title!r} of {path!r}"
                 raise InputError(f"{where} has several columns {several[0]!r}; rename all but one")
             return sheet
-    headers = {sheet.title: ", ".join(read_header(sheet)) or "none" for sheet in sheets}
-    found = "; ".join(f"{title!r}: {names}" for title, names in headers.items())
-    raise InputError(f"no sheet of {path!r} has a column 'review' in row 1; there are, by sheet: {found}")
+    headers = {sheet.title: list(read_header(sheet)) for sheet in sheets}
+    raise InputError(f"no sheet of {path!r} has a column 'review' in row 1; there are, by sheet: {headers}")
 
 
 def read_cases(
@@ -78,11 +78,9 @@ def read_cases(
     Raises `InputError` if there is no row with a review, or a formula or an error in place of a text.
     """
     columns = {unify_name(title): column for title, column in read_header(sheet).items()}
-    cases = []
-    unknown: dict[int, str] = {}  # rows of which cleaning leaves nothing
+    empty, cases, unknown = dict.fromkeys([*READ, *others], ""), [], {}  # unknown: rows that cleaning leaves nothing of
     for row in [row for row in filled_rows(sheet) if row > 1]:
-        names = dict.fromkeys([*READ, *others])
-        texts = {name: _read_text(sheet, row, columns[name], path) if name in columns else "" for name in names}
+        texts = empty | {name: _read_text(sheet.cell(row, columns[name]), path) for name in empty if name in columns}
         if not any(map(str.strip, split_reviews(texts["review"]))):
             continue
         key = fingerprint(texts["review"])
@@ -101,13 +99,11 @@ def read_cases(
     return cases
 
 
-def _read_text(sheet: Worksheet, row: int, column: int, path: str) -> str:
-    cell = sheet.cell(row, column)
+def _read_text(cell: Cell, path: str) -> str:
     text = plain_text("" if cell.value is None else cell.value).strip()
     if cell.data_type == "f" or text in SPREADSHEET_ERRORS:
         fault = "a formula" if cell.data_type == "f" else f"the error {text}"
-        title = str(sheet.cell(1, column).value).strip()
-        raise InputError(f"row {row} of {path!r} has {fault} in the column {title!r}; put the text itself there")
+        raise InputError(f"the cell {cell.coordinate} of {path!r} has {fault}; put the text itself there")
     return text
 
 

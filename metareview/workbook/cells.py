@@ -138,8 +138,8 @@ def ungroup_columns(sheet: Worksheet) -> None:
                 sheet.column_dimensions[single.index] = single
 
 
-def _measure(text: Any, width: float, size: float, letters: float = LETTERS) -> float:
-    """About how high a text is (points) in a column of this width (characters) in a font of this size (points)."""
+def _measure(text: Any, size: float, width: float, letters: float = LETTERS) -> float:
+    """About how high a text is (points) in a font of this size (points), in a column of this width (characters)."""
     room = letters * width * DEFAULT_SIZE / size
     return round(size * LINE_HEIGHT) * sum(1 + int(len(line) // room) for line in str(text).split("\n"))
 
@@ -153,12 +153,8 @@ def fit_column(sheet: Worksheet, column: int) -> None:
     dimension = sheet.column_dimensions[get_column_letter(column)]
     widths = [dimension.width, *range(int(dimension.width), WIDEST + 1)]
     choices = [(size, width) for size in (DEFAULT_SIZE, SMALL_SIZE) for width in widths]
-
-    def measure_rest(choice: tuple[float, float]) -> float:
-        size, width = choice
-        return sum(max(0, _measure(cell.value, width, size) - HIGHEST_ROW) for cell in texts)
-
-    size, dimension.width = min(choices, key=measure_rest)
+    hidden = [sum(max(0, _measure(cell.value, *choice) - HIGHEST_ROW) for cell in texts) for choice in choices]
+    size, dimension.width = choices[hidden.index(min(hidden))]
     for cell in texts:
         cell.font = change_font(cell.font, size=size)
         if cell.comment is None or cell.comment.text.startswith(REST):
@@ -180,5 +176,5 @@ def fit_rows(sheet: Worksheet) -> None:
         for cell in row:
             column, font = sheet.column_dimensions[get_column_letter(cell.column)], cell.font
             if isinstance(cell.value, str) and not column.hidden:
-                height = max(height, _measure(cell.value, column.width, font.size, BOLD if font.bold else LETTERS))
+                height = max(height, _measure(cell.value, font.size, column.width, BOLD if font.bold else LETTERS))
         sheet.row_dimensions[number].height = min(HIGHEST_ROW, round(height))

@@ -52,7 +52,7 @@ def write_summary(
     first = [FIRST_CELLS["summary"], when, *describe_best(comparison, labels)]
     averages = {labels.get(system, system): estimates for system, estimates in comparison.averages.items()}
     top, systems = len(first) + 2, averages | comparison.spread
-    columns = _write_averages(sheet, top, systems, set(comparison.averages) & set(OTHERS))
+    columns = _write_averages(sheet, top, systems)
     row = _write_ratings(sheet, top, list(systems), cases) + 2
     scored = sum("rougeL" in estimates for estimates in averages.values())  # not the reference, which is the last
     if scored:
@@ -88,8 +88,8 @@ def describe_best(comparison: Comparison, labels: dict[str, str]) -> list[str]:
     return sentences
 
 
-def _write_averages(sheet: Worksheet, top: int, averages: Averages, floors: set[str]) -> dict[str, int]:
-    """A table of means, some with their interval, its header in row `top`, floors in gray; returns their columns.
+def _write_averages(sheet: Worksheet, top: int, averages: Averages) -> dict[str, int]:
+    """A table of means, some with their interval, its header in row `top`, OTHERS in gray; returns their columns.
 
     The cells are numbers, for the charts: the interval is a part of their format.
     """
@@ -105,7 +105,7 @@ def _write_averages(sheet: Worksheet, top: int, averages: Averages, floors: set[
                 half = format((high - low) / 2, form)
                 interval = f" ({low:{form}}–{high:{form}})" if " seeds)" in system else f" ± {half}"
             _write_cells(sheet, row, column, [mean], number_format(form) + (f'"{interval}"' if interval else ""))
-        for cell in sheet[row] if system in floors else ():
+        for cell in sheet[row] if system in OTHERS else ():
             cell.font = change_font(cell.font, color=GRAY)
     return columns
 

@@ -60,9 +60,9 @@ def test_what_a_model_cannot_read_is_no_case_and_what_it_can_read_is_one(capsys:
     ("rows", "words"),
     [
         ([["review", "REFERENCE ", "reference"], ["a", "b"]], "has several columns 'reference'; rename all but one"),
-        ([["review"], ["#N/A"]], "row 2 of 'a' has the error #N/A"),
-        ([["review", "reference"], ["a", "b"], ["c", "#REF!"]], "row 3 of 'a' has the error #REF!"),
-        ([["review"], ["=A1"]], "row 2 of 'a' has a formula in the column 'review'; put"),
+        ([["review"], ["#N/A"]], "the cell A2 of 'a' has the error #N/A"),
+        ([["review", "reference"], ["a", "b"], ["c", "#REF!"]], "the cell B3 of 'a' has the error #REF!"),
+        ([["review"], ["=A1"]], "the cell A2 of 'a' has a formula; put"),
         ([["review"], ["<REVBREAK>"]], "has no row with a review"),
     ],
 )
