@@ -60,7 +60,6 @@ def test_what_a_model_cannot_read_is_no_case_and_what_it_can_read_is_one(capsys:
     ("rows", "words"),
     [
         ([["review", "REFERENCE ", "reference"], ["a", "b"]], "has several columns 'reference'; rename all but one"),
-        ([["review"], ["#N/A"]], "the cell A2 of 'a' has the error #N/A"),
         ([["review", "reference"], ["a", "b"], ["c", "#REF!"]], "the cell B3 of 'a' has the error #REF!"),
         ([["review"], ["=A1"]], "the cell A2 of 'a' has a formula; put"),
         ([["review"], ["<REVBREAK>"]], "has no row with a review"),
@@ -73,14 +72,14 @@ def test_what_cannot_be_a_case_is_refused(rows: list[list[str]], words: str) -> 
 
 def test_cases_are_the_rows_with_a_review_of_a_sheet_or_of_csv(tmp_path: Path) -> None:
     rows = [("No", " Review ", "reference", "Decision"), (1, '"naïve\n---\n=1+1"', "r", "Accept"), (2, "", "r", "")]
-    path, long = tmp_path / "a.csv", "long " * 7_000
-    path.write_bytes("\n".join(";".join(map(str, row)) for row in [*rows, (3, long, "", "")]).encode("cp1252"))
+    path = tmp_path / "a.csv"
+    path.write_bytes("\n".join(";".join(map(str, row)) for row in [*rows, (3, "last", "", "")]).encode("cp1252"))
     source = open_cases(str(path), "cp1252")
     csv = read_cases(find_case_sheet(source.workbook, "a"), "a", source)
-    sheet = read(list(rows[0]), [1, "naïve\n---\n=1+1", "r", "Accept"], [2, None, "r"], [3, "long", None])
-    for cases, last in ((csv, long.strip()), (sheet, "long")):
-        assert [(case.row, case.review.strip(), case.reference, case.details["decision"]) for case in cases] == [
-            (2, "naïve\n---\n=1+1", "r", "Accept"), (4, last, "", "")]  # fmt: skip
+    sheet = read(list(rows[0]), [1, "naïve\n---\n=1+1", "r", "Accept"], [2, None, "r"], [3, "last", None])
+    for cases in (csv, sheet):
+        assert [(case.row, case.review, case.reference, case.details["decision"]) for case in cases] == [
+            (2, "naïve\n---\n=1+1", "r", "Accept"), (4, "last", "", "")]  # fmt: skip
     path.write_text("review\n")
     with pytest.raises(InputError, match="has no rows"):
         open_cases(str(path))

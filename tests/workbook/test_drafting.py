@@ -61,7 +61,6 @@ def test_reviews_from_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         ("rows.csv", b"", r"'.*rows\.csv' is a table.*--test_cases"),
         ("c.txt", None, r"cannot read --reviews .*c\.txt': No such file"),
         ("c.txt", b"---", r"there is no review in --reviews .*c\.txt"),
-        ("c.docx", b"PK\x03\x04...", "is an Office document, not plain text; save it as text"),
     ],
 )
 def test_what_is_no_review_is_named(name: str, content: bytes | None, words: str, tmp_path: Path) -> None:

@@ -25,9 +25,7 @@ def test_texts_that_are_the_same_share_their_rating() -> None:
         ("rating", 9, Judgment(9), False),
         ("rating", " ", None, True),
         ("preferred", " A ", Judgment("text of a", "a"), True),
-        ("preferred", "Tie", Judgment("tie"), True),
         ("preferred", "nobody", Judgment("nobody"), False),
-        ("comment", "007", Judgment("007"), True),
     ],
 )
 def test_what_is_typed_is_kept_whether_it_counts_or_not(kind: str, value: object, kept: object, counts: bool) -> None:
