@@ -99,11 +99,11 @@ def unblind(target: Path) -> None:
     for case in read_blind(copy):
         judged: Store = {}
         rejected |= set(judgments.merge_judgments(judged, [case]))
-        for (kind, review, text), judgment in judged.items():
-            if judgments.is_counted(case, kind, judgment):
-                kept = store.get((kind, review, text))
-                if kept is None or (review in cases and not judgments.is_counted(cases[review], kind, kept)):
-                    store[kind, review, text] = replace(judgment, model=writers.get((review, judgment.value), ""))
+        for key, judgment in judged.items():
+            if judgments.is_counted(case, key[0], judgment):
+                kept = store.get(key)
+                if kept is None or not judgments.is_counted(cases.get(case.review, case), key[0], kept):
+                    store[key] = replace(judgment, model=writers.get((case.review, judgment.value), ""))
                 elif kept.value != judgment.value:
                     rejected.add(case.row)
     judgments.write_hidden(workbook, headers, store)

@@ -2,7 +2,6 @@
 
 import re
 import textwrap
-from collections.abc import Iterable
 from copy import copy
 from typing import Any
 
@@ -47,28 +46,21 @@ def fit_text(text: str) -> str:
     return text if len(text) <= CELL_LIMIT else text[: CELL_LIMIT - len(CUT_MARK)] + CUT_MARK
 
 
-def write_value(cell: Cell, value: Any) -> None:
-    """Put a value into a cell, a text never as a formula."""
-    cell.value = fit_text(value) if isinstance(value, str) else value
-    if isinstance(value, str):
-        cell.data_type = "s"
-
-
-def write_row(sheet: Worksheet, row: int, values: Iterable, first: int = 1) -> list[Cell]:
-    """Put values into a row, from the column `first` on; returns the cells."""
-    cells = []
-    for column, value in enumerate(values, start=first):
-        cells.append(sheet.cell(row, column))
-        write_value(cells[-1], value)
-    return cells
-
-
 def free_cell(sheet: Worksheet, row: int, column: int) -> Cell:
     """A cell that can be written to: merged cells that it is part of are taken apart."""
     cell = sheet.cell(row, column)
     if isinstance(cell, MergedCell):
         sheet.unmerge_cells(next(cells.coord for cells in sheet.merged_cells.ranges if cell.coordinate in cells))
     return sheet.cell(row, column)
+
+
+def write_value(sheet: Worksheet, row: int, column: int, value: Any) -> Cell:
+    """Put a value into a cell, a text never as a formula; returns the cell."""
+    cell = free_cell(sheet, row, column)
+    cell.value = fit_text(value) if isinstance(value, str) else value
+    if isinstance(value, str):
+        cell.data_type = "s"
+    return cell
 
 
 def copy_cell(cell: Cell, sheet: Worksheet, row: int, column: int) -> None:
@@ -82,12 +74,12 @@ def copy_cell(cell: Cell, sheet: Worksheet, row: int, column: int) -> None:
 
 
 def new_workbook(rows: list[dict[str, Any]]) -> Workbook:
-    """A workbook with these rows, which have the same keys in the same order, as its sheet `examples`."""
+    """A workbook with these rows, which have the same keys, as its sheet `examples`."""
     workbook = Workbook()
     workbook.active.title = "examples"
-    for number, values in enumerate([rows[0].keys(), *(row.values() for row in rows)], start=1):
-        write_row(workbook.active, number, values)
     for column, name in enumerate(rows[0], start=1):
+        for number, value in enumerate([name, *(row[name] for row in rows)], start=1):
+            write_value(workbook.active, number, column, value)
         style_column(workbook.active, column, CASE_WIDTHS.get(name.lower(), NARROW))
     return workbook
 

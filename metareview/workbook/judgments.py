@@ -14,7 +14,7 @@ from openpyxl import Workbook
 from openpyxl.workbook.defined_name import DefinedName
 from openpyxl.worksheet.worksheet import Worksheet
 
-from metareview.workbook.cells import find_sheet, write_row
+from metareview.workbook.cells import find_sheet, write_value
 
 SHEET = "judgments"  # the hidden sheet
 HEADER = ("kind", "review", "text", "model", "value")  # its columns
@@ -195,9 +195,10 @@ def write_hidden(workbook: Workbook, headers: dict[Column, str], store: Store) -
     rows += [(*key, judgment.model, judgment.value) for key, judgment in store.items()]
     choices = [*(model for kind, model in headers if kind == "text"), TIE, NEITHER]
     for row, values in enumerate(rows, start=1):
-        write_row(sheet, row, values)
+        for column, value in enumerate(values, start=1):
+            write_value(sheet, row, column, value)
     for row, choice in enumerate(choices, start=1):
-        write_row(sheet, row, [choice], len(HEADER) + 2)
+        write_value(sheet, row, len(HEADER) + 2, choice)
     workbook.defined_names[CHOICES] = DefinedName(CHOICES, attr_text=f"{sheet.title}!$G$1:$G${len(choices)}")
 
 

@@ -216,17 +216,14 @@ def write_columns(sheet: Worksheet, start: int, rows: list[int], results: Result
         titles = (f"{style.title} ({number})" if number > 1 else style.title for number in count(1))
         headers[kind, model] = title = next(title for title in titles if title.lower() not in taken)
         taken.add(title.lower())
-        cells.write_value(cells.free_cell(sheet, 1, place), title)
+        cells.write_value(sheet, 1, place, title)
         for number, row in enumerate(rows):
-            cell = cells.free_cell(sheet, row, place)
-            if kind in TYPED:
-                cell.protection = Protection(locked=False)  # a protected sheet can be judged, too
-                continue
-            value = results[model][number].get(kind)
+            value = None if kind in TYPED else results[model][number].get(kind)
             if isinstance(value, bool):
                 value = "yes" if value else "no"
-            cells.write_value(cell, value)
+            cell = cells.write_value(sheet, row, place, value)
             cell.number_format = style.number_format
+            cell.protection = Protection(locked=kind not in TYPED)  # a protected sheet can be judged, too
         cells.style_column(sheet, place, style.width, style.choices)
         if kind not in ("text", "learned", *TYPED):  # scores are folded away
             sheet.column_dimensions.group(get_column_letter(place), hidden=True)
@@ -270,5 +267,5 @@ def show_judgments(sheet: Worksheet, store: Store) -> list[ShownCase]:
                 place = places["text", model] if model else places["comment", ""]
                 sheet.cell(case.row, place).comment = Comment(value, "")
             else:
-                cells.write_value(cells.free_cell(sheet, case.row, places[kind, model]), value)
+                cells.write_value(sheet, case.row, places[kind, model], value)
     return shown

@@ -14,7 +14,7 @@ from metareview.generation.outputs import describe_decoding, identify
 from metareview.generation.variants import Variant
 from metareview.scoring.comparison import Averages
 from metareview.scoring.metrics import METRICS, OTHERS
-from metareview.workbook.cells import find_sheet, fit_rows, mark_header, number_format, ungroup_columns, write_row
+from metareview.workbook.cells import find_sheet, fit_rows, mark_header, number_format, ungroup_columns, write_value
 from metareview.workbook.judgments import Counts
 
 SAME = ("model", "weights", "prompt", "data", "split", "cases", "test", "decoding")  # a row that has these is replaced
@@ -80,7 +80,7 @@ def write_runs(workbook: Workbook, rows: list[dict[str, Any]]) -> None:
     for name in dict.fromkeys(name for row in rows for name, value in row.items() if value is not None):
         if name not in columns:
             columns[name] = next(free)
-            [cell] = write_row(sheet, 1, [name], columns[name])
+            cell = write_value(sheet, 1, columns[name], name)
             mark_header(cell)
             cell.alignment = TEXT if name in WIDTHS else NUMBER
             sheet.column_dimensions[cell.column_letter].width = WIDTHS.get(name, OTHER_WIDTH)
@@ -93,7 +93,7 @@ def write_runs(workbook: Workbook, rows: list[dict[str, Any]]) -> None:
         row = places.get(_identify(values), places.get(unknown, sheet.max_row + 1))
         for name, value in values.items():
             if name in columns:
-                [cell] = write_row(sheet, row, [value], columns[name])
+                cell = write_value(sheet, row, columns[name], value)
                 cell.number_format, cell.alignment = formats.get(name, "General"), TEXT if name in WIDTHS else NUMBER
     sheet.freeze_panes = sheet.freeze_panes or "B2"
     fit_rows(sheet)

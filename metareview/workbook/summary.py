@@ -15,7 +15,7 @@ from metareview.scoring.comparison import Averages
 from metareview.scoring.metrics import METRICS, OTHERS, ROUGE
 from metareview.scoring.score_table import NOTES, describe_others, find_metrics
 from metareview.scoring.verdicts import RELIABILITY
-from metareview.workbook.cells import change_font, mark_header, number_format, read_header, write_row, write_value
+from metareview.workbook.cells import change_font, mark_header, number_format, read_header, write_value
 from metareview.workbook.judgments import HIGHEST, LOWEST, NEITHER, TIE, find_columns
 from metareview.workbook.saving import CHART_TITLES, FIRST_CELLS
 
@@ -62,7 +62,7 @@ def write_summary(
     encoder = [f"BERTScore: F1 by {test['encoder']}."] if test.get("encoder") else []
     lines = [*comparison.sentences, *remarks, INTERVALS, *NOTES, *encoder, RELIABILITY]
     for number, line in [*enumerate(first, start=1), *enumerate(lines, start=row)]:
-        write_value(sheet.cell(number, 1), line)
+        write_value(sheet, number, 1, line)
     sheet["A1"].font = change_font(sheet["A1"].font, bold=True)
     widths = {1: FIRST_WIDTH} | {column: WIDE for name, column in columns.items() if METRICS[name].interval}
     for column in range(1, sheet.max_column + 1):
@@ -134,9 +134,10 @@ def _write_ratings(sheet: Worksheet, top: int, systems: list[str], cases: Worksh
 
 def _write_cells(sheet: Worksheet, row: int, first: int, values: Iterable, form="General", is_header=False) -> None:
     """Values in this number format, from the column `first` on; texts are never formulas."""
-    for cell in write_row(sheet, row, values, first):
+    for column, value in enumerate(values, start=first):
+        cell = write_value(sheet, row, column, value)
         cell.number_format = form
-        cell.alignment = Alignment(horizontal="left" if cell.column == 1 else "right", wrap_text=is_header)
+        cell.alignment = Alignment(horizontal="left" if column == 1 else "right", wrap_text=is_header)
         if is_header:
             mark_header(cell)
 

@@ -12,7 +12,7 @@ def test_texts_never_become_formulas_and_stay_within_a_cell(tmp_path: Path) -> N
     workbook = Workbook()
     texts = ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "\rx", "plain", "bad\x00character", "x" * 40_000]
     for row, text in enumerate(texts, start=1):
-        write_value(workbook.active.cell(row, 1), text)
+        write_value(workbook.active, row, 1, text)
     workbook.save(tmp_path / "texts.xlsx")
     loaded = [row[0] for row in load_workbook(tmp_path / "texts.xlsx").active.iter_rows()]
     assert all(cell.data_type in ("s", "inlineStr") for cell in loaded)
