@@ -71,19 +71,13 @@ def test_the_judgments_go_to_those_who_wrote_the_texts(target: Path, capsys: pyt
         assert [judged(sheet, row, "preferred") for row in (6, 7, 8)] == ["tuned", None, "tuned"]
 
 
-def test_a_copy_with_judgments_is_never_written_over(target: Path) -> None:
+def test_a_copy_with_judgments_is_never_written_over_and_needs_its_workbook(target: Path) -> None:
     check_blind(target)  # nobody has judged in it
     blind = open_workbook(str(blind_path(target)))
     judge(blind.active, 3, "comment", "mine")
     save_workbook(blind, blind_path(target))
     with pytest.raises(InputError, match=r"a_blind\.xlsx' has judgments: take them with --unblind"):
         check_blind(target)
-
-
-def test_what_is_no_blind_copy(target: Path) -> None:
     make_workbook(target, *CASES)
     with pytest.raises(InputError, match="holds no results to which the judgments belong"):
-        unblind(target)
-    blind_path(target).unlink()
-    with pytest.raises(InputError, match="make them with --blind"):
         unblind(target)

@@ -1,7 +1,5 @@
 """Judgments: they belong to the texts that they were given to, and none gets lost."""
 
-import pytest
-
 from metareview.workbook.judgments import Judgment, ShownCase, fingerprint, merge_judgments
 
 
@@ -18,18 +16,7 @@ def test_texts_that_are_the_same_share_their_rating() -> None:
     assert fingerprint("a  b\r\n c ") == fingerprint("a b\nc") != fingerprint("ab c")  # as programs change texts
 
 
-@pytest.mark.parametrize(
-    ("kind", "value", "kept", "counts"),
-    [
-        ("rating", " 3", Judgment(3), True),
-        ("rating", 9, Judgment(9), False),
-        ("rating", " ", None, True),
-        ("preferred", " A ", Judgment("text of a", "a"), True),
-        ("preferred", "nobody", Judgment("nobody"), False),
-    ],
-)
-def test_what_is_typed_is_kept_whether_it_counts_or_not(kind: str, value: object, kept: object, counts: bool) -> None:
-    case = ShownCase(2, "review", {"a": "text of a"}, {(kind, "a" if kind == "rating" else ""): value})
-    store: dict = {}
-    assert merge_judgments(store, [case]) == ([] if counts else [2])
-    assert list(store.values()) == ([kept] if kept else [])
+def test_what_is_typed_is_kept_whether_it_counts_or_not() -> None:
+    case, store = ShownCase(2, "review", {"a": "text"}, {("rating", "a"): " 3", ("preferred", ""): "nobody"}), {}
+    assert merge_judgments(store, [case]) == [2]
+    assert {kind: judgment.value for (kind, *_), judgment in store.items()} == {"rating": 3, "preferred": "nobody"}
