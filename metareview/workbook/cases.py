@@ -58,11 +58,10 @@ def find_case_sheet(workbook: Workbook, path: str) -> Worksheet:
     sheets = [sheet for sheet in (workbook.active, *workbook.worksheets) if isinstance(sheet, Worksheet)]
     sheets = [sheet for sheet in sheets if sheet.title.lower() not in FIRST_CELLS]  # those are ours
     for sheet in sheets:
-        if "review" in read_header(sheet):
-            headers = [str(cell.value).strip().lower() for cell in sheet[1]]
-            if several := [name for name in READ if headers.count(name) > 1]:
-                where = f"the sheet {sheet.title!r} of {path!r}"
-                raise InputError(f"{where} has several columns {several[0]!r}; rename all but one")
+        headers = [str(cell.value).strip().lower() for cell in sheet[1]]
+        if several := [name for name in READ if "review" in headers and headers.count(name) > 1]:
+            raise InputError(f"{path!r}, sheet {sheet.title!r}, has several columns {several[0]!r}; rename all but one")
+        if "review" in headers:
             return sheet
     headers = {sheet.title: list(read_header(sheet)) for sheet in sheets}
     raise InputError(f"no sheet of {path!r} has a column 'review' in row 1; there are, by sheet: {headers}")

@@ -45,8 +45,8 @@ def print_drafts(
     outputs = {}
     for model in models:
         row = {"review": reviews[model.name], **clean_details(paper.details, model.keep)}
-        written = write_summaries(model, [row], 1, log if test_cases else None)
-        outputs[model.name], [output] = written, written
+        outputs[model.name] = write_summaries(model, [row], 1, log if test_cases else None)
+        [output] = outputs[model.name]
         print_remarks([model])
         print(f"\nDraft by a model ({public_name(model.model)}); check it against the reviews:\n")
         print(output.text + ("" if output.stopped else f" [cut off after {output.tokens} tokens]"))

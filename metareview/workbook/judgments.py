@@ -65,25 +65,21 @@ def find_key(store: Store, case: ShownCase, kind: str, model: str) -> Key:
     return kind, case.review, max(among, key=len, default=" ".join(sorted(shown)))
 
 
-def find_unseen(case: ShownCase, key: Key) -> list[str]:
-    """The models whose texts were not among those that a preference was made among."""
-    return [model for model, text in case.texts.items() if text not in key[2].split()]
-
-
-def _name_preferred(case: ShownCase, judgment: Judgment) -> Any:
-    """The model of the sheet that wrote the preferred text, or else what is preferred."""
+def find_preference(store: Store, case: ShownCase) -> tuple[str | None, list[str]]:
+    """What is preferred in a case, by the sheet's name of the model, and the models that the person had not seen."""
+    key = find_key(store, case, "preferred", "")
+    judgment = store.get(key, Judgment(None))
     writers = [model for model, text in case.texts.items() if text == judgment.value]
-    return judgment.model if judgment.model in writers else next(iter(writers), judgment.value)
+    name = judgment.model if judgment.model in writers else next(iter(writers), judgment.value)
+    return name, [model for model, text in case.texts.items() if text not in key[2].split()]
 
 
 def show(store: Store, case: ShownCase, kind: str, model: str) -> Any:
-    """What a cell shows; of a preference, the model, and which models the person had not seen then."""
-    key = find_key(store, case, kind, model)
-    judgment = store.get(key)
-    if judgment is None or kind != "preferred":
-        return judgment and judgment.value
-    unseen = ", ".join(find_unseen(case, key))
-    return f"{_name_preferred(case, judgment)}{f' ({unseen} not seen)' if unseen else ''}"
+    """What a cell shows, None if it is empty."""
+    if kind != "preferred":
+        return store.get(find_key(store, case, kind, model), Judgment(None)).value
+    name, unseen = find_preference(store, case)
+    return f"{name} ({', '.join(unseen)} not seen)" if unseen else name
 
 
 def encode(case: ShownCase, kind: str, value: Any) -> Judgment | None:
@@ -145,13 +141,10 @@ def merge_judgments(store: Store, cases: list[ShownCase]) -> list[int]:
 
 def count_judgments(store: Store, cases: list[ShownCase], models: list[str]) -> Counts:
     """Of each model: in how many cases it is preferred, and could be; the mean of its ratings, and their number."""
-    choices, counts = [], {}  # choices: the preferred model, and the models that it was preferred among
-    for case in cases:
-        key = find_key(store, case, "preferred", "")
-        if (judgment := store.get(key)) and is_counted(case, "preferred", judgment):
-            choices.append((_name_preferred(case, judgment), case.texts.keys() - find_unseen(case, key)))
+    choices, counts = [(case, *find_preference(store, case)) for case in cases], {}
     for model in models:
-        preferred = [choice == model for choice, seen in choices if model in seen]
+        among = [(case, name) for case, name, unseen in choices if model in case.texts and model not in unseen]
+        preferred = [name == model for case, name in among if name in (*case.texts, TIE, NEITHER)]
         ratings = [(case, store.get(find_key(store, case, "rating", model))) for case in cases]
         values = [rating.value for case, rating in ratings if rating and is_counted(case, "rating", rating)]
         counts[model] = {

@@ -10,7 +10,7 @@ from openpyxl.comments import Comment
 from openpyxl.styles import PatternFill
 from openpyxl.utils import get_column_letter
 from openpyxl.worksheet.worksheet import Worksheet
-from workbooks import CASES, judge, judged, make_sheet, make_workbook, open_sheet, run, sort_rows, write_texts
+from workbooks import CASES, judge, judged, make_sheet, open_sheet, run, sort_rows, write_texts
 
 from metareview.data.tokenization import TokenizationArguments
 from metareview.generation.variants import Variant
@@ -54,8 +54,12 @@ def test_notes_on_cells_of_a_model_survive_and_so_does_what_stands_for_another_n
     assert judged(sheet, 2, "rating", "renamed") == 2 and judged(sheet, 3, "preferred") == "renamed"
 
 
-def test_what_a_person_made_of_the_results_stays() -> None:
-    """Order of rows, own columns with look, width and note, one without a header or with a header of ours, sheets."""
+@pytest.mark.parametrize("in_place", [False, True])
+def test_what_a_person_made_of_the_results_stays(in_place: bool, tmp_path: Path) -> None:
+    """Order of rows, own columns with look, width and note, one without a header or with a header of ours, sheets.
+
+    The results are in a workbook of their own or, `in_place`, in that of the test cases.
+    """
     cases = [["review", "A", "note"], ["first", "mine", "n"], ["second", None, None], ["third", None, "x"]]
     sheet = run(make_sheet(*cases), a=X)
     assert headers(sheet)[:5] == ["review", "A", "note", "preferred", "a (2)"]
@@ -68,15 +72,21 @@ def test_what_a_person_made_of_the_results_stays() -> None:
     sheet.cell(3, last + 2).fill = PatternFill("solid", fgColor="FF0000")
     sheet.cell(3, last + 4).comment = Comment("look", "me")
     sheet.column_dimensions[get_column_letter(last + 3)].width = 71
+    sheet.merge_cells("E3:F3")
     sheet.parent.create_sheet("runs").append(["model", "my remark"])
-    sheet = run(make_sheet(*cases), sheet, a=X, b=Y)
+    save_workbook(sheet.parent, tmp_path / "a.xlsx")
+    sheet = load_workbook(tmp_path / "a.xlsx").active
+    sheet = run(sheet, a=X, b=Y) if in_place else run(make_sheet(*cases), sheet, a=X, b=Y)
     rows = [[cell.value for cell in row] for row in sheet.iter_rows(min_col=last + 2, max_col=last + 4)]
     assert rows == [["mine", "mine", None], [3, "=A2", None], [1, "=A3", None], [2, "=A4", "no header"]]
     assert [sheet[place].value for place in ("A2", "B3", "B4", "C3")] == ["third", "mine", "typed in the results", "n"]
     assert sheet.cell(3, last + 2).fill.fgColor.rgb == "00FF0000" and sheet.cell(3, last + 4).comment.text == "look"
     assert sheet.column_dimensions[get_column_letter(last + 3)].width == 71
-    assert [judged(sheet, 2, "text", model) for model in "ab"] == ["x", "y"]
+    assert [judged(sheet, 3, "text", model) for model in "ab"] == ["x", "y"]
     assert sheet.parent.sheetnames == ["Sheet", "runs", "judgments"] and sheet.parent["runs"]["B1"].value == "my remark"
+    rules = [str(rule.sqref).partition("2:")[0] for rule in sheet.data_validations.dataValidation]
+    places = [place for (kind, _), place in find_columns(sheet).items() if kind in ("preferred", "rating")]
+    assert sorted(rules) == sorted(map(get_column_letter, places))
 
 
 def test_cases_that_the_results_lack_are_added_and_theirs_stay(capsys: pytest.CaptureFixture) -> None:
@@ -128,28 +138,6 @@ def test_rows_with_the_same_reviews_are_cases_of_their_own() -> None:
     sheet = run(make_sheet(*CASES), sheet, a=[*X, "x"])
     assert judged(sheet, 2, "comment") == "mine"
     assert [case.row for case in open_sheet(make_sheet(*CASES), sheet, "test").cases] == [2, 3, 4]
-
-
-def test_results_in_the_test_cases_themselves(tmp_path: Path) -> None:
-    """The file's own columns are the user's: they stay in their places, also right of the results."""
-    path = make_workbook(tmp_path / "a.xlsx", *CASES)
-    for texts in ({"a": X, "b": Y}, {"b": Y}, {"a": X, "b": Y, "c": X}):
-        sheet = run(load_workbook(path).active, **texts)
-        if len(texts) == 2:
-            mine = sheet.max_column + 1
-            sheet.cell(1, mine).value, sheet.cell(2, mine).value = "mine", "precious"
-            judge(sheet, 2, "rating", 4, "a")
-            judge(sheet, 6, "comment", "all in all")
-            sheet.merge_cells(start_row=3, end_row=3, start_column=2, end_column=3)
-        save_workbook(sheet.parent, path)
-        sheet = load_workbook(path).active
-        assert (sheet.cell(1, mine).value, sheet.cell(2, mine).value) == ("mine", "precious")
-        assert [headers(sheet).count(name) for name in ("review", "preferred", "comment", "mine")] == [1, 1, 1, 1]
-        assert judged(sheet, 6, "comment") == "all in all"
-        rules = [str(rule.sqref).partition("2:")[0] for rule in sheet.data_validations.dataValidation]
-        places = [place for (kind, _), place in find_columns(sheet).items() if kind in ("preferred", "rating")]
-        assert sorted(rules) == sorted(map(get_column_letter, places))
-    assert judged(sheet, 2, "rating", "a") == 4 and [judged(sheet, 3, "text", model) for model in "abc"] == list("xyx")
 
 
 def test_what_the_test_cases_look_like_stays_and_the_results_are_easy_to_read(tmp_path: Path) -> None:
