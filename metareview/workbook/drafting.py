@@ -32,9 +32,8 @@ def print_drafts(
     `test_cases` is None. Raises `InputError` if cleaning leaves nothing of the reviews.
     """
     reviews = {model.name: clean_reviews(paper.reviews, model.keep) for model in models}
-    for model in models:
-        if not reviews[model.name]:
-            raise InputError(f"cleaning leaves nothing of the reviews; {model.name} knows only {model.keep}")
+    if unable := [model for model in models if not reviews[model.name]]:
+        raise InputError(f"cleaning leaves nothing of the reviews; {unable[0].name} knows only {unable[0].keep}")
     if paper.forum:
         print(describe_paper(paper))
     if test_cases:
@@ -67,10 +66,9 @@ def add_case(path: str, texts: dict[str, str]) -> int:
     check_target(Path(path))
     workbook = open_workbook(path)
     sheet = find_case_sheet(workbook, path)
-    for name, text in texts.items():
-        if len(text) > CELL_LIMIT:
-            limit = f"the {name} has {len(text):,} characters, but a cell holds {CELL_LIMIT:,}"
-            raise InputError(f"{limit}; nothing was saved. Give the command without --save")
+    if long := [name for name, text in texts.items() if len(text) > CELL_LIMIT]:
+        limit = f"the {long[0]} is longer than the {CELL_LIMIT:,} characters that a cell holds"
+        raise InputError(f"{limit}; nothing was saved. Give the command without --save")
     columns = (*read_header(sheet), "reference", *DETAILS)
     case = {name: text for name, text in texts.items() if text and name in columns}
     _, _, [row] = add_cases(sheet, name_rows(sheet), sheet.max_column + 1, new_workbook([case]).active)
@@ -87,8 +85,7 @@ def read_review_files(names: list[str], encoding: str = "utf-8") -> list[str]:
     reviews, left_out = [], Counter[str]()
     for name in names:
         if Path(name).suffix.lower() in FORMATS:
-            advice = "a review each. For a table of test cases: --test_cases (.xlsx, .csv, .tsv)"
-            raise InputError(f"--reviews {name!r} is a table, but --reviews takes text files with {advice}")
+            raise InputError(f"--reviews {name!r} is a table, not a text file; test cases are for --test_cases")
         try:
             content = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
         except OSError as error:

@@ -8,7 +8,7 @@ from typing import Any
 
 from openpyxl.chart import BarChart, Reference, Series
 from openpyxl.styles import Alignment
-from openpyxl.utils import get_column_letter, quote_sheetname
+from openpyxl.utils import get_column_letter
 from openpyxl.worksheet.worksheet import Worksheet
 
 from metareview.scoring.comparison import Averages
@@ -112,10 +112,9 @@ def _write_averages(sheet: Worksheet, top: int, averages: Averages) -> dict[str,
 
 def _write_ratings(sheet: Worksheet, top: int, systems: list[str], cases: Worksheet) -> int:
     """Right of the table, what a person has judged, in formulas that change while one judges; returns the last row."""
-    first, places = sheet.max_column + 1, {**find_columns(cases), ("review", ""): read_header(cases)["review"]}
-    letters = {column: get_column_letter(place) for column, place in places.items()}
-    last, title = max(3, cases.max_row), quote_sheetname(cases.title)
-    ranges = {column: f"{title}!${letter}$2:${letter}${last}" for column, letter in letters.items()}
+    first, last = sheet.max_column + 1, max(3, cases.max_row)
+    places = find_columns(cases) | {("review", ""): read_header(cases)["review"]}
+    ranges = {column: str(Reference(cases, place, 2, place, last)) for column, place in places.items()}
     _write_cells(sheet, top, first, list(JUDGED), is_header=True)
     for row, system in enumerate([*systems, TIE, NEITHER], start=top + 1):
         _write_cells(sheet, row, 1, [system])
