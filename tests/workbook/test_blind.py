@@ -14,10 +14,7 @@ from metareview.workbook.saving import open_workbook, save_workbook
 MODELS = ("base", "tuned", "other")
 CASES = [["case", "A", "review", "reference", "mine"]]
 CASES += [[f"paper {number}", "clash", f"review {number}", "r", "secret"] for number in range(40)]
-TEXTS = {
-    model: [f"{model} {number}{end}" for number in range(40)]
-    for model, end in zip(MODELS, ("! *", "", ""), strict=True)
-}
+TEXTS = {model: [f"{model} {number}! *" for number in range(40)] for model in MODELS}
 
 
 @pytest.fixture
