@@ -199,7 +199,9 @@ def write_book(book: Book, variants: list[Variant], results: Results, comparison
         book.sheet.cell(1, places["text", label]).comment = Comment(name, "")
     judged = judgments.count_judgments(book.store, show_judgments(book.sheet, book.store), list(named))
     counts = {name: judged[label] for name, label in labels.items()}
-    write_summary(book.sheet, book.test, comparison, labels, book.remarks)
+    losses = {labels[variant.name]: variant.record.get("validation_losses") for variant in variants}
+    losses = {label: points for label, points in losses.items() if points}
+    write_summary(book.sheet, book.test, comparison, labels, book.remarks, losses)
     write_runs(book.sheet.parent, describe_runs(variants, book.test, comparison.averages, counts))
     return counts
 

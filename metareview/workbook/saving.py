@@ -21,7 +21,7 @@ FIRST_CELLS = {  # by which we know our own sheets
     "runs": "model",
     "judgments": "kind",
 }
-CHART_TITLES = ("Mean ROUGE (F1)", "Validation loss (nats per token) by epoch")  # ours, one of an earlier version
+CHART_TITLES = ("Mean ROUGE (F1)", "Validation loss (nats per token) by epoch")  # by which we know our own charts
 # What openpyxl may drop: files inside a workbook, and marks in those of its sheets.
 PARTS = r"xl/(media|charts(?=/chart)|chartsheets|pivotTables|slicers|timelines|embeddings|ctrlProps|activeX|"
 PARTS += "externalLinks|tables|queryTables|threadedComments|vbaProject)"

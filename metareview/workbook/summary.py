@@ -1,4 +1,4 @@
-"""The sheet `summary`: which model is better and how certain that is; means, a person's ratings, a chart."""
+"""The sheet `summary`: which model is better and how certain that is; means, a person's ratings, charts."""
 
 import re
 import time
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from openpyxl.chart import BarChart, Reference, Series
+from openpyxl.chart import BarChart, Reference, ScatterChart, Series
 from openpyxl.styles import Alignment
 from openpyxl.utils import get_column_letter
 from openpyxl.worksheet.worksheet import Worksheet
@@ -23,6 +23,7 @@ INTERVALS = (
     "±: half of the 95% interval of the mean over the cases. In parentheses: the lowest and the highest of the seeds."
 )
 JUDGED = {"preferred": "0", "mean rating": "0.0", "rated": "0"}  # columns of a person's judgments: number formats
+Losses = dict[str, list[list[float]]]  # pairs of epoch and validation loss by model
 GRAY = "808080"
 FIRST_WIDTH, WIDE, NARROW = 32, 20, 12  # of columns in characters: names, means with an interval, other figures
 ROW_HEIGHT = 0.53  # cm
@@ -39,12 +40,17 @@ class Comparison:
 
 
 def write_summary(
-    cases: Worksheet, test: dict[str, Any], comparison: Comparison, labels: dict[str, str], remarks: list[str]
+    cases: Worksheet,
+    test: dict[str, Any],
+    comparison: Comparison,
+    labels: dict[str, str],
+    remarks: list[str],
+    losses: Losses,
 ) -> None:
-    """Write the sheet, right after `cases`, that with the results: three sentences, a table, a chart, then the details.
+    """Write the sheet, right after `cases`, that with the results: three sentences, a table, charts, then the details.
 
     `test` has the data, the split, the number of cases and the encoder of BERTScore; `labels` what the sheet calls a
-    model, by its name.
+    model, by its name; `losses` pairs of epoch and validation loss by what the sheet calls the model.
     """
     sheet = cases.parent.create_sheet("summary", cases.parent.index(cases) + 1)
     where = f"{test['data']}, split {test['split']}" if test["split"] else test["data"]
@@ -55,15 +61,17 @@ def write_summary(
     columns = _write_averages(sheet, top, systems)
     row = _write_ratings(sheet, top, list(systems), cases) + 2
     scored = sum("rougeL" in estimates for estimates in averages.values())  # not the reference, which is the last
-    if scored:
-        chart = _plot_scores(sheet, top, scored, [columns[name] for name in ROUGE])
-        sheet.add_chart(chart, f"A{row}")
-        row += int(chart.height / ROW_HEIGHT) + 2
+    height = max(7.5, 2.5 + 1.1 * scored)  # cm
+    details = row + int(height / ROW_HEIGHT) + 2 if scored or losses else row
     encoder = [f"BERTScore: F1 by {test['encoder']}."] if test.get("encoder") else []
     lines = [*comparison.sentences, *remarks, INTERVALS, *NOTES, *encoder, RELIABILITY]
-    for number, line in [*enumerate(first, start=1), *enumerate(lines, start=row)]:
+    for number, line in [*enumerate(first, start=1), *enumerate(lines, start=details)]:
         write_value(sheet, number, 1, line)
     sheet["A1"].font = change_font(sheet["A1"].font, bold=True)
+    if scored:
+        sheet.add_chart(_plot_scores(sheet, top, scored, [columns[name] for name in ROUGE], height), f"A{row}")
+    if losses:
+        sheet.add_chart(_plot_losses(sheet, details + len(lines) + 1, losses, height), f"F{row}")
     widths = {1: FIRST_WIDTH} | {column: WIDE for name, column in columns.items() if METRICS[name].interval}
     for column in range(1, sheet.max_column + 1):
         sheet.column_dimensions[get_column_letter(column)].width = widths.get(column, NARROW)
@@ -141,17 +149,46 @@ def _write_cells(sheet: Worksheet, row: int, first: int, values: Iterable, form=
             mark_header(cell)
 
 
-def _plot_scores(sheet: Worksheet, top: int, systems: int, columns: list[int]) -> BarChart:
-    """Bars: the means in these columns, whose headers are in row `top`, of each system in the rows below."""
+def _plot_scores(sheet: Worksheet, top: int, systems: int, columns: list[int], height: float) -> BarChart:
+    """Bars: the means in these columns, whose headers are in row `top`, of each system in the rows below (cm high)."""
     chart = BarChart()
-    chart.title, chart.height, chart.legend.position = CHART_TITLES[0], max(7.5, 2.5 + 1.1 * systems), "b"  # cm
     chart.type, chart.width, chart.gapWidth = "bar", 16, 60
     for column in columns:
         values = Reference(sheet, column, top + 1, column, top + systems)
         chart.append(Series(values, title=sheet.cell(top, column).value))
     chart.set_categories(Reference(sheet, 1, top + 1, 1, top + systems))
-    chart.x_axis.delete = chart.y_axis.delete = False  # else newer programs show none
     chart.x_axis.scaling.orientation = "maxMin"  # the first model on top
     chart.y_axis.number_format, chart.y_axis.scaling.min = "0.0", 0
     chart.y_axis.crosses = "max"  # below: the other axis is upside down
+    return _style_chart(chart, CHART_TITLES[0], height)
+
+
+def _plot_losses(sheet: Worksheet, row: int, losses: Losses, height: float) -> ScatterChart:
+    """Lines (cm high): the validation loss of each model by epoch; the figures are written from this row on."""
+    chart = ScatterChart()
+    chart.style, chart.scatterStyle, chart.width = 2, "lineMarker", 18
+    write_value(sheet, row, 1, "Validation loss while training, which the chart shows")
+    for model, points in losses.items():
+        for column, values in enumerate([(f"{model}: epoch", "loss"), *points], start=1):
+            for offset, value in enumerate(values, start=1):
+                write_value(sheet, row + offset, column, value).number_format = "0.000"
+        epochs, values = (Reference(sheet, 2, row + offset, 1 + len(points)) for offset in (1, 2))
+        series = Series(values, epochs, title=model)
+        series.smooth, series.marker.symbol = False, "circle"
+        chart.append(series)
+        row += 2
+    values = [loss for points in losses.values() for _, loss in points]
+    chart.x_axis.number_format = chart.y_axis.number_format = "General"
+    chart.x_axis.scaling.min = 0
+    chart.x_axis.scaling.max = max(epoch for points in losses.values() for epoch, _ in points)
+    chart.x_axis.majorGridlines = None
+    if max(values) > 10 * min(values) > 0:  # else the first losses would press all others to the ground
+        chart.y_axis.scaling.logBase = 10
+        chart.x_axis.crosses = "min"
+    return _style_chart(chart, CHART_TITLES[1], height)
+
+
+def _style_chart(chart: BarChart | ScatterChart, title: str, height: float) -> BarChart | ScatterChart:
+    chart.title, chart.height, chart.legend.position = title, height, "b"
+    chart.x_axis.delete = chart.y_axis.delete = False  # else newer programs show none
     return chart

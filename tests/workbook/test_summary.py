@@ -20,6 +20,7 @@ from metareview.workbook.summary import Comparison, write_summary
 SOFFICE = shutil.which("soffice")
 TEXTS = {"base": ["a"] * 3, "tuned": ["b\nc"] * 3}
 TEST = {"data": "d", "split": "test", "cases": 3}
+LOSSES = {"tuned": [[0.0, 12.0], [0.5, 1.5], [1.0, 1.0]]}
 SCORES = {name: (mean, None, None) for name, mean in zip(ROUGE, (0.2, 0.1, 0.3), strict=True)}
 AVERAGES = {"base": SCORES, "tuned": SCORES, "lead": SCORES | {"named": (0.5, None, None)}}
 SPREAD = {"tuned (2 seeds)": {"rougeL": (0.25, 0.2, 0.3)}}
@@ -34,7 +35,7 @@ def test_sentences_then_a_table_with_intervals_then_the_details() -> None:
     verdicts = {"tuned": "tuned is better than its base (ROUGE-L +0.1, 0 to 0.2)."}
     averages = AVERAGES | {"tuned": dict.fromkeys(ROUGE, (0.25, 0.2, 0.3))}
     comparison = Comparison(averages, SPREAD, verdicts, ["=no formula"])
-    write_summary(sheet, TEST, comparison, {"tuned": "t"}, ["a remark"])
+    write_summary(sheet, TEST, comparison, {"tuned": "t"}, ["a remark"], LOSSES)
     summary = sheet.parent["summary"]
     first = [cell.value for cell in summary["A"][1:4]]
     assert first[0].endswith(": 3 cases of d, split test.") and first[2] == "tuned is better than its base."
@@ -47,7 +48,7 @@ def test_sentences_then_a_table_with_intervals_then_the_details() -> None:
     assert formats == ["0.000", '0.000" ± 0.050"', '0.000" (0.200–0.300)"']
     gray = [name for name in AVERAGES if cells.get(name) and cells[name][3].font.color.rgb == "00808080"]
     assert gray == ["lead"] and cells["=no formula"][0].data_type == "s" and "a remark" in cells
-    assert len(summary._charts) == 1
+    assert find_row(summary, "tuned: epoch")[1:4] == [0.0, 0.5, 1.0] and len(summary._charts) == 2
 
 
 @pytest.mark.skipif(SOFFICE is None, reason="LibreOffice is not installed")
@@ -58,7 +59,7 @@ def test_formulas_calculate_in_libreoffice_and_nothing_is_lost_there(tmp_path: P
         judge(sheet, row, "rating", rating, "base")
     judge(sheet, 4, "preferred", "tuned (newer not seen)")
     judge(sheet, 4, "comment", "short")
-    write_summary(sheet, TEST, Comparison(AVERAGES, {}, {}, []), {}, [])
+    write_summary(sheet, TEST, Comparison(AVERAGES, {}, {}, []), {}, [], LOSSES)
     write_runs(sheet.parent, [{"model": "tuned", "date": "today"}])
     save_workbook(sheet.parent, path)
     convert = [SOFFICE, f"-env:UserInstallation=file://{tmp_path}/profile", "--headless", "--convert-to", "xlsx"]
