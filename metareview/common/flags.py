@@ -11,10 +11,9 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable
-from dataclasses import MISSING, Field, dataclass, field, fields
+from collections.abc import Callable, Mapping
+from dataclasses import Field, dataclass, field, fields
 from difflib import get_close_matches
-from functools import partial
 from importlib import import_module
 from io import TextIOWrapper
 from itertools import product
@@ -32,15 +31,13 @@ EXPECTED = {int: "a whole number", float: "a number", bool: "True or False", str
 T = TypeVar("T")
 
 
-def flag(default: Any, *aliases: str, help: str = "", topic: str = "", **rules: Any) -> Any:
+def flag(default: Any, *aliases: str, help: str = "", topic: str = OTHER_TOPIC, **rules: Any) -> Any:
     """A field of a dataclass that is a flag; `rules` are `least`, `above` and `below` for numbers, and `choices`.
 
     If a constant of the script has the name of the field in capitals, the comment beside it is the help of the flag.
     """
-    metadata = {"is_flag": True, "aliases": aliases, "help": help, "topic": topic, **rules}
-    if type(default).__hash__ is None:  # it can be changed, as a list can
-        return field(default_factory=lambda: copy.deepcopy(default), metadata=metadata)
-    return field(default=default, metadata=metadata)
+    metadata = {"default": default, "aliases": aliases, "help": help, "topic": topic, **rules}
+    return field(default_factory=lambda: copy.deepcopy(default), metadata=metadata)
 
 
 @dataclass
@@ -61,6 +58,7 @@ class Passed:
 
 
 Run = tuple[dict[str, Any], T]  # one of several runs: what tells it from the others, and all its flags
+Kind = tuple[type, bool]  # of the values of a flag: their type, and whether None is one
 
 
 def start(
@@ -78,10 +76,11 @@ def start(
         if isinstance(stream, TextIOWrapper):  # in a log file it may be ASCII or cp1252, which lack many characters
             stream.reconfigure(errors="backslashreplace")
     with report_failures():
-        runs = parse_runs(flags_class, script, passed, several=sweep is not None)
+        runs = parse_runs(flags_class, script, passed)
+        if len(runs) > 1 and sweep is None:
+            raise InputError(f"only one value is possible here: {', '.join(f'--{name}' for name in runs[0][0])}")
         if len(runs) > 1:
             sys.exit(sweep(script, runs))
-    [(_, flags)] = runs
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # until `run`: inside a library it would end in a traceback
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # on a CPU, PyTorch then asks for huge pages: faster training
@@ -91,47 +90,41 @@ def start(
             import_module(package)
         except Exception:  # whatever its libraries raise
             sys.modules[package] = None  # which means: not installed
-    return flags
+    return runs[0][1]
 
 
-def parse_flags(flags_class: type[T], script: str, passed: Passed | None = None) -> T:
-    """The flags of a script that has one value for each; see `parse_runs`."""
-    [(_, flags)] = parse_runs(flags_class, script, passed)
-    return flags
+def parse_runs(flags_class: type[T], script: str, passed: Passed | None = None) -> list[Run]:
+    """The flags of a script, those of the command line before its constants; prints the help and exits for --help.
 
-
-def parse_runs(flags_class: type[T], script: str, passed: Passed | None = None, several: bool = False) -> list[Run]:
-    """An instance of a dataclass of flags from the command line; --help and --help_all print and exit.
-
-    With `several`, a flag or constant may have a list of values: then there is one for each combination. Flags that are
-    passed on are kept in the field `passed_flags`. Raises `InputError` for a wrong flag or value, be it a constant's.
+    A flag or constant may have several values: then there is a run for each combination. Flags that are passed on are
+    kept in the field `passed_flags`. Raises `InputError` for a wrong flag or value, be it a constant's.
     """
     arguments, constants = sys.argv[1:], _read_constants(script)
-    options = [option for option in fields(flags_class) if option.metadata.get("is_flag")]
+    options = [option for option in fields(flags_class) if option.metadata]
     if {"-h", "--help", "--help_all"} & set(arguments):
-        all_names = "--help_all" in arguments
-        print(_format_help(script, options, constants, all_names), flush=True)
-        if passed and all_names:
-            print(f"\n{passed.describe()}", flush=True)
+        print(_format_help(script, options, constants, "--help_all" in arguments, passed), flush=True)
         sys.exit()
     for argument in arguments:
-        if not argument.isascii() and argument != argument.encode(errors="ignore").decode():
+        if argument != argument.encode(errors="ignore").decode():
             raise InputError(f"not UTF-8, and so cannot be written to any file: {argument!r}")
-    types = get_type_hints(flags_class)
-    given, unknown = _build_parser(options, types, several).parse_known_args(arguments)
+    hints = get_type_hints(flags_class)
+    kinds = {option.name: _read_kind(hints[option.name]) for option in options}
+    parser = _Parser(add_help=False, allow_abbrev=False)
+    for option in options:  # texts, which are read as the values of constants are
+        how_many = "*" if kinds[option.name][0] is bool else "+"
+        parser.add_argument(*_list_names(option), dest=option.name, nargs=how_many, default=option.metadata["default"])
+    given, unknown = parser.parse_known_args(arguments)
     if unknown:
         _check_unknown(unknown, options, passed, Path(script).name)
     values: dict[str, list[Any]] = {"passed_flags": [unknown]} if passed else {}
     for option in options:
-        default = option.default_factory() if callable(option.default_factory) else option.default
-        name = f"--{option.name}"
-        if option.name.upper() in constants:
-            name = f"{option.name.upper()} ({name})"
-        read = partial(_read_value, kind=types[option.name], option=option, name=name)
-        value = getattr(given, option.name, default)
-        value = True if several and value == [] and option.name in given else value  # --bf16
-        is_list = several and isinstance(value, list | tuple) and value and not _find_item_type(types[option.name])
-        found = [read(each) for each in (value if is_list else [value])]
+        value, kind = getattr(given, option.name), kinds[option.name]
+        is_constant = option.name.upper() in constants
+        name = f"{option.name.upper()} (--{option.name})" if is_constant else f"--{option.name}"
+        if kind[0] is bool and isinstance(value, list) and not value:  # --bf16
+            value = True
+        are_several = isinstance(value, list | tuple) and value and kind[0] is not list
+        found = [_read_value(each, kind, option.metadata, name) for each in (value if are_several else [value])]
         values[option.name] = [each for place, each in enumerate(found) if each not in found[:place]]
     swept = [name for name, found in values.items() if len(found) > 1]
     combinations = [dict(zip(values, combination, strict=True)) for combination in product(*values.values())]
@@ -143,35 +136,24 @@ class _Parser(argparse.ArgumentParser):
         raise InputError(message.removeprefix("argument "))
 
 
-def _build_parser(options: list[Field], types: dict[str, Any], several: bool) -> argparse.ArgumentParser:
-    """A parser that takes texts only, of each flag one or `several`: they are read as the values of constants are."""
-    parser = _Parser(add_help=False, allow_abbrev=False)
-    for option in options:
-        how: dict[str, Any] = {"nargs": "+"} if several or _find_item_type(types[option.name]) else {}
-        if bool in (types[option.name], *get_args(types[option.name])):
-            how = {"nargs": "*"} if several else {"nargs": "?", "const": "True"}
-        parser.add_argument(*_list_names(option), dest=option.name, default=argparse.SUPPRESS, **how)
-    return parser
-
-
 def _list_names(option: Field) -> list[str]:
     """The name of a flag and its aliases."""
     return [f"--{name}" for name in (option.name, *option.metadata["aliases"])]
 
 
-def _find_item_type(kind: Any) -> Any:
-    """The type of the items where a flag takes several, such as `str` for `list[str] | None`; else None."""
-    lists = [part for part in (kind, *get_args(kind)) if get_origin(part) is list]
-    return get_args(lists[0])[0] if lists else None
+def _read_kind(hint: Any) -> Kind:
+    """What the type of a field says, such as `list[str] | None`: `list`, and that None is possible."""
+    parts = get_args(hint) if isinstance(hint, UnionType) else (hint,)
+    [target] = [get_origin(part) or part for part in parts if part is not NoneType]
+    return target, NoneType in parts
 
 
 def _check_unknown(unknown: list[str], options: list[Field], passed: Passed | None, script: str) -> None:
     """Raise `InputError` for a flag that is neither the script's nor passed on."""
-    wrong = [argument for argument in unknown if re.match("-+[^-0-9.]", argument)]
-    if not unknown[0].startswith("-"):
-        wrong = unknown  # a value without a flag
-    elif passed:
-        wrong = [argument for argument in wrong if not passed.accepts(argument.partition("=")[0].lstrip("-"))]
+    wrong = unknown
+    if passed and unknown[0].startswith("-"):  # else it is a value without a flag
+        names = [argument for argument in unknown if re.match("-+[^-0-9.]", argument)]
+        wrong = [name for name in names if not passed.accepts(name.partition("=")[0].lstrip("-"))]
     if not wrong:
         return
     known = [name for option in options for name in _list_names(option)]
@@ -180,23 +162,22 @@ def _check_unknown(unknown: list[str], options: list[Field], passed: Passed | No
     raise InputError(f"unknown argument: {' '.join(wrong)} ({hint}all flags: {script} --help)")
 
 
-def _read_value(value: Any, kind: Any, option: Field, name: str) -> Any:
+def _read_value(value: Any, kind: Kind, rules: Mapping[str, Any], name: str) -> Any:
     """The value of a constant, or of a flag as text, in the type of its field. Raises `InputError`."""
-    parts = get_args(kind) if isinstance(kind, UnionType) else (kind,)
-    if NoneType in parts and str(value) in NOTHING:
+    target, may_be_none = kind
+    if may_be_none and str(value) in NOTHING:
         return None
-    if item := _find_item_type(kind):
+    if target is list:
         values = value if isinstance(value, list | tuple) else [value]
-        return [_read_value(one, item, option, name) for one in values]
-    [target] = [get_origin(part) or part for part in parts if part is not NoneType]
+        return [_read_value(each, (str, False), rules, name) for each in values]
     converted = _convert(value, target)
     if converted is None:
-        expected = EXPECTED[target] + (" or None" if NoneType in parts else "")
+        expected = EXPECTED[target] + (" or None" if may_be_none else "")
     else:
-        value, expected = converted, _find_broken_rule(converted, option.metadata)
+        expected = _find_broken_rule(converted, rules)
     if expected:
         raise InputError(f"{name} must be {expected}, got {shorten(repr(value), 200)}")
-    return value
+    return converted
 
 
 def _convert(value: Any, target: type) -> Any:
@@ -206,7 +187,7 @@ def _convert(value: Any, target: type) -> Any:
         return words.get(str(value).lower())
     try:
         if target in (int, float):
-            number = target(value) + 0  # which makes 0.0 of -0.0
+            number = target(value)
             is_same = isinstance(value, str) or (number == value and not isinstance(value, bool))
             return number if is_same else None
         if target is dict:  # as JSON keeps it in the record of a run; a number of numpy becomes one of Python
@@ -218,7 +199,7 @@ def _convert(value: Any, target: type) -> Any:
     return value if isinstance(value, target) and value != "" else None
 
 
-def _find_broken_rule(value: Any, rules: Any) -> str:
+def _find_broken_rule(value: Any, rules: Mapping[str, Any]) -> str:
     """What a value must be by the rules of its flag, if it is not that."""
     if "least" in rules and not rules["least"] <= value < float("inf"):
         return f"at least {rules['least']}"
@@ -246,15 +227,17 @@ def _read_constants(script: str | Path) -> dict[str, tuple[str, str]]:
     return constants
 
 
-def _format_help(script: str, options: list[Field], constants: dict[str, tuple[str, str]], all_names: bool) -> str:
+def _format_help(
+    script: str, options: list[Field], constants: dict[str, tuple[str, str]], all_names: bool, passed: Passed | None
+) -> str:
     """The docstring of a script, which has its commands, and its flags by topic, those of constants first."""
     topics: dict[str, list[tuple[str, str]]] = {}
     for option in sorted(options, key=lambda option: option.name.upper() not in constants):
-        without = option.metadata["topic"] or OTHER_TOPIC, option.metadata["help"]
-        topic, text = constants.get(option.name.upper(), without)
+        about = option.metadata
+        topic, text = constants.get(option.name.upper(), (about["topic"], about["help"]))
         names = _list_names(option) if all_names else [f"--{option.name}"]
-        if not any(option.default is nothing for nothing in (None, False, MISSING)):
-            text += f" [{shorten(str(option.default), 40)}]"
+        if about["default"] is not None and about["default"] is not False:
+            text += f" [{shorten(str(about['default']), 40)}]"
         topics.setdefault(topic, []).append((" ".join(names), text))
     width = max(len(names) for lines in topics.values() for names, _ in lines)
     parts = [Path(script).read_text(encoding="utf-8").split('"""')[1].strip()]
@@ -262,4 +245,6 @@ def _format_help(script: str, options: list[Field], constants: dict[str, tuple[s
         parts.append("\n".join([f"{topic}:", *(f"  {names:{width}}  {text}" for names, text in lines)]))
     if not all_names:
         parts.append(f"Other names of these flags, and a library's that are passed on: {Path(script).name} --help_all")
+    elif passed:
+        parts.append(passed.describe())
     return "\n\n".join(parts)
