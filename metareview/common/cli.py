@@ -68,7 +68,7 @@ def check_encoding(encoding: str) -> None:
     """Raise `InputError` for an encoding of text files that Python does not know."""
     try:
         codecs.lookup(encoding)
-    except (LookupError, ValueError) as error:
+    except LookupError as error:
         common = "utf-8, utf-16 and cp1252 are common"
         raise InputError(f"ENCODING (--encoding) {encoding!r} is unknown; {common}") from error
 
@@ -84,7 +84,8 @@ def format_table(table: list[list[Any]]) -> str:
 
 def format_count(number: float, noun: str) -> str:
     """A number of things: 1 step, 1,200 steps, 0.5 epochs."""
-    return f"{f'{number:,}' if isinstance(number, int) else f'{number:g}'} {noun}{'' if number == 1 else 's'}"
+    text = f"{number:,}" if isinstance(number, int) else f"{number:g}"
+    return f"{text} {noun}" if number == 1 else f"{text} {noun}s"
 
 
 def format_bytes(number: float) -> str:

@@ -17,7 +17,6 @@ from difflib import get_close_matches
 from importlib import import_module
 from io import TextIOWrapper
 from itertools import product
-from operator import methodcaller
 from pathlib import Path
 from textwrap import shorten
 from types import NoneType, UnionType
@@ -190,9 +189,9 @@ def _convert(value: Any, target: type) -> Any:
             number = target(value)
             is_same = isinstance(value, str) or (number == value and not isinstance(value, bool))
             return number if is_same else None
-        if target is dict:  # as JSON keeps it in the record of a run; a number of numpy becomes one of Python
-            value = json.loads(value if isinstance(value, str) else json.dumps(value, default=methodcaller("item")))
-    except (AttributeError, TypeError, ValueError, OverflowError):
+        if target is dict:  # as JSON keeps it in the record of a run
+            value = json.loads(value if isinstance(value, str) else json.dumps(value))
+    except (TypeError, ValueError, OverflowError):
         return None
     if target is str and isinstance(value, Path):
         value = str(value)

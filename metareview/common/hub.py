@@ -9,10 +9,9 @@ from pathlib import Path
 
 import datasets
 import huggingface_hub
-from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError, DatasetsError
+from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
 from huggingface_hub import errors
 from huggingface_hub.utils import validate_repo_id
-from safetensors import SafetensorError
 
 from metareview.common.cli import InputError
 from metareview.common.flags import PublishingFlags
@@ -20,37 +19,38 @@ from metareview.common.flags import PublishingFlags
 _NO_REPOSITORY = (errors.RepositoryNotFoundError, errors.HFValidationError, DatasetNotFoundError)
 # An HTTPError (of httpx or httpx2) that is not an HfHubHTTPError is a request that did not get through.
 _NO_ANSWER = (ConnectionError, errors.LocalEntryNotFoundError, errors.HTTPError)
-_CLIENT_ERRORS = (OSError, ValueError, RuntimeError, DatasetsError, SafetensorError, StopIteration, errors.HTTPError)
 
 
 @contextmanager
 def explain_hub(attempt: str, failure: type[Exception] = InputError, advice: str = "") -> Iterator[None]:
-    """Turn what the Hub's clients raise into `failure`: what was attempted, why it did not work, what to do.
+    """Turn what libraries raise about a repository into `failure`: what was attempted, why it failed, what to do.
 
     Failures of the Hub itself become an `OSError`, whatever `failure` is.
     """
     try:
         yield
-    except _CLIENT_ERRORS as error:
+    except InputError:
+        raise
+    except Exception as error:
         causes: list[BaseException] = [error]
         while cause := causes[-1].__cause__ or causes[-1].__context__:
             causes.append(cause)
-        answers = [cause for cause in causes if isinstance(cause, errors.HfHubHTTPError)]
-        status = answers[0].response.status_code if answers else 0
+        answer = next((cause for cause in causes if isinstance(cause, errors.HfHubHTTPError)), None)
+        status = answer.response.status_code if answer else 0
         hub = f"the Hub ({huggingface_hub.constants.ENDPOINT})"
+        # A DatasetGenerationError only says that something went wrong; its cause says what.
+        telling = causes[1] if isinstance(error, DatasetGenerationError) else error
+        is_plain = isinstance(telling, OSError | ValueError | RuntimeError)
+        reason = " ".join(str(telling if is_plain else repr(telling)).split())[:200]
         wrong_name = isinstance(error, errors.HFValidationError)  # which says what a Hub id may consist of
         if any(isinstance(cause, _NO_REPOSITORY) for cause in causes) and not wrong_name:
             private = "a private or gated one needs HF_TOKEN"
             reason = f"not a local folder, and not on {hub} or not accessible to you; {private}"
-        elif answers:
+        elif answer:
             advised = "try again later" if status >= 429 else "check the token in HF_TOKEN and its permissions"
-            reason = f"{hub} answers {status} ({answers[0].server_message or 'no reason given'}); {advised}"
+            reason = f"{hub} answers {status} ({answer.server_message or 'no reason given'}); {advised}"
         elif any(isinstance(cause, _NO_ANSWER) for cause in causes):
             reason = f"cannot reach {hub}; check the network, set HF_ENDPOINT to a mirror, or try: make demo"
-        else:
-            # A DatasetGenerationError only says that something went wrong; its cause says what.
-            telling = causes[1] if isinstance(error, DatasetGenerationError) else error
-            reason = " ".join(str(telling).split())[:200] or "it is empty"  # StopIteration of `datasets`
         raise (OSError if status >= 429 else failure)(f"{attempt}: {reason}{advice}") from error
 
 
@@ -102,10 +102,9 @@ def open_repository(flags: PublishingFlags, name: str, repo_type: str) -> str:
         validate_repo_id(name)
     user = check_token()
     repo_id = name if "/" in name else f"{flags.hub_user or user}/{name}"
-    private = flags.hub_private_repo
     with explain_hub(f"cannot push to {repo_id}"):
-        huggingface_hub.create_repo(repo_id, repo_type=repo_type, private=private, exist_ok=True)
-        if private and not huggingface_hub.repo_info(repo_id, repo_type=repo_type).private:
+        huggingface_hub.create_repo(repo_id, repo_type=repo_type, private=flags.hub_private_repo, exist_ok=True)
+        if flags.hub_private_repo and not huggingface_hub.repo_info(repo_id, repo_type=repo_type).private:
             raise InputError(f"{repo_id} is public: make it private in its settings, or give --hub_private_repo False")
     return repo_id
 

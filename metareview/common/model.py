@@ -3,10 +3,8 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from warnings import catch_warnings
@@ -21,7 +19,6 @@ from transformers import (
     BitsAndBytesConfig,
     PreTrainedModel,
 )
-from transformers.quantizers import AutoHfQuantizer
 from transformers.utils import find_adapter_config_file
 from transformers.utils.logging import disable_progress_bar
 
@@ -38,20 +35,11 @@ TRAINING_RECORD = "training_record.json"  # beside a finished model: its base, i
 RUN = "run.json"  # in an output folder: the settings of the run in it, and whether it is finished
 
 _SAMPLES, _SAMPLE_BYTES = 64, 4096  # of a file of weights, for its hash
-_TRIED_TOKENS = 8  # of the input by which causality is tried
-_MOST = 10_000  # layers or experts: a configuration with more would be built for hours
 
 
-@contextmanager
-def reading_model(name: str) -> Iterator[None]:
-    """`reading` for the files of a model: whatever a library raises about damaged or hostile ones is told in a line."""
-    with reading("model", name):
-        try:
-            yield
-        except (InputError, OSError, RuntimeError, ValueError):
-            raise
-        except Exception as error:
-            raise ValueError(f"{type(error).__name__}: {error}") from error
+def reading_model(name: str) -> AbstractContextManager[None]:
+    """`reading` for the files of a model, in a folder or on the Hub."""
+    return reading("model", name)
 
 
 def check_base(name: str, use_lora: bool = True) -> None:
@@ -67,18 +55,11 @@ def check_base(name: str, use_lora: bool = True) -> None:
             advice = f"merge it (python fine_tune.py --merge {name}), or set MODEL (--model) to its base, {base!r}"
             raise InputError(f"{name!r} is an adapter, which cannot be trained on: {advice}")
         config = AutoConfig.from_pretrained(name, trust_remote_code=False)
-        for name_of_number in ("num_hidden_layers", "num_experts", "num_local_experts", "n_routed_experts"):
-            number = getattr(config.get_text_config(), name_of_number, None)
-            if isinstance(number, int) and not 0 <= number <= _MOST:
-                raise ValueError(f"its config.json has {name_of_number} {number:,}")
     if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING or config.is_encoder_decoder:
-        told = f"{name!r} ({config.model_type}) is no causal language model, which writes token after token"
-        raise InputError(f"{told}; choose another MODEL (--model)")
-    if quantization := getattr(config, "quantization_config", None):
-        with reading_model(name):
-            AutoHfQuantizer.from_config(quantization, pre_quantized=True).validate_environment(device_map=None)
-        if not use_lora:
-            raise InputError(f"the weights of {name!r} are quantized and cannot be trained; set USE_LORA = True")
+        told = f"{name!r} ({config.model_type}) is no causal language model"
+        raise InputError(f"{told}, which writes token after token; choose another MODEL (--model)")
+    if getattr(config, "quantization_config", None) and not use_lora:
+        raise InputError(f"the weights of {name!r} are quantized and cannot be trained; set USE_LORA = True")
 
 
 def load_model(name: str, dtype: torch.dtype = torch.float32, load_in_4bit: bool = False) -> PreTrainedModel:
@@ -89,10 +70,12 @@ def load_model(name: str, dtype: torch.dtype = torch.float32, load_in_4bit: bool
     """
     own = {"trust_remote_code": False, "use_safetensors": True}  # neither code nor pickles of the model's
     if load_in_4bit:
-        if find_spec("bitsandbytes") is None:
-            raise InputError("4-bit weights (LOAD_IN_4BIT) need a package: pip install bitsandbytes")
-        kind = {"bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True, "bnb_4bit_compute_dtype": dtype}
-        own["quantization_config"] = BitsAndBytesConfig(load_in_4bit=True, **kind)
+        own["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=dtype,
+        )
     disable_progress_bar()  # that of loading, which takes a moment
     with reading_model(name):
         model, loaded = AutoModelForCausalLM.from_pretrained(name, dtype=dtype, output_loading_info=True, **own)
@@ -111,7 +94,7 @@ def check_causality(model: "PreTrainedModel | PeftModel") -> None:
     """Raise `InputError` where the logits of tokens change with the next one, which they are to predict."""
     if model.device.type == "meta":  # of a process that gets its weights from the first one
         return
-    ids = torch.arange(2 * _TRIED_TOKENS, device=model.device).view(2, -1) % _TRIED_TOKENS
+    ids = torch.arange(8, device=model.device).repeat(2, 1)
     ids[1, -1] = 0
     was_training = model.training
     first, second = model.eval()(input_ids=ids).logits[:, :-1].float()
@@ -161,14 +144,14 @@ def read_training_record(name: str) -> dict[str, Any]:
         with reading("model", name), suppress(RemoteEntryNotFoundError):
             return read_json(Path(hf_hub_download(name, TRAINING_RECORD)))
         return {}
-    step, run = re.fullmatch(r"checkpoint-(\d+)", folder.name), folder.parent / RUN
     if (folder / TRAINING_RECORD).is_file():
         return read_json(folder / TRAINING_RECORD)
+    step = re.fullmatch(r"checkpoint-(\d+)", folder.name)
+    run, record = folder.parent / RUN, folder.parent / TRAINING_RECORD
     if step and run.is_file() and not read_json(run).get("is_finished"):
         told = f"{name!r} is of a run that has not finished, so how the model reads is not recorded"
         raise InputError(f"{told}; finish it first: run the same python fine_tune.py again")
-    path = folder.parent / TRAINING_RECORD
-    return _describe_checkpoint(read_json(path), int(step[1])) if step and path.is_file() else {}
+    return _describe_checkpoint(read_json(record), int(step[1])) if step and record.is_file() else {}
 
 
 def _describe_checkpoint(record: dict[str, Any], step: int) -> dict[str, Any]:

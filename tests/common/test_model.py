@@ -56,18 +56,16 @@ def test_a_model_in_4_bits_is_smaller(tmp_path: Path, monkeypatch: pytest.Monkey
     layers = [layer for layer in saved.modules() if isinstance(layer, torch.nn.Linear)][:-1]  # the last stays as it is
     less = 0.8 * sum(layer.weight.nbytes for layer in layers)
     assert small.get_memory_footprint() < saved.get_memory_footprint() - less
-    monkeypatch.setattr("metareview.common.model.find_spec", lambda _: None)
-    with pytest.raises(InputError, match="need a package: pip install bitsandbytes"):
+    monkeypatch.setattr("transformers.quantizers.quantizer_bnb_4bit.is_bitsandbytes_available", lambda: False)
+    with pytest.raises(InputError, match="pip install -U bitsandbytes"):
         load_model(name, load_in_4bit=True)
 
 
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"num_hidden_layers": 10**9}, "num_hidden_layers 1,000,000,000"),
         ({"model_type": ["gpt_neox"]}, "cannot read the model"),
         ({"model_type": "t5"}, r"\(t5\) is no causal language model"),
-        ({"quantization_config": {"quant_method": "gptq", "bits": 4}}, "requires optimum"),
         ({"quantization_config": {"quant_method": "bitsandbytes", "load_in_4bit": True}}, "set USE_LORA = True"),
     ],
     ids=str,
