@@ -20,13 +20,20 @@ from itertools import product
 from pathlib import Path
 from textwrap import shorten
 from types import NoneType, UnionType
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin
 
 from metareview.common.cli import InputError, report_failures
 
 OTHER_TOPIC = "Other"
 NOTHING = ("None", "", "[]", "()", "['None']", "['']")  # how a value that means None is written
-EXPECTED = {int: "a whole number", float: "a number", bool: "True or False", str: "a text", dict: "a JSON dictionary"}
+WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+TYPES = {  # how the text of a value is read, and what is expected
+    int: (int, "a whole number"),
+    float: (float, "a number"),
+    bool: (lambda text: WORDS[text.lower()], "True or False"),
+    str: (str, "a text"),
+    dict: (lambda text: dict(json.loads(text)), "a JSON dictionary"),
+}
 T = TypeVar("T")
 
 
@@ -106,10 +113,9 @@ def parse_runs(flags_class: type[T], script: str, passed: Passed | None = None) 
     for argument in arguments:
         if argument != argument.encode(errors="ignore").decode():
             raise InputError(f"not UTF-8, and so cannot be written to any file: {argument!r}")
-    hints = get_type_hints(flags_class)
-    kinds = {option.name: _read_kind(hints[option.name]) for option in options}
+    kinds = {option.name: _read_kind(option.type) for option in options}
     parser = _Parser(add_help=False, allow_abbrev=False)
-    for option in options:  # texts, which are read as the values of constants are
+    for option in options:
         how_many = "*" if kinds[option.name][0] is bool else "+"
         parser.add_argument(*_list_names(option), dest=option.name, nargs=how_many, default=option.metadata["default"])
     given, unknown = parser.parse_known_args(arguments)
@@ -162,40 +168,25 @@ def _check_unknown(unknown: list[str], options: list[Field], passed: Passed | No
 
 
 def _read_value(value: Any, kind: Kind, rules: Mapping[str, Any], name: str) -> Any:
-    """The value of a constant, or of a flag as text, in the type of its field. Raises `InputError`."""
+    """A flag's text as a value of its type, and that of a constant as if it had been given as a flag, as text.
+
+    Raises `InputError`, which calls the flag `name`.
+    """
     target, may_be_none = kind
     if may_be_none and str(value) in NOTHING:
         return None
     if target is list:
         values = value if isinstance(value, list | tuple) else [value]
         return [_read_value(each, (str, False), rules, name) for each in values]
-    converted = _convert(value, target)
-    if converted is None:
-        expected = EXPECTED[target] + (" or None" if may_be_none else "")
-    else:
-        expected = _find_broken_rule(converted, rules)
-    if expected:
-        raise InputError(f"{name} must be {expected}, got {shorten(repr(value), 200)}")
-    return converted
-
-
-def _convert(value: Any, target: type) -> Any:
-    """A value as a type that a flag can have; None if it is not of that type."""
-    if target is bool:
-        words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-        return words.get(str(value).lower())
+    read_text, expected = TYPES[target]
     try:
-        if target in (int, float):
-            number = target(value)
-            is_same = isinstance(value, str) or (number == value and not isinstance(value, bool))
-            return number if is_same else None
-        if target is dict:  # as JSON keeps it in the record of a run
-            value = json.loads(value if isinstance(value, str) else json.dumps(value))
-    except (TypeError, ValueError, OverflowError):
-        return None
-    if target is str and isinstance(value, Path):
-        value = str(value)
-    return value if isinstance(value, target) and value != "" else None
+        result = read_text(json.dumps(value) if isinstance(value, dict) else str(value))
+        broken_rule = expected if result == "" else _find_broken_rule(result, rules)
+    except (KeyError, TypeError, ValueError):
+        broken_rule = f"{expected} or None" if may_be_none else expected
+    if broken_rule:
+        raise InputError(f"{name} must be {broken_rule}, got {shorten(repr(value), 200)}")
+    return result
 
 
 def _find_broken_rule(value: Any, rules: Mapping[str, Any]) -> str:

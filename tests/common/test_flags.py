@@ -85,7 +85,6 @@ def test_a_constant_is_read_in_the_type_of_its_field(name: str, edited: Any, par
     ("arguments", "edited", "told"),
     [
         ([], ("flour", True), "FLOUR (--flour) must be a whole number, got True"),
-        ([], ("nuts", ["hazel", None]), "NUTS (--nuts) must be a text, got None"),
         ([], ("oven", {"fan": {1}}), "OVEN (--oven) must be a JSON dictionary, got {'fan': {1}}"),
         (["--flour", "0"], None, "FLOUR (--flour) must be at least 1, got '0'"),
         (["--sugar", "nan"], None, "SUGAR (--sugar) must be greater than 0, got 'nan'"),
