@@ -58,18 +58,18 @@ def _embed_reference(reference: str, name: str) -> tuple[torch.Tensor, torch.Ten
     return embed(reference, name)
 
 
-def bertscore(text: str, reference: str, name: str) -> tuple[float, float, float]:
-    """Precision, recall and F1 by the encoder of this name, without idf weights and rescaling; 0 for an empty text.
+def bertscore(text: str, reference: str, name: str) -> float:
+    """F1 by the encoder of this name, without idf weights and rescaling; 0 if a text has no tokens.
 
     Each token is matched with the most similar one of the other text: precision is the mean over the text's tokens,
     recall that over the reference's. Of texts longer than the encoder reads, often 512 tokens, the rest is left out.
     """
     if not (text.strip() and reference.strip()):
-        return 0.0, 0.0, 0.0
+        return 0.0
     (tokens, counts), (reference_tokens, reference_counts) = embed(text, name), _embed_reference(reference, name)
     if not (counts.any() and reference_counts.any()):
-        return 0.0, 0.0, 0.0
+        return 0.0
     similarity = tokens @ reference_tokens.T
     precision = similarity.amax(1)[counts].mean().item()
     recall = similarity.amax(0)[reference_counts].mean().item()
-    return precision, recall, 2 * precision * recall / (precision + recall)
+    return 2 * precision * recall / (precision + recall)

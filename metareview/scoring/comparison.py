@@ -59,7 +59,6 @@ def compare_columns(differences: np.ndarray, jointly: bool = False) -> np.ndarra
     Of equal systems it finds a difference in 4 to 5% of comparisons (10, 20, 100 cases; normal, or as skewed as beta
     distributions are; 4,000 simulations), in 6 to 7% if they differ by exponential noise, in 7 to 11% by lognormal; the
     percentile bootstrap in 10, 11, 13 and 20% for ten cases. Jointly, in 2 to 6% of the comparisons of five models.
-
     The half-width is infinite if fewer than FEWEST_CASES cases differ from the rest, and _ROUNDING if none does.
     """
     differing = (np.abs(differences - np.median(differences, axis=0)) > _ROUNDING).sum(axis=0)
@@ -82,15 +81,13 @@ def _find_known(results: Results, systems: Sequence[str]) -> np.ndarray:
     return scores[:, ~np.isnan(scores).any(axis=0)]
 
 
-def _explain_few(number: int) -> str:
-    """Why so few cases tell nothing; empty if they are enough."""
-    few = f"cannot be told: {FEWEST_CASES} cases with a ROUGE score are needed, there are {number or 'none'}."
-    return few if number < FEWEST_CASES else ""
+def _explain_few(cases: int) -> str:
+    return f"cannot be told: {FEWEST_CASES} cases with a ROUGE score are needed, there are {cases or 'none'}."
 
 
-def _is_found(mean: np.ndarray | float, width: np.ndarray | float) -> np.ndarray:
-    """Whether a difference has an interval without zero, to the three digits that are printed."""
-    return np.round(np.abs(mean) - width, 3) > 0
+def _is_found(means: np.ndarray, widths: np.ndarray) -> np.ndarray:
+    """Which differences have an interval without zero, to the three digits that are printed."""
+    return np.round(np.abs(means) - widths, 3) > 0
 
 
 def _format_interval(mean: float, width: float) -> str:
@@ -99,29 +96,22 @@ def _format_interval(mean: float, width: float) -> str:
     return f"(ROUGE-L {mean:+z.3f}, {interval})"
 
 
-def _join(parts: list[str], word: str) -> str:
-    return f" {word} ".join(filter(None, [", ".join(parts[:-1]), parts[-1]]))
-
-
 def compare_with_base(results: Results, model: str, base: str | None) -> str:
     """In a sentence, how a model differs in ROUGE-L from its base, lead and another paper's meta-review, by case."""
     names = {base: f"its base {base}"} if base else {}
     names |= {LEAD: LEAD, OTHER_PAPER: "another paper's meta-review"}
     others = [system for system in names if system in results]
     scores = _find_known(results, [model, *others])
-    if few := _explain_few(scores.shape[1]):
-        return f"Whether {model} is better than {_join(list(names.values()), 'or')} {few}"
+    if scores.shape[1] < FEWEST_CASES:
+        return f"Whether {model} is better than {' or '.join(names.values())} {_explain_few(scores.shape[1])}"
     gaps = (scores[0] - scores[1:]).T
-    claims, unclear = [], []
-    for system, mean, width in zip(others, gaps.mean(axis=0), compare_columns(gaps), strict=True):
-        figures = _format_interval(mean, width)
-        if _is_found(mean, width):
-            claims.append(f"{'better' if mean > 0 else 'worse'} than {names[system]} {figures}")
-        else:
-            unclear.append(f"no difference from {names[system]} was found {figures}")
-    if claims:
-        return "; ".join([f"{model} is {_join(claims, 'and')}", *unclear]) + "."
-    return f"{model}: {'; '.join(unclear)}."
+    means, widths = gaps.mean(axis=0), compare_columns(gaps)
+    claims = []
+    for system, mean, width, is_found in zip(others, means, widths, _is_found(means, widths), strict=True):
+        better = "better than" if mean > 0 else "worse than"
+        claim = better if is_found else "not found to differ from"
+        claims.append(f"{claim} {names[system]} {_format_interval(mean, width)}")
+    return f"{model} is {', '.join(claims)}."
 
 
 def compare_models(results: Results, groups: dict[str, list[str]]) -> list[str]:
@@ -132,39 +122,41 @@ def compare_models(results: Results, groups: dict[str, list[str]]) -> list[str]:
     """
     if len(groups) < 2:
         return []
-    names = list(groups)
-    models = [model for each in groups.values() for model in each]
-    known = dict(zip(models, _find_known(results, models), strict=True))
-    scores = np.array([np.mean([known[model] for model in each], axis=0) for each in groups.values()])
-    if few := _explain_few(scores.shape[1]):
-        return [f"Which of the {len(names)} models is better {few}"]
-    first, second = np.triu_indices(len(names), 1)
-    gaps = (scores[first] - scores[second]).T
-    means, widths = gaps.mean(axis=0), compare_columns(gaps, jointly=True)
-    found = np.flatnonzero(_is_found(means, widths))
-    sentences = []
-    for pair in found[np.argsort(-np.abs(means[found]), kind="stable")][:MOST_NAMED]:
-        better, worse = (first, second) if means[pair] > 0 else (second, first)
-        figures = _format_interval(abs(means[pair]), widths[pair])
-        sentences.append(f"{names[better[pair]]} is better than {names[worse[pair]]} {figures}.")
-    if len(means) == 1:
-        figures = _format_interval(means[0], widths[0])
-        return sentences or [f"No difference between {names[0]} and {names[1]} was found {figures}."]
-    summary = f"A difference in ROUGE-L was found in {len(found) or 'none'} of the {len(means)} pairs of fine-tuned"
+    models = [model for group in groups.values() for model in group]
+    known = _find_known(results, models)
+    if known.shape[1] < FEWEST_CASES:
+        return [f"Which of the {len(groups)} models is better {_explain_few(known.shape[1])}"]
+    by_model = dict(zip(models, known, strict=True))
+    means = {name: np.mean([by_model[model] for model in group], axis=0) for name, group in groups.items()}  # by case
+    names = sorted(means, key=lambda name: -means[name].mean())  # of each pair, the first is the better one
+    scores = np.array([means[name] for name in names])
+    better, worse = np.triu_indices(len(names), 1)
+    differences = (scores[better] - scores[worse]).T
+    gaps, widths = differences.mean(axis=0), compare_columns(differences, jointly=True)
+    found = np.flatnonzero(_is_found(gaps, widths))
+    largest = found[np.argsort(-gaps[found], kind="stable")][:MOST_NAMED]
+    sentences = [
+        f"{names[better[pair]]} is better than {names[worse[pair]]} {_format_interval(gaps[pair], widths[pair])}."
+        for pair in largest
+    ]
+    if len(names) == 2:
+        none = f"No difference between {names[0]} and {names[1]} was found {_format_interval(gaps[0], widths[0])}."
+        return sentences or [none]
+    summary = f"A difference in ROUGE-L was found in {len(found) or 'none'} of the {len(gaps)} pairs of fine-tuned"
     summary += f" models (the intervals hold at {LEVEL:.0%} for all pairs together)"
     return [f"{summary}; the {MOST_NAMED} largest:" if len(found) > MOST_NAMED else f"{summary}.", *sentences]
 
 
 def average_scores(results: Results) -> Averages:
     """Mean and interval of each of METRICS for each system, if there are cases that have it."""
-    columns: dict[int, dict[tuple[str, str], list[float]]] = {}  # by their length: those of one share their draws
-    for system, cases in results.items():
-        for name in METRICS:
-            values = [case[name] for case in cases if case[name] is not None]
-            columns.setdefault(len(values), {})[system, name] = values
-    columns.pop(0, None)
+    columns = {
+        (system, name): [case[name] for case in cases if case[name] is not None]
+        for system, cases in results.items()
+        for name in METRICS
+    }
     averages: Averages = {system: {} for system in results}
-    for alike in columns.values():
+    for length in {len(values) for values in columns.values()} - {0}:  # equally long ones share their draws
+        alike = {column: values for column, values in columns.items() if len(values) == length}
         for (system, name), mean_and_interval in zip(alike, estimate(list(alike.values())), strict=True):
             averages[system][name] = mean_and_interval
     return averages
@@ -195,8 +187,12 @@ def find_weakest(results: Results, averages: Averages, models: list[str], rows: 
 def find_unread(results: Results, references: list[str], rows: list[int]) -> list[str]:
     """In sentences, if any, how many cases ROUGE is over, and the `rows` of the cases that it cannot read."""
     scored = [score["rougeL"] is not None for score in next(iter(results.values()))]
-    cases = list(zip(rows, references, scored, strict=True))
-    told = [f"ROUGE is of {sum(scored)} of {len(rows)} cases: the others have no reference that it can read."]
+    cases = zip(rows, references, scored, strict=True)
     unread = [str(row) for row, reference, has_score in cases if reference and not has_score]
-    cannot = [f"ROUGE reads Latin letters and digits alone: no score in the rows {', '.join(unread)}."]
-    return told * (0 < sum(scored) < len(rows) - len(unread)) + cannot * bool(unread)
+    sentences = []
+    if 0 < sum(scored) < len(rows) - len(unread):
+        told = f"ROUGE is of {sum(scored)} of {len(rows)} cases: the others have no reference that it can read."
+        sentences.append(told)
+    if unread:
+        sentences.append(f"ROUGE reads Latin letters and digits alone: no score in the rows {', '.join(unread)}.")
+    return sentences

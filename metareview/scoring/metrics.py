@@ -84,7 +84,7 @@ def judge_verdict(text: Text) -> bool | None:
 
 def measure_bertscore(text: Text) -> float | None:
     """F1 of BERTScore; None without an encoder or a reference."""
-    return bertscore(text.text, text.reference, text.encoder)[2] if text.encoder and text.reference else None
+    return bertscore(text.text, text.reference, text.encoder) if text.encoder and text.reference else None
 
 
 METRICS = {
@@ -140,13 +140,6 @@ def score(text: Text) -> dict[str, Any]:
     return {"text": text.text, **scores, "verdict": text.verdict, "terms": ", ".join(text.terms)}
 
 
-def _score_output(output: Output, completion: str, keep: str, case: Text) -> dict[str, Any]:
-    """The scores of what a model wrote for a case, cleaned, with the text as it is."""
-    parts = read_back(completion, output.text)
-    summary, stated = clean_text(parts["summary"], keep), parts.get("decision", "")
-    return score(replace(case, text=summary, ended=output.stopped, stated=stated)) | {"text": output.text}
-
-
 def draw_other_papers(references: Sequence[str]) -> dict[str, str]:
     """For each reference that of another paper, as a derangement; nothing if there are not two different ones.
 
@@ -175,24 +168,24 @@ def score_systems(
     place: that is its verdict, and only the summary is compared with the reference. `encoder` is that of BERTScore.
     """
     references = [clean_text(reference, keep) for reference in references]
-    if any(decisions):
-        verdicts = [read_decision(text) for text in decisions]
-    else:
-        verdicts = [find_verdict(text) for text in references]
+    judged, read_verdict = (decisions, read_decision) if any(decisions) else (references, find_verdict)
+    verdicts = [read_verdict(text) for text in judged]
     known = zip(reviews, references, verdicts, strict=True)
     cases = [Text("", review, reference, verdict, encoder=encoder) for review, reference, verdict in known]
     results: Results = {}
     for name, written in outputs.items():
-        completion = (completions or {}).get(name, PLAIN_COMPLETION)
-        results[name] = [
-            _score_output(output, completion, keep, case) for output, case in zip(written, cases, strict=True)
-        ]
+        results[name] = []
+        for output, case in zip(written, cases, strict=True):
+            parts = read_back((completions or {}).get(name, PLAIN_COMPLETION), output.text)
+            summary, stated = clean_text(parts["summary"], keep), parts.get("decision", "")
+            scores = score(replace(case, text=summary, ended=output.stopped, stated=stated))
+            results[name].append(scores | {"text": output.text})  # as it is
     if any(references):
         results[LEAD] = _score_texts([lead(case.review, len(case.reference.split())) for case in cases], cases)
         if others := draw_other_papers(references):
             results[OTHER_PAPER] = _score_texts([others.get(reference, "") for reference in references], cases)
-        rights = verdicts if any(decisions) else [None] * len(verdicts)  # else compared with its own verdict
-        alone = [replace(case, reference="", decision=right) for case, right in zip(cases, rights, strict=True)]
+        # Without decisions, its own verdict is the right one.
+        alone = [replace(case, reference="", decision=case.decision if any(decisions) else None) for case in cases]
         results[REFERENCE] = _score_texts(references, alone)
     rated = [judge_ratings(text) for text in ratings]
     if any(rated):

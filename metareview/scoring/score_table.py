@@ -3,7 +3,7 @@
 from typing import Any
 
 from metareview.common.cli import format_table
-from metareview.scoring.comparison import Averages
+from metareview.scoring.comparison import Averages, Estimate
 from metareview.scoring.metrics import METRICS
 from metareview.scoring.verdicts import RELIABILITY
 
@@ -23,25 +23,22 @@ def find_metrics(averages: Averages, table: int) -> list[str]:
     return [name for name in names if any(name in estimates for estimates in averages.values())]
 
 
-def tabulate(averages: Averages, table: int) -> list[list[str]]:
-    """Means as text, a row for each system; some with their interval."""
-    metrics = find_metrics(averages, table)
-    rows = [["", *(METRICS[name].title for name in metrics)]]
-    for system, estimates in averages.items():
-        row = [system]
-        for name in metrics:
-            mean, low, high = estimates.get(name, (None, None, None))
-            form = METRICS[name].format
-            text = "-" if mean is None else format(mean, form)
-            interval = f" ({low:{form}} to {high:{form}})" if name in SHOWN_INTERVALS and low is not None else ""
-            row.append(text + interval)
-        rows.append(row)
-    return rows
+def _format_estimate(name: str, estimate: Estimate) -> str:
+    mean, low, high = estimate
+    form = METRICS[name].format
+    interval = f" ({low:{form}} to {high:{form}})" if name in SHOWN_INTERVALS and low is not None else ""
+    return f"{mean:{form}}{interval}"
 
 
 def format_scores(averages: Averages) -> str:
-    """All means as tables for a terminal or a card."""
-    parts = [format_table(tabulate(averages, table)) for table in (0, 1) if find_metrics(averages, table)]
+    """All means as tables for a terminal or a card, a row for each system; some with their interval."""
+    parts = []
+    for names in (find_metrics(averages, 0), find_metrics(averages, 1)):
+        rows = [["", *(METRICS[name].title for name in names)]]
+        for system, estimates in averages.items():
+            cells = [_format_estimate(name, estimates[name]) if name in estimates else "-" for name in names]
+            rows.append([system, *cells])
+        parts += [format_table(rows)] if names else []
     if any("named" in estimates for estimates in averages.values()):
         parts.append(RELIABILITY)
     return "\n\n".join(parts)

@@ -2,6 +2,7 @@
 
 import math
 import random
+import re
 
 import numpy as np
 import pytest
@@ -40,21 +41,19 @@ def test_the_interval_is_that_of_the_mean() -> None:
     assert estimate([[0.25] * (FEWEST_CASES - 1)]) == [(0.25, None, None)]
 
 
-@pytest.mark.parametrize(("systems", "quantile"), [(2, 1.96), (10, 3.164)])
-def test_intervals_of_all_pairs_are_those_of_tukey(systems: int, quantile: float) -> None:
-    """Tables of the studentized range (0.05, infinitely many degrees of freedom) over the square root of 2."""
-    scores = np.random.default_rng(0).normal(size=(1000, systems))
-    first, second = np.triu_indices(systems, 1)
+def test_intervals_of_all_pairs_are_those_of_tukey() -> None:
+    """A table of the studentized range (0.05, infinitely many degrees of freedom) over the square root of 2."""
+    scores = np.random.default_rng(0).normal(size=(1000, 10))
+    first, second = np.triu_indices(10, 1)
     gaps = scores[:, first] - scores[:, second]
     bounds = compare_columns(gaps, jointly=True) / (gaps.std(axis=0) / math.sqrt(1000))
-    assert bounds == pytest.approx(quantile, abs=0.06)
+    assert bounds == pytest.approx(3.164, abs=0.06)
 
 
-@pytest.mark.parametrize("cases", [10, 20])
-def test_equal_systems_seem_to_differ_in_one_of_twenty_comparisons_at_most(cases: int) -> None:
+def test_equal_systems_seem_to_differ_in_one_of_twenty_comparisons_at_most() -> None:
     """Although the differences are few and skewed; by a percentile bootstrap, at ten cases in one of nine."""
     draws = np.random.default_rng(1)
-    gaps = draws.beta(1, 4, size=(cases, 1000)) - draws.beta(2, 8, size=(cases, 1000))  # both of mean 0.2
+    gaps = draws.beta(1, 4, size=(10, 1000)) - draws.beta(2, 8, size=(10, 1000))  # both of mean 0.2
     assert 0.025 < (np.abs(gaps.mean(axis=0)) > compare_columns(gaps)).mean() < 0.06
     lows, highs = np.transpose(estimate(gaps.T))[1:]
     assert 0.03 < ((lows > 0) | (highs < 0)).mean() < 0.07
@@ -67,41 +66,26 @@ def test_three_cases_that_differ_tell_nothing() -> None:
     ]
 
 
-@pytest.mark.parametrize(("gain", "verdict"), [(0.1, "better"), (-0.1, "worse")])
-def test_the_verdict_follows_the_interval(gain: float, verdict: str) -> None:
-    results = draw_cases({"base": 0.0, "tuned": gain, "lead": -1.0, "other paper": 2.0})
-    sentence = compare_with_base(results, "tuned", "base")
-    assert sentence.startswith(f"tuned is {verdict} than its base base (ROUGE-L {gain:+.1f}"[:-1])
-    assert "), better than lead (ROUGE-L +" in sentence
-    assert ") and worse than another paper's meta-review (ROUGE-L -" in sentence
-
-
-def test_no_difference_is_said_to_be_none_that_was_found() -> None:
-    results = draw_cases({"base": 0.0, "lead": -1.0})
+def test_the_verdict_follows_the_interval() -> None:
+    """In the cases in which all have a score: lead has none where nothing of the reviews can be read."""
+    results = draw_cases({"base": 0.0, "lead": -1.0, "other paper": 2.0})
     results["tuned"] = [{"rougeL": case["rougeL"] + (-1) ** i / 10} for i, case in enumerate(results["base"])]
-    first, _, second = compare_with_base(results, "tuned", "base").partition("; ")
-    assert first.startswith("tuned is better than lead (ROUGE-L +") and first.endswith(")")
-    assert second.startswith("no difference from its base base was found (ROUGE-L +0.000, -0.0")
-    del results["lead"]
-    assert compare_with_base(results, "tuned", "base") == f"tuned: {second}"
-
-
-def test_a_case_that_one_system_has_no_score_in_is_left_out_for_all() -> None:
-    """As lead has none where nothing of the reviews can be read."""
-    results = draw_cases({"base": 0.0, "tuned": 0.5, "lead": 0.0})
-    results["lead"][3] = {"rougeL": None}
+    for system, case in (("lead", 3), ("base", 4)):
+        results[system][case] = {"rougeL": None}
     sentence = compare_with_base(results, "tuned", "base")
-    assert sentence.startswith("tuned is better than its base base (") and "better than lead (" in sentence
-    results["base"][4] = {"rougeL": None}
-    assert compare_models(results, {"tuned": ["tuned"], "base": ["base"]})[0].startswith("tuned is better than base")
+    assert "base (ROUGE-L +0.000, -0.0" in sentence and "lead (ROUGE-L +1.0" in sentence
+    told = "not found to differ from its base base, better than lead, worse than another paper's meta-review"
+    assert re.sub(r" \(.*?\)", "", sentence) == f"tuned is {told}."
+    [line] = compare_models(results, {"lead": ["lead"], "tuned": ["tuned"]})
+    assert line.startswith("tuned is better than lead (ROUGE-L +1.0")
 
 
 def test_few_cases_give_no_verdict() -> None:
     results = draw_cases({"base": 0.0, "a": 0.5, "b": 0.0, "lead": 0.0}, FEWEST_CASES - 1)
     for cases in results.values():
         cases.append({"rougeL": None})  # a case without a reference
-    question = "Whether a is better than its base base, lead or another paper's meta-review cannot be told: 10 cases"
-    assert compare_with_base(results, "a", "base").startswith(question)
+    assert "its base base or lead or another" in (told := compare_with_base(results, "a", "base"))
+    assert "cannot be told: 10 cases" in told and told.endswith("there are 9.")
     [line] = compare_models(results, {"a": ["a"], "b": ["b"]})
     assert line.startswith("Which of the 2 models is better cannot be told")
     none = {"a": [{"rougeL": None}] * 20}  # without references there is no lead
@@ -116,7 +100,7 @@ def test_models_are_compared_in_pairs_and_the_largest_differences_are_named() ->
     gaps = [float(line.partition("+")[2].partition(",")[0]) for line in found]
     assert gaps == sorted(gaps, reverse=True) and found[0].startswith("m8 again is better than m0 (ROUGE-L +8.0")
     [line] = compare_models(results, {name: [name] for name in ("m8", "m8 again")})
-    assert line.startswith("No difference between m8 and m8 again was found (ROUGE-L ")
+    assert line.startswith("No difference between m8 again and m8 was found (ROUGE-L ")
     assert compare_models(results, {"m8": ["m8"]}) == []
 
 
