@@ -192,18 +192,16 @@ def prepare_model(base: str, adapter: Adapter | None, checkpoint: Path | None = 
     from peft import PeftModel, get_peft_model
 
     model, lora = load_model(base, adapter.dtype, adapter.load_in_4bit), adapter.lora
-    targets = lora.target_modules
     with catch_warnings(action="ignore", category=FutureWarning):  # peft 0.21 asks for what transformers renamed
         if checkpoint:
             return PeftModel.from_pretrained(model, checkpoint, is_trainable=True)
-        if targets == "all-linear":
+        if lora.target_modules == "all-linear":
             lora.exclude_modules = _find_unsuited_layers(model)
         torch.manual_seed(adapter.seed)
         try:
             return get_peft_model(model, lora)
         except ValueError as error:
-            named = targets if isinstance(targets, str) else ",".join(sorted(targets))
-            raise InputError(f"LORA_TARGETS {named!r} do not suit {type(model).__name__}: {error}") from error
+            raise InputError(f"LORA_TARGETS do not suit {type(model).__name__}: {error}") from error
 
 
 def _find_unsuited_layers(model: PreTrainedModel) -> list[str]:

@@ -85,40 +85,39 @@ def _explain_few(cases: int) -> str:
     return f"cannot be told: {FEWEST_CASES} cases with a ROUGE score are needed, there are {cases or 'none'}."
 
 
-def _is_found(means: np.ndarray, widths: np.ndarray) -> np.ndarray:
+def _differ(means: np.ndarray, widths: np.ndarray) -> np.ndarray:
     """Which differences have an interval without zero, to the three digits that are printed."""
     return np.round(np.abs(means) - widths, 3) > 0
 
 
-def _format_interval(mean: float, width: float) -> str:
+def _describe_difference(rival: str, mean: float, width: float) -> str:
+    """What a model is, beside a rival from which it differs by this mean, with this half-width of its interval."""
+    better = "better than" if mean > 0 else "worse than"
+    claim = better if _differ(mean, width) else "not found to differ from"
     few = f"from fewer than {FEWEST_CASES} cases that differ"
     interval = few if np.isinf(width) else f"{mean - width:+z.3f} to {mean + width:+z.3f}"
-    return f"(ROUGE-L {mean:+z.3f}, {interval})"
+    return f"{claim} {rival} (ROUGE-L {mean:+z.3f}, {interval})"
 
 
 def compare_with_base(results: Results, model: str, base: str | None) -> str:
     """In a sentence, how a model differs in ROUGE-L from its base, lead and another paper's meta-review, by case."""
     names = {base: f"its base {base}"} if base else {}
     names |= {LEAD: LEAD, OTHER_PAPER: "another paper's meta-review"}
-    others = [system for system in names if system in results]
-    scores = _find_known(results, [model, *others])
+    rivals = [system for system in names if system in results]
+    scores = _find_known(results, [model, *rivals])
     if scores.shape[1] < FEWEST_CASES:
         return f"Whether {model} is better than {' or '.join(names.values())} {_explain_few(scores.shape[1])}"
-    gaps = (scores[0] - scores[1:]).T
-    means, widths = gaps.mean(axis=0), compare_columns(gaps)
-    claims = []
-    for system, mean, width, is_found in zip(others, means, widths, _is_found(means, widths), strict=True):
-        better = "better than" if mean > 0 else "worse than"
-        claim = better if is_found else "not found to differ from"
-        claims.append(f"{claim} {names[system]} {_format_interval(mean, width)}")
+    differences = (scores[0] - scores[1:]).T
+    found = zip(rivals, differences.mean(axis=0), compare_columns(differences), strict=True)
+    claims = [_describe_difference(names[rival], mean, width) for rival, mean, width in found]
     return f"{model} is {', '.join(claims)}."
 
 
 def compare_models(results: Results, groups: dict[str, list[str]]) -> list[str]:
     """In sentences, which fine-tuned models differ in ROUGE-L; `groups` has the models of each group, by its name.
 
-    The largest MOST_NAMED differences are named, the others counted; the intervals hold for all pairs together. Models
-    of a group differ in their seed alone and count as one: of each case, the mean over them.
+    The largest MOST_NAMED differences are named; the intervals hold for all pairs together. Models of a group differ in
+    their seed alone and count as one: of each case, the mean over them.
     """
     if len(groups) < 2:
         return []
@@ -130,21 +129,17 @@ def compare_models(results: Results, groups: dict[str, list[str]]) -> list[str]:
     means = {name: np.mean([by_model[model] for model in group], axis=0) for name, group in groups.items()}  # by case
     names = sorted(means, key=lambda name: -means[name].mean())  # of each pair, the first is the better one
     scores = np.array([means[name] for name in names])
-    better, worse = np.triu_indices(len(names), 1)
-    differences = (scores[better] - scores[worse]).T
+    first, second = np.triu_indices(len(names), 1)
+    differences = (scores[first] - scores[second]).T
     gaps, widths = differences.mean(axis=0), compare_columns(differences, jointly=True)
-    found = np.flatnonzero(_is_found(gaps, widths))
-    largest = found[np.argsort(-gaps[found], kind="stable")][:MOST_NAMED]
     sentences = [
-        f"{names[better[pair]]} is better than {names[worse[pair]]} {_format_interval(gaps[pair], widths[pair])}."
-        for pair in largest
+        f"{names[first[pair]]} is {_describe_difference(names[second[pair]], gaps[pair], widths[pair])}."
+        for pair in np.argsort(-gaps, kind="stable")[:MOST_NAMED]
     ]
-    if len(names) == 2:
-        none = f"No difference between {names[0]} and {names[1]} was found {_format_interval(gaps[0], widths[0])}."
-        return sentences or [none]
-    summary = f"A difference in ROUGE-L was found in {len(found) or 'none'} of the {len(gaps)} pairs of fine-tuned"
-    summary += f" models (the intervals hold at {LEVEL:.0%} for all pairs together)"
-    return [f"{summary}; the {MOST_NAMED} largest:" if len(found) > MOST_NAMED else f"{summary}.", *sentences]
+    if len(gaps) == 1:
+        return sentences
+    summary = f"A difference in ROUGE-L was found in {_differ(gaps, widths).sum()} of the {len(gaps)} pairs of models"
+    return [f"{summary} (the intervals hold at {LEVEL:.0%} for all pairs together); the largest:", *sentences]
 
 
 def average_scores(results: Results) -> Averages:

@@ -78,8 +78,12 @@ def find_verdict(text: str) -> str | None:
     The last verdict that is the text's own counts, and where there is none, the last of _CUES.
     """
     words = clean_text(text).lower().split()
-    verdicts = [_read_verdict(words, place) for place in range(len(words))]
-    return next(filter(None, reversed(verdicts)), None) or _find_cue(" ".join(words))
+    for place in reversed(range(len(words))):
+        if verdict := _read_verdict(words, place):
+            return verdict
+    clean = " ".join(words)
+    cues = [(cue.start(), verdict) for verdict, pattern in _CUES.items() for cue in pattern.finditer(clean)]
+    return max(cues)[1] if cues else None
 
 
 def _find_last(words: list[str], pattern: re.Pattern[str]) -> int:
@@ -105,9 +109,3 @@ def _read_verdict(words: list[str], place: int) -> str | None:
         verdict = ACCEPT
     of_reviewers = _find_last(whose, _REVIEWER) > _find_last(whose, _OWN) and _find_last(whose, _TOGETHER) < 0
     return None if of_reviewers else verdict
-
-
-def _find_cue(text: str) -> str | None:
-    """The verdict that the last of _CUES tells, in a text of clean words."""
-    cues = [(cue.start(), verdict) for verdict, pattern in _CUES.items() for cue in pattern.finditer(text)]
-    return max(cues)[1] if cues else None

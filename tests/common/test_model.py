@@ -45,7 +45,7 @@ def test_an_adapter_gets_the_layers_that_can_have_one(architecture: str, without
 
 def test_layers_that_are_not_there_are_named(base: Path) -> None:
     adapter = Adapter(LoraConfig(target_modules=["foo", "bar"]), torch.float32)
-    with pytest.raises(InputError, match="LORA_TARGETS 'bar,foo' do not suit GPTNeoXForCausalLM"):
+    with pytest.raises(InputError, match=r"LORA_TARGETS do not suit GPTNeoXForCausalLM: .*foo"):
         prepare_model(str(base), adapter)
 
 

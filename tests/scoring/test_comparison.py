@@ -62,7 +62,7 @@ def test_equal_systems_seem_to_differ_in_one_of_twenty_comparisons_at_most() -> 
 def test_three_cases_that_differ_tell_nothing() -> None:
     results = {"a": [{"rougeL": float(case < 3)} for case in range(40)], "b": [{"rougeL": 0.0}] * 40}
     assert compare_models(results, {"a": ["a"], "b": ["b"]}) == [
-        "No difference between a and b was found (ROUGE-L +0.075, from fewer than 10 cases that differ)."
+        "a is not found to differ from b (ROUGE-L +0.075, from fewer than 10 cases that differ)."
     ]
 
 
@@ -95,12 +95,12 @@ def test_few_cases_give_no_verdict() -> None:
 def test_models_are_compared_in_pairs_and_the_largest_differences_are_named() -> None:
     results = draw_cases({f"m{number}": number for number in range(9)} | {"m8 again": 8.002})
     first, *found = compare_models(results, {name: [name] for name in results})
-    assert first.startswith("A difference in ROUGE-L was found in 44 of the 45 pairs of fine-tuned models (")
-    assert first.endswith(f"; the {MOST_NAMED} largest:") and len(found) == MOST_NAMED
+    assert first.startswith("A difference in ROUGE-L was found in 44 of the 45 pairs of models (")
+    assert len(found) == MOST_NAMED
     gaps = [float(line.partition("+")[2].partition(",")[0]) for line in found]
     assert gaps == sorted(gaps, reverse=True) and found[0].startswith("m8 again is better than m0 (ROUGE-L +8.0")
     [line] = compare_models(results, {name: [name] for name in ("m8", "m8 again")})
-    assert line.startswith("No difference between m8 again and m8 was found (ROUGE-L ")
+    assert line.startswith("m8 again is not found to differ from m8 (ROUGE-L +0.0")
     assert compare_models(results, {"m8": ["m8"]}) == []
 
 
