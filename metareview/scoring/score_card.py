@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard
-from yaml import YAMLError
 
 from metareview.common.cli import InputError
 from metareview.common.files import replacing
@@ -86,7 +85,7 @@ def save_scores(model: Variant, test: dict[str, Any], averages: Averages, verdic
         add_scores(card, test, model, averages, verdict)
         with replacing(path) as new:
             card.save(new)
-    except (OSError, ValueError, YAMLError) as error:  # the results are worth more than the card
+    except Exception as error:  # the results are worth more than the card
         print(f"The scores are not in {path}: {' '.join(str(error).split())[:200]}")
 
 

@@ -66,7 +66,7 @@ def test_lead_takes_the_opening_words_in_equal_parts() -> None:
     assert lead(REVIEW_JOINER.join(["a b c d", "e", "f g h"]), 6) == "a b\ne\nf g"
 
 
-@pytest.mark.parametrize("reference", ["论文写得很清楚 BERT", "Статья ясная", "!?", ""])
+@pytest.mark.parametrize("reference", ["论文写得很清楚 BERT", "!?", ""])
 def test_there_is_no_score_if_rouge_does_not_read_half_of_a_reference(reference: str) -> None:
     """One name would stand for all."""
     assert not is_readable(reference) and Text(reference, "", reference).rouge == dict.fromkeys(ROUGE)
@@ -91,45 +91,35 @@ def test_terms_by_hand(text: str, terms: list[str], keep: str) -> None:
     assert find_unsupported(clean_text(text, keep), clean_text(BENCHMARKS, keep)) == terms
 
 
-@pytest.mark.parametrize(
-    ("decisions", "right"), [(["accept", "", "reject"], [True, None, None]), ([""] * 3, [False, True, None])]
-)
-def test_what_the_ratings_alone_would_say_is_a_system(decisions: list[str], right: list[bool | None]) -> None:
-    """Held against the decision, or else against what the reference says; a case without ratings does not count."""
-    texts = {"a": [Output("some words", True, 3)] * 3}, ["a review"] * 3, ["I recommend rejection"] * 3, "a-zA-Z"
-    results = score_systems(*texts, decisions, ["6, 7, 5", "3 8", ""])
-    assert list(results)[-1] == "ratings" and [case["named"] for case in results["ratings"]] == [True, True, False]
-    assert [case["right"] for case in results["ratings"]] == right
-    assert average_scores(results)["ratings"].keys() == {"named", "right"}
-    assert "ratings" not in score_systems(*texts, decisions, ["", "", ""])
-
-
 REVIEWS = ["The GAN reaches 95 on MNIST.", "It is new.", "No proof."]
 REFERENCES = ["I recommend acceptance of this GAN.", "It beats BERT. I recommend rejection.", "A proof is missing."]
 WRITTEN = ["I recommend acceptance, 97 on CIFAR.", "I recommend acceptance.", "I cannot recommend acceptance."]
 
 
+RATINGS = ["6, 7, 5", "3 8", ""]
+
+
 @pytest.mark.parametrize(
-    ("decisions", "right", "right_of_reference"),
-    [
-        (["", "", ""], [True, False, None], [None, None, None]),  # what the references say; the last says nothing
-        (["Reject", "Accept (Poster)", "Reject"], [False, True, True], [False, False, None]),
+    ("decisions", "right"),
+    [  # of the model, the reference, the ratings
+        (["", "", ""], [[True, False, None], [None] * 3, [True, True, None]]),  # by the references; the last has none
+        (["Reject", "Accept (Poster)", "Reject"], [[False, True, True], [False, False, None], [False, False, None]]),
     ],
 )
-def test_verdicts_and_terms_of_each_system(decisions: list[str], right: list, right_of_reference: list) -> None:
+def test_verdicts_and_terms_of_each_system(decisions: list[str], right: list[list]) -> None:
     outputs = {"a": [Output(text, True, 5) for text in WRITTEN]}
-    results = score_systems(outputs, REVIEWS, REFERENCES, "a-zA-Z0-9.,", decisions)
-    assert list(results) == ["a", "lead", "other paper", "reference"]
+    results = score_systems(outputs, REVIEWS, REFERENCES, "a-zA-Z0-9.,", decisions, RATINGS)
+    assert list(results) == ["a", "lead", "other paper", "reference", "ratings"]
+    assert [[case["right"] for case in results[system]] for system in ("a", "reference", "ratings")] == right
+    assert [case["verdict"] for case in results["a"]] == ["accept", "accept", "reject"]
+    assert [case["named"] for case in results["ratings"]] == [True, True, False]
     others = {case["text"]: case for case in results["other paper"]}  # scored like a model's
     assert [others[text]["terms"] for text in REFERENCES] == ["GAN", "BERT", ""]
     assert all(0 <= case["rougeL"] < 1 and case["ended"] is None for case in others.values())
-    assert [case["verdict"] for case in results["a"]] == ["accept", "accept", "reject"]
-    assert [case["right"] for case in results["a"]] == right
-    assert [case["right"] for case in results["reference"]] == right_of_reference
     assert [case["terms"] for case in results["a"]] == ["97, CIFAR", "", ""]
-    assert [case["unsupported"] for case in results["reference"]] == [0, 1, 0]
     averages = average_scores(results)
     assert averages["a"]["unsupported"][0] == pytest.approx(2 / 3) and "rougeL" not in averages["reference"]
+    assert averages["ratings"].keys() == {"named", "right"}
 
 
 def test_a_decision_in_its_place_is_the_verdict_and_the_rest_is_compared_with_the_reference() -> None:

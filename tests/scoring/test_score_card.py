@@ -49,10 +49,7 @@ def test_there_must_be_a_card_to_push_to(tmp_path: Path) -> None:
 
 
 def test_a_card_that_cannot_be_read_stays_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    model, card = make_variant("a", tmp_path), tmp_path / "README.md"
-    save_scores(model, TEST, SCORES, "a is better.")
-    assert not card.exists()  # a model of another origin has none
-    card.write_text("---\nmodel-index: [\n---\n# A\n")
-    save_scores(model, TEST, SCORES, "a is better.")
-    assert card.read_text() == "---\nmodel-index: [\n---\n# A\n"
-    assert f"The scores are not in {card}: " in capsys.readouterr().out
+    card, damaged = tmp_path / "README.md", "---\nmodel-index: [\n---\n# A\n"
+    card.write_text(damaged)
+    save_scores(make_variant("a", tmp_path), TEST, SCORES, "a is better.")
+    assert card.read_text() == damaged and f"The scores are not in {card}: " in capsys.readouterr().out
