@@ -22,10 +22,7 @@ class InputError(Exception):
 
 
 def run(main: Callable[..., None], *given: Any) -> None:
-    """Run a script with its flags. Wrong input ends it with status 2, a failure at run time with 1, in plain words.
-
-    Of several processes (torchrun, accelerate launch) the first one speaks.
-    """
+    """Run a script with its flags; of several processes (torchrun, accelerate launch) the first one speaks."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # see `start`
         signal.signal(signal.SIGINT, signal.default_int_handler)
     is_first = os.environ.get("RANK", "0") == "0"
@@ -35,7 +32,7 @@ def run(main: Callable[..., None], *given: Any) -> None:
 
 @contextmanager
 def report_failures() -> Iterator[None]:
-    """End the process with one line and a status if something fails that a user can do something about.
+    """End the process with one line and a status: 2 for wrong input, 1 for what else a user can do something about.
 
     Of several processes on a machine, the others wait: if the first one fails too, the launcher ends them meanwhile.
     """

@@ -129,8 +129,8 @@ def parse_runs(flags_class: type[T], script: str, passed: Passed | None = None) 
         if kind[0] is bool and isinstance(value, list) and not value:  # --bf16
             value = True
         are_several = isinstance(value, list | tuple) and value and kind[0] is not list
-        found = [_read_value(each, kind, option.metadata, name) for each in (value if are_several else [value])]
-        values[option.name] = [each for place, each in enumerate(found) if each not in found[:place]]
+        several = value if are_several else [value]
+        values[option.name] = [_read_value(each, kind, option.metadata, name) for each in several]
     swept = [name for name, found in values.items() if len(found) > 1]
     combinations = [dict(zip(values, combination, strict=True)) for combination in product(*values.values())]
     return [({name: chosen[name] for name in swept}, flags_class(**chosen)) for chosen in combinations]
@@ -168,10 +168,7 @@ def _check_unknown(unknown: list[str], options: list[Field], passed: Passed | No
 
 
 def _read_value(value: Any, kind: Kind, rules: Mapping[str, Any], name: str) -> Any:
-    """A flag's text as a value of its type, and that of a constant as if it had been given as a flag, as text.
-
-    Raises `InputError`, which calls the flag `name`.
-    """
+    """A flag's text as a value of its type; a constant is read as the text of a flag is. Raises `InputError`."""
     target, may_be_none = kind
     if may_be_none and str(value) in NOTHING:
         return None

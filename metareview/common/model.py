@@ -43,10 +43,7 @@ def reading_model(name: str) -> AbstractContextManager[None]:
 
 
 def check_base(name: str, use_lora: bool = True) -> None:
-    """Raise `InputError` where a model cannot be fine-tuned, as its files say; nothing of it is loaded.
-
-    `use_lora` says whether an adapter is trained; where that is not known yet, as in processing, leave it out.
-    """
+    """Raise `InputError` where a model, or with `use_lora` an adapter on it, cannot be trained, as its files say."""
     if Path(name).is_file():
         raise InputError(f"MODEL (--model) must be a folder or a Hub id with safetensors, but {name!r} is a file")
     with reading_model(name):

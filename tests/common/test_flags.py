@@ -118,7 +118,7 @@ def test_help_has_the_constants_by_topic_with_their_comments(find_runs: Any, cap
 
 def test_several_values_are_a_run_for_each_combination(find_runs: Any) -> None:
     sweep, nuts = edit("sugar", [1e-3, 1e-4]), ["--nuts", "hazel", "pecan"]
-    runs = find_runs(*nuts, "--flour", "1", "2", "1", "--sugar", "0.5", "--vegan", kind=sweep)
+    runs = find_runs(*nuts, "--flour", "1", "2", "--sugar", "0.5", "--vegan", kind=sweep)
     assert [swept for swept, _ in runs] == [{"flour": 1}, {"flour": 2}]
     assert [(flags.flour, flags.sugar, flags.nuts, flags.vegan) for _, flags in runs] == [
         (flour, 0.5, nuts[1:], True) for flour in (1, 2)
