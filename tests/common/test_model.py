@@ -10,7 +10,6 @@ import torch
 from conftest import PROCESS, TUNE, make_model
 from peft import LoraConfig
 from safetensors.torch import load_file, save_file
-from transformers import AutoConfig, AutoModelForCausalLM
 
 from metareview.common.cli import InputError
 from metareview.common.model import Adapter, check_base, count_parameters, load_model, prepare_model
@@ -33,11 +32,8 @@ def test_what_is_not_trained_need_not_be_fp32_and_a_new_adapter_is_drawn_with_th
 @pytest.mark.parametrize(("architecture", "without"), [("mamba", "out_proj"), ("phimoe", "router"), ("falcon", "none")])
 def test_an_adapter_gets_the_layers_that_can_have_one(architecture: str, without: str, tmp_path: Path) -> None:
     """Routers return a tuple, and Mamba's kernels read weights by themselves; Falcon has linear layers of its own."""
-    sizes = {"vocab_size": 400, "hidden_size": 32, "num_hidden_layers": 1, "intermediate_size": 64}
-    heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "num_local_experts": 4, "state_size": 8}
-    AutoModelForCausalLM.from_config(AutoConfig.for_model(architecture, **sizes, **heads)).save_pretrained(tmp_path)
-    lora = LoraConfig(target_modules="all-linear", task_type="CAUSAL_LM")
-    model = prepare_model(str(tmp_path), Adapter(lora, torch.float32))
+    make_model(architecture).save_pretrained(tmp_path)
+    model = prepare_model(str(tmp_path), Adapter(LoraConfig(target_modules="all-linear"), torch.float32))
     adapted = {name for name, weight in model.named_parameters() if weight.requires_grad}
     assert adapted and not any(without in name for name in adapted)
     assert model(input_ids=torch.arange(8)[None]).logits.isfinite().all()

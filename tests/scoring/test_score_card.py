@@ -21,23 +21,22 @@ def make_variant(name: str, model: Path | str, **record: object) -> Variant:
 
 
 def test_a_card_has_its_own_model_its_base_and_lead(tmp_path: Path) -> None:
-    model, card = make_variant("a", tmp_path), tmp_path / "README.md"
+    model, path = make_variant("a", tmp_path), tmp_path / "README.md"
     save_scores(model, TEST, SCORES, "a is better.")
-    assert not card.exists()  # a model of another origin has none
-    card.write_text("---\nlicense: mit\n---\n# A\n\nText.\n")
+    assert not path.exists()  # a model of another origin has none
+    path.write_text("---\nlicense: mit\n---\n# A\n\nText.\n")
     for score in (0.5, 0.25):
         save_scores(model, TEST, SCORES | {"a": {"rougeL": (score, None, None)}}, "a is better.")
-    save_scores(model, TEST | {"data": "other.xlsx"}, SCORES, "a is better.")
-    text, data = ModelCard(card.read_text()).text, ModelCard(card.read_text()).data
-    assert text.count("## Scores on 20 cases of `eval_examples.xlsx`") == 1 and text.count("## Scores") == 2
-    first = text.split("<!-- end of scores -->")[0]
-    assert "| a    |   " in first and "| base |" in first and "| lead |" in first and "| b " not in first
-    assert "0.250" in first and "0.500 (0.400 to 0.600)" in first and "Text." in first and data.license == "mit"
-    assert sorted(result.metric_value for result in data.eval_results) == [0.25, 0.5]
-    assert [file.name for file in tmp_path.iterdir()] == ["README.md"] and "The prompt is not" not in text
     model.record["prompt_template"] = PROMPTS["word_limit"]
-    save_scores(model, TEST, SCORES, "a is better.")
-    assert 'The prompt is not that of the training, but `"### Review:' in card.read_text()
+    save_scores(model, TEST | {"data": "other.xlsx"}, SCORES, "a is better.")
+    assert [file.name for file in tmp_path.iterdir()] == ["README.md"]
+    card = ModelCard(path.read_text())
+    before, first, second = card.text.split("## Scores on 20 cases of ")
+    assert "Text." in before and first.startswith("`eval_examples.xlsx`") and second.startswith("`other.xlsx`")
+    assert "| a    |   " in first and "| base |" in first and "| lead |" in first and "| b " not in first
+    assert "0.250" in first and "0.500 (0.400 to 0.600)" in first and "The prompt is not" not in first
+    assert 'The prompt is not that of the training, but `"### Review:' in second
+    assert card.data.license == "mit" and sorted(each.metric_value for each in card.data.eval_results) == [0.25, 0.5]
 
 
 def test_there_must_be_a_card_to_push_to(tmp_path: Path) -> None:
