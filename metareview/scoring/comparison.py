@@ -174,9 +174,9 @@ def find_weakest(results: Results, averages: Averages, models: list[str], rows: 
     if not scored:
         return ""
     best = max(scored, key=lambda model: averages[model]["rougeL"][0])
-    scores = [(case["rougeL"], row) for case, row in zip(results[best], rows, strict=True)]
-    weakest = [row for rouge, row in sorted(pair for pair in scores if pair[0] is not None)[:5]]
-    return f"{best} is weakest in the rows {', '.join(map(str, weakest))} (lowest ROUGE-L)."
+    cases = zip(results[best], rows, strict=True)
+    weakest = sorted((case["rougeL"], row) for case, row in cases if case["rougeL"] is not None)[:5]
+    return f"{best} is weakest in the rows {', '.join(str(row) for _, row in weakest)} (lowest ROUGE-L)."
 
 
 def find_unread(results: Results, references: list[str], rows: list[int]) -> list[str]:
@@ -186,8 +186,8 @@ def find_unread(results: Results, references: list[str], rows: list[int]) -> lis
     unread = [str(row) for row, reference, has_score in cases if reference and not has_score]
     sentences = []
     if 0 < sum(scored) < len(rows) - len(unread):
-        told = f"ROUGE is of {sum(scored)} of {len(rows)} cases: the others have no reference that it can read."
-        sentences.append(told)
+        number = f"{sum(scored)} of {len(rows)} cases"
+        sentences.append(f"ROUGE is of {number}: the others have no reference that it can read.")
     if unread:
         sentences.append(f"ROUGE reads Latin letters and digits alone: no score in the rows {', '.join(unread)}.")
     return sentences

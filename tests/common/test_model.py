@@ -76,16 +76,14 @@ def test_what_cannot_be_fine_tuned_is_told_by_its_configuration(change: dict, to
         load_model(str(tmp_path))
 
 
-@pytest.mark.parametrize("script", [PROCESS, TUNE])
-def test_an_adapter_and_a_file_are_refused_before_any_work(script: str, base: Path, source: Path, refused) -> None:
+def test_an_adapter_and_a_file_are_refused_before_any_work(base: Path, source: Path, refused) -> None:
     """With LoRA, too: evaluation would compare the model with another one than it was trained from."""
     folder = base.with_name("adapter")
     prepare_model(str(base), Adapter(LORA, torch.float32)).save_pretrained(folder)
-    (folder / "model.gguf").touch()
-    flags = ["--use_lora"] if script == TUNE else ["--dataset", source]
-    told = refused(script, "--model", folder, *flags)
+    told = refused(TUNE, "--model", folder, "--use_lora")
     assert f"{str(folder)!r} is an adapter" in told and f"or set MODEL (--model) to its base, {str(base)!r}" in told
-    assert "must be a folder or a Hub id" in refused(script, "--model", folder / "model.gguf", *flags)
+    told = refused(PROCESS, "--model", folder / "adapter_config.json", "--dataset", source)
+    assert "must be a folder or a Hub id" in told
 
 
 @pytest.mark.parametrize("change", ["missing", "shape", "none"])
