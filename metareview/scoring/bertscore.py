@@ -53,9 +53,8 @@ def embed(text: str, name: str) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.nn.functional.normalize(layers[layer][0], dim=-1), counts
 
 
-@lru_cache(maxsize=1_000)  # each is compared with the texts of all systems; about 1 MB each
-def _embed_reference(reference: str, name: str) -> tuple[torch.Tensor, torch.Tensor]:
-    return embed(reference, name)
+# Each is compared with the texts of all systems; about 1 MB each.
+_embed_reference = lru_cache(maxsize=1_000)(embed)
 
 
 def bertscore(text: str, reference: str, name: str) -> float:

@@ -55,8 +55,9 @@ _CUES = {  # what tells a verdict without its name
 def judge_ratings(ratings: str) -> str | None:
     """The verdict that the mean of some reviewers' ratings would give, None where there are none."""
     numbers = read_ratings(ratings)
-    verdict = ACCEPT if sum(numbers) >= ACCEPTED_FROM * len(numbers) else REJECT
-    return verdict if numbers else None
+    if not numbers:
+        return None
+    return ACCEPT if sum(numbers) >= ACCEPTED_FROM * len(numbers) else REJECT
 
 
 def read_decision(text: str) -> str | None:

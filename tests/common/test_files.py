@@ -6,8 +6,6 @@ import pytest
 
 from metareview.common.files import remove, replacing
 
-NOBODY = 2**22 + 1  # no process has this number: it is beyond what Linux gives
-
 
 def write(target: Path, text: str) -> None:
     """A file, or a folder with one, by the name."""
@@ -37,13 +35,15 @@ def test_what_is_written_replaces_the_old_unless_it_failed(name: str, tmp_path: 
 
 
 @pytest.mark.parametrize("name", ["file.txt", "folder"])
-@pytest.mark.parametrize("left", [{"new": "half"}, {"new": "second", "old": "first"}, {"": "second", "old": "half"}])
+@pytest.mark.parametrize(
+    "left", [{"unfinished": "half"}, {"unfinished": "second", "replaced": "first"}, {"": "second", "replaced": "half"}]
+)
 def test_what_a_killed_process_left_is_not_in_the_way(left: dict[str, str], name: str, tmp_path: Path) -> None:
     """Killed while it wrote, between the two steps of the replacement, while it deleted the old one."""
     target = tmp_path / name
     for suffix, text in left.items():
-        write(target.with_name(f".{name}.{NOBODY}.{suffix}") if suffix else target, text)
-    expected = left.get("") or left.get("old")
+        write(target.with_name(f".{name}.{suffix}") if suffix else target, text)
+    expected = left.get("") or left.get("replaced")
     with replacing(target) as new:
         assert read(target) == expected if expected else not target.exists()
         write(new, "third")
