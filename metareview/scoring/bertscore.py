@@ -40,7 +40,7 @@ def _find_longest(tokenizer: Tokenizer, model: PreTrainedModel) -> int:
 
 
 @torch.inference_mode()
-def embed(text: str, name: str) -> tuple[torch.Tensor, torch.Tensor]:
+def _embed(text: str, name: str) -> tuple[torch.Tensor, torch.Tensor]:
     """The tokens of a text as unit vectors (tokens, width), and which of them count: all but special ones (tokens,)."""
     tokenizer, model = load_encoder(name)
     model.to(choose_device()[0])  # not when it is loaded, which is before the models need the memory
@@ -54,7 +54,7 @@ def embed(text: str, name: str) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 # Each is compared with the texts of all systems; about 1 MB each.
-_embed_reference = lru_cache(maxsize=1_000)(embed)
+_embed_reference = lru_cache(maxsize=1_000)(_embed)
 
 
 def bertscore(text: str, reference: str, name: str) -> float:
@@ -65,7 +65,7 @@ def bertscore(text: str, reference: str, name: str) -> float:
     """
     if not (text.strip() and reference.strip()):
         return 0.0
-    (tokens, counts), (reference_tokens, reference_counts) = embed(text, name), _embed_reference(reference, name)
+    (tokens, counts), (reference_tokens, reference_counts) = _embed(text, name), _embed_reference(reference, name)
     if not (counts.any() and reference_counts.any()):
         return 0.0
     similarity = tokens @ reference_tokens.T

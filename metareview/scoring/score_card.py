@@ -46,7 +46,7 @@ def choose_cards(models: list[Variant], hub_model_id: str | None) -> dict[str, s
     return cards
 
 
-def add_scores(card: ModelCard, test: dict[str, Any], model: Variant, averages: Averages, verdict: str) -> None:
+def _add_scores(card: ModelCard, test: dict[str, Any], model: Variant, averages: Averages, verdict: str) -> None:
     """Put the scores of a model into its card, as text and as metadata, in place of those on the same data.
 
     `test` has the name of the data, of its split (None for test cases), the number of cases and, if there is a
@@ -82,7 +82,7 @@ def save_scores(model: Variant, test: dict[str, Any], averages: Averages, verdic
         return
     try:
         card = ModelCard.load(path)
-        add_scores(card, test, model, averages, verdict)
+        _add_scores(card, test, model, averages, verdict)
         with replacing(path) as new:
             card.save(new)
     except Exception as error:  # the results are worth more than the card
@@ -95,6 +95,6 @@ def push_scores(
     """Add the scores of a model to its card on the Hub. Raises `OSError`, which names the workbook with them."""
     with explain_hub(f"the card of {repo_id} was not pushed", OSError, f". The scores are in {workbook}"):
         card = ModelCard.load(repo_id)
-        add_scores(card, test, model, averages, verdict)
+        _add_scores(card, test, model, averages, verdict)
         card.push_to_hub(repo_id, commit_message="Add scores")
     print(f"Added the scores to the card of {repo_id} on the Hub.")

@@ -38,7 +38,8 @@ def format_scores(averages: Averages) -> str:
         for system, estimates in averages.items():
             cells = [_format_estimate(name, estimates[name]) if name in estimates else "-" for name in names]
             rows.append([system, *cells])
-        parts += [format_table(rows)] if names else []
+        if names:
+            parts.append(format_table(rows))
     if any("named" in estimates for estimates in averages.values()):
         parts.append(RELIABILITY)
     return "\n\n".join(parts)
