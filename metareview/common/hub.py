@@ -1,6 +1,7 @@
 """The Hugging Face Hub: errors in plain words, tokens and rights, repositories."""
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -57,23 +58,27 @@ def explain_hub(attempt: str, failure: type[Exception] = InputError, advice: str
 def reading(kind: str, name: str) -> Iterator[None]:
     """`explain_hub` for reading a model or data set, as `kind` says; `name` is a folder, a file or a Hub id."""
     if not Path(name).exists():
-        _try_hub()
+        try_hub()
     with explain_hub(f"cannot read the {kind} {name!r}"):
         yield
 
 
 @cache
-def _try_hub() -> None:
+def try_hub() -> None:
     """If the Hub cannot be reached, make its clients use what is cached; else they try for half a minute per file."""
-    if huggingface_hub.is_offline_mode():
-        return
-    try:
-        huggingface_hub.get_session().head(huggingface_hub.constants.ENDPOINT, timeout=5)
-    except Exception as error:
-        if type(error).__name__ in ("ConnectError", "ConnectTimeout"):  # of httpx or httpx2
-            print(f"Cannot reach the Hub ({huggingface_hub.constants.ENDPOINT}); using what is cached.")
-            os.environ["HF_HUB_OFFLINE"] = "1"  # for other processes; libraries that have already read it are told too
-            huggingface_hub.constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True
+    for pause in (0.5, 1.5, 0):  # seconds: one failed connection may be an accident
+        if huggingface_hub.is_offline_mode():
+            return
+        try:
+            huggingface_hub.get_session().head(huggingface_hub.constants.ENDPOINT, timeout=5)
+            return
+        except Exception as error:
+            if type(error).__name__ not in ("ConnectError", "ConnectTimeout"):  # of httpx or httpx2
+                return  # the Hub was reached
+        time.sleep(pause)
+    print(f"Cannot reach the Hub ({huggingface_hub.constants.ENDPOINT}); using what is cached.")
+    os.environ["HF_HUB_OFFLINE"] = "1"  # for other processes; libraries that have already read it are told too
+    huggingface_hub.constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True
 
 
 def check_token() -> str:

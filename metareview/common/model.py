@@ -13,6 +13,7 @@ import torch
 from huggingface_hub import hf_hub_download, try_to_load_from_cache
 from huggingface_hub.errors import RemoteEntryNotFoundError
 from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers.quantizers import AutoHfQuantizer
 from transformers.utils import find_adapter_config_file
 from transformers.utils.logging import disable_progress_bar
 
@@ -28,6 +29,7 @@ MODELS_DIR = "models"  # where the runs get folders of their own
 TRAINING_RECORD = "training_record.json"  # beside a finished model: its base, its data, its settings, its results
 RUN = "run.json"  # in an output folder: the settings of the run in it, and whether it is finished
 
+_MOST = 10_000  # layers or experts: a configuration with more would be built for hours
 _SAMPLES, _SAMPLE_BYTES = 64, 4096  # of a file of weights, for its hash
 
 
@@ -46,11 +48,18 @@ def check_base(name: str, use_lora: bool = True) -> None:
             advice = f"merge it (python fine_tune.py --merge {name}), or set MODEL (--model) to its base, {base!r}"
             raise InputError(f"{name!r} is an adapter, which cannot be trained on: {advice}")
         config = AutoConfig.from_pretrained(name, trust_remote_code=False)
+        for size in ("num_hidden_layers", "num_experts", "num_local_experts", "n_routed_experts"):
+            number = getattr(config.get_text_config(), size, None)
+            if isinstance(number, int) and not 0 <= number <= _MOST:
+                raise ValueError(f"its config.json has {size} {number:,}")
     if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING or config.is_encoder_decoder:
         told = f"{name!r} ({config.model_type}) is no causal language model"
         raise InputError(f"{told}, which writes token after token; choose another MODEL (--model)")
-    if getattr(config, "quantization_config", None) and not use_lora:
-        raise InputError(f"the weights of {name!r} are quantized and cannot be trained; set USE_LORA = True")
+    if quantization := getattr(config, "quantization_config", None):
+        with reading_model(name):  # names a package that is missing
+            AutoHfQuantizer.from_config(quantization, pre_quantized=True).validate_environment(device_map=None)
+        if not use_lora:
+            raise InputError(f"the weights of {name!r} are quantized and cannot be trained; set USE_LORA = True")
 
 
 def load_model(name: str, dtype: torch.dtype = torch.float32, load_in_4bit: bool = False) -> PreTrainedModel:

@@ -15,6 +15,7 @@ RESAMPLES = 10_000  # of the bootstrap
 FEWEST_CASES = 10  # with fewer, an interval means nothing
 LEVEL = 0.95
 MOST_NAMED = 10  # pairs of models that differ; the others are counted
+_PARTS = 100  # of the resamples, one after another: 200 models are 19,900 pairs
 _SEED = 42  # always the same draws: the same scores give the same interval
 _ROUNDING = 1e-12  # differences below it are none
 
@@ -62,13 +63,13 @@ def compare_columns(differences: np.ndarray, jointly: bool = False) -> np.ndarra
     """
     differing = (np.abs(differences - np.median(differences, axis=0)) > _ROUNDING).sum(axis=0)
     centered = differences - differences.mean(axis=0)
-    weights = _resample(len(differences))
-    shift = weights @ centered
-    variance = np.maximum(weights @ centered**2 - shift**2, _ROUNDING**2)
-    distances = shift**2 / variance * (differing >= FEWEST_CASES)
-    if jointly:
-        distances = distances.max(axis=1, keepdims=True)
-    bound = np.sqrt(np.quantile(distances, LEVEL, axis=0))
+    distances = []
+    for weights in np.split(_resample(len(differences)), _PARTS):
+        shift = weights @ centered
+        variance = np.maximum(weights @ centered**2 - shift**2, _ROUNDING**2)
+        squares = shift**2 / variance * (differing >= FEWEST_CASES)
+        distances.append(squares.max(axis=1, keepdims=True) if jointly else squares)
+    bound = np.sqrt(np.quantile(np.concatenate(distances), LEVEL, axis=0))
     widths = np.where(differing >= FEWEST_CASES, bound * differences.std(axis=0), np.inf)
     return np.where(differing > 0, widths, _ROUNDING)
 
@@ -88,17 +89,18 @@ def _differ(means: np.ndarray, widths: np.ndarray) -> np.ndarray:
     return np.round(np.abs(means) - widths, 3) > 0
 
 
-def _describe_difference(rival: str, mean: float, width: float) -> str:
-    """What a model is, beside a rival from which it differs by this mean, with this half-width of its interval."""
-    better = "better than" if mean > 0 else "worse than"
-    claim = better if _differ(mean, width) else "not found to differ from"
+def _describe_difference(model: str, rival: str, mean: float, width: float) -> str:
+    """In a sentence, whether a model is better than a rival, from which it differs by `mean`, plus or minus `width`."""
     few = f"from fewer than {FEWEST_CASES} cases that differ"
     interval = few if np.isinf(width) else f"{mean - width:+z.3f} to {mean + width:+z.3f}"
-    return f"{claim} {rival} (ROUGE-L {mean:+z.3f}, {interval})"
+    figures = f"(ROUGE-L {mean:+z.3f}, {interval})"
+    if not _differ(mean, width):
+        return f"No difference between {model} and {rival} was found {figures}."
+    return f"{model} is {'better' if mean > 0 else 'worse'} than {rival} {figures}."
 
 
 def compare_with_base(results: Results, model: str, base: str | None) -> str:
-    """In a sentence, how a model differs in ROUGE-L from its base, lead and another paper's meta-review, by case."""
+    """In sentences, how a model differs in ROUGE-L from its base, lead and another paper's meta-review, by case."""
     names = {base: f"its base {base}"} if base else {}
     names |= {LEAD: LEAD, OTHER_PAPER: "another paper's meta-review"}
     rivals = [system for system in names if system in results]
@@ -107,8 +109,7 @@ def compare_with_base(results: Results, model: str, base: str | None) -> str:
         return f"Whether {model} is better than {' or '.join(names.values())} {_explain_few(scores.shape[1])}"
     differences = (scores[0] - scores[1:]).T
     found = zip(rivals, differences.mean(axis=0), compare_columns(differences), strict=True)
-    claims = [_describe_difference(names[rival], mean, width) for rival, mean, width in found]
-    return f"{model} is {', '.join(claims)}."
+    return " ".join(_describe_difference(model, names[rival], mean, width) for rival, mean, width in found)
 
 
 def compare_models(results: Results, groups: dict[str, list[str]]) -> list[str]:
@@ -130,14 +131,15 @@ def compare_models(results: Results, groups: dict[str, list[str]]) -> list[str]:
     first, second = np.triu_indices(len(names), 1)
     differences = (scores[first] - scores[second]).T
     gaps, widths = differences.mean(axis=0), compare_columns(differences, jointly=True)
-    sentences = [
-        f"{names[first[pair]]} is {_describe_difference(names[second[pair]], gaps[pair], widths[pair])}."
-        for pair in np.argsort(-gaps, kind="stable")[:MOST_NAMED]
-    ]
+    order = np.argsort(-gaps, kind="stable")
+    sentences = [_describe_difference(names[first[i]], names[second[i]], gaps[i], widths[i]) for i in order]
     if len(gaps) == 1:
         return sentences
-    summary = f"A difference in ROUGE-L was found in {_differ(gaps, widths).sum()} of the {len(gaps)} pairs of models"
-    return [f"{summary} (the intervals hold at {LEVEL:.0%} for all pairs together); the largest:", *sentences]
+    found = _differ(gaps, widths).sum()
+    summary = f"A difference in ROUGE-L was found in {found or 'none'} of the {len(gaps)} pairs of fine-tuned models"
+    summary += f" (the intervals hold at {LEVEL:.0%} for all pairs together)"
+    told = [sentence for sentence in sentences if not sentence.startswith("No")][:MOST_NAMED]
+    return [f"{summary}; the {MOST_NAMED} largest:" if found > MOST_NAMED else f"{summary}.", *told]
 
 
 def average_scores(results: Results) -> Averages:

@@ -1,13 +1,16 @@
 """What the Hub's clients raise, in plain words. The scripts against a Hub are in test_hub_scripts.py."""
 
 import sys
+import time
 
+import huggingface_hub
 import pytest
 from datasets.exceptions import DatasetGenerationError
 from huggingface_hub import errors
+from servers.hub import Hub
 
 from metareview.common.cli import InputError
-from metareview.common.hub import explain_hub, public_name
+from metareview.common.hub import explain_hub, public_name, reading, try_hub
 
 httpx = sys.modules[errors.HTTPError.__module__.partition(".")[0]]  # the client's own, which newer versions call httpx2
 
@@ -44,3 +47,13 @@ def test_the_cause_tells_more_than_what_was_made_of_it() -> None:
 
 def test_a_card_names_no_path_of_this_machine() -> None:
     assert [public_name(name) for name in ("me/model", "data", "/home/me/model")] == ["me/model", "data", "model"]
+
+
+def test_one_connection_that_fails_is_no_reason_to_go_offline(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three are: test_hub_scripts.py."""
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(time, "sleep", lambda _: monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", hub.url))
+    try_hub.cache_clear()
+    with reading("model", "user/model"):
+        assert hub.url == huggingface_hub.constants.ENDPOINT and not huggingface_hub.is_offline_mode()
+    try_hub.cache_clear()

@@ -60,8 +60,10 @@ def test_a_model_in_4_bits_is_smaller(tmp_path: Path, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     ("change", "told"),
     [
+        ({"num_hidden_layers": 10**9}, "num_hidden_layers 1,000,000,000"),
         ({"model_type": ["gpt_neox"]}, "cannot read the model"),
         ({"model_type": "t5"}, r"\(t5\) is no causal language model"),
+        ({"quantization_config": {"quant_method": "gptq", "bits": 4}}, "requires optimum"),
         ({"quantization_config": {"quant_method": "bitsandbytes", "load_in_4bit": True}}, "set USE_LORA = True"),
     ],
     ids=str,
