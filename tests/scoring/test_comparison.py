@@ -95,7 +95,7 @@ def test_few_cases_give_no_verdict() -> None:
 def test_models_are_compared_in_pairs_and_the_largest_differences_are_named() -> None:
     results = draw_cases({f"m{number}": number for number in range(9)} | {"m8 again": 8.002})
     first, *found = compare_models(results, {name: [name] for name in results})
-    assert first.startswith("A difference in ROUGE-L was found in 44 of the 45 pairs of models (")
+    assert first.startswith("A difference in ROUGE-L was found in 44 of the 45 pairs of fine-tuned models (")
     assert len(found) == MOST_NAMED
     gaps = [float(line.partition("+")[2].partition(",")[0]) for line in found]
     assert gaps == sorted(gaps, reverse=True) and found[0].startswith("m8 again is better than m0 (ROUGE-L +8.0")
