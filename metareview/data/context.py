@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 from metareview.common.cli import InputError
 from metareview.data.cleaning import REVIEW_JOINER
 from metareview.data.placeholders import find_columns
-from metareview.data.prompts import PROMPTS, drop_headings, encode_prompts
+from metareview.data.prompts import PROMPTS, encode_prompts, special_texts
 
 FEWEST = 6  # tokens for each review at least, the break before it included; of too many, the last are left out
 
@@ -28,19 +28,6 @@ def share_budget(lengths: list[int], budget: int) -> list[int]:
     return list(lengths)
 
 
-def _cut_at_word(text: str, offsets: list[tuple[int, int]], allowance: int) -> str:
-    """The first words of `text` that take at most `allowance` tokens; `offsets` are its tokens' (start, end).
-
-    A first word that alone takes more is cut inside: a review without a blank should not vanish.
-    """
-    if len(offsets) <= allowance:
-        return text
-    end = offsets[allowance - 1][1] if allowance else 0
-    if not text[end : end + 1].isspace():
-        end = max((blank.start() for blank in re.finditer(r"\s", text[:end])), default=end)
-    return text[:end].rstrip()
-
-
 def fit_prompts(
     rows: Sequence[Mapping[str, str]], tokenizer: Tokenizer, limits: Sequence[int], prompt: str = PROMPTS["plain"]
 ) -> tuple[list[list[int]], list[int]]:
@@ -49,36 +36,46 @@ def fit_prompts(
     `limits` are the most tokens of each. Only the reviews are cut, never the prompt around them. The same rule serves
     training and generation. Raises `InputError` where not even the beginning of one review would fit.
     """
-    names = find_columns(prompt)
-    rows = [{name: row.get(name) or "" for name in names} for row in rows]
-    rows = [row | {"review": drop_headings(row["review"], prompt)} for row in rows]
+    # What looks like a special token in a text is broken by a blank: < |endoftext|>.
+    special = "|".join(f"{re.escape(text[0])}(?={re.escape(text[1:])})" for text in special_texts(tokenizer))
+    rows = [{name: re.sub(special, r"\g<0> ", row.get(name) or "") for name in find_columns(prompt)} for row in rows]
     complete = encode_prompts(rows, tokenizer)
     fitted = [
-        _cut_prompt(row, input_ids, tokenizer, limit) if len(input_ids) > limit else input_ids
+        input_ids if len(input_ids) <= limit else _cut_reviews(row, tokenizer, limit)
         for row, input_ids, limit in zip(rows, complete, limits, strict=True)
     ]
     return fitted, [len(before) - len(after) for before, after in zip(complete, fitted, strict=True)]
 
 
-def _cut_prompt(row: Mapping[str, str], complete: list[int], tokenizer: Tokenizer, limit: int) -> list[int]:
-    """`complete`, the prompt for one paper, with its reviews cut so that at most `limit` tokens stay."""
+def _cut_reviews(row: Mapping[str, str], tokenizer: Tokenizer, limit: int) -> list[int]:
+    """Token ids of the prompt for one paper, with its reviews cut so that at most `limit` tokens stay."""
 
     def encode(reviews: Sequence[str]) -> list[int]:
         return encode_prompts([row | {"review": REVIEW_JOINER.join(filter(None, reviews))}], tokenizer)[0]
 
-    reviews, input_ids = row["review"].split(REVIEW_JOINER), complete
-    readable = max(1, (limit - len(encode([]))) // FEWEST)
-    if readable < len(reviews):
-        reviews = reviews[:readable]
-        input_ids = encode(reviews)
-    options = {"add_special_tokens": False, "split_special_tokens": True, "verbose": False}
-    offsets = tokenizer(reviews, return_offsets_mapping=True, **options).offset_mapping
-    lengths = list(map(len, offsets))
+    most = max(1, (limit - len(encode([]))) // FEWEST)
+    reviews = row["review"].split(REVIEW_JOINER)[:most]
+    encoded = tokenizer.backend_tokenizer.encode_batch(reviews, add_special_tokens=False)
+    lengths = list(map(len, encoded))
+    input_ids = encode(reviews)
     budget = limit - (len(input_ids) - sum(lengths))
     while len(input_ids) > limit:  # once, as a rule: after a cut the tokens at a seam may merge in another way
         if budget < 1:
             begins = f"the reviews that begin {shorten(row['review'], 40, placeholder=' ...')!r}"
             raise InputError(f"{begins} and the prompt do not fit into {limit} tokens; see --max_length")
-        input_ids = encode([*map(_cut_at_word, reviews, offsets, share_budget(lengths, budget))])
+        parts = zip(reviews, encoded, share_budget(lengths, budget), strict=True)
+        input_ids = encode([_cut_at_word(review, tokens.offsets, allowance) for review, tokens, allowance in parts])
         budget -= max(1, len(input_ids) - limit)
     return input_ids
+
+
+def _cut_at_word(text: str, offsets: list[tuple[int, int]], allowance: int) -> str:
+    """The first words of `text` that take at most `allowance` tokens; `offsets` are its tokens' (start, end).
+
+    A first word that alone takes more is cut inside: a review without a blank should not vanish.
+    """
+    if len(offsets) <= allowance:
+        return text
+    end = offsets[allowance - 1][1] if allowance else 0
+    words = re.match(r"(?s).+(?=\s)", text[: end + 1])
+    return words[0].rstrip() if words else text[:end]

@@ -5,6 +5,7 @@ A test case that is among them shows what the model remembers, not what it can d
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 from unicodedata import normalize
@@ -41,17 +42,16 @@ def hash_training_texts(
     completion: str = PLAIN_COMPLETION,
     before: frozenset[bytes] = frozenset(),
 ) -> bytes:
-    """The content of LEARNED for the training split `examples`, made from the rows of `texts`.
+    """The content of LEARNED for a training split: of its rows `texts` or, without them, of the labels of `examples`.
 
-    Without texts, only the summaries are known: from the labels, each a `completion`. `before` is what the base has
-    learned already.
+    Those are summaries only, each in a `completion`. `before` is what the base has learned already.
     """
-    if texts is None:
-        labels = ([token for token in row if token >= 0] for row in examples["labels"])
-        learned = [tokenizer.decode(ids, skip_special_tokens=True) for ids in labels]
-        hashes = [hash_text(read_back(completion, text)["summary"]) for text in learned]
-    else:
+    if texts:
         hashes = [*map(hash_reviews, texts["review"]), *map(hash_text, texts["summary"])]
+    else:
+        labels = [[token for token in row if token >= 0] for row in examples["labels"]]
+        written = tokenizer.batch_decode(labels, skip_special_tokens=True)
+        hashes = [hash_text(read_back(completion, text)["summary"]) for text in written]
     return b"".join(sorted(before.union(hashes)))
 
 
@@ -62,11 +62,12 @@ def hash_reviews(review: str) -> bytes:
 
 def find_learned(learned: frozenset[bytes], reviews: Sequence[str], references: Sequence[str]) -> list[int]:
     """The cases of which a model has learned the cleaned reviews or the reference; an empty one is not known."""
-    hashes = [
-        (hash_reviews(review), hash_text(reference) if reference else b"")
-        for review, reference in zip(reviews, references, strict=True)
+    cases = enumerate(zip(reviews, references, strict=True))
+    return [
+        case
+        for case, (review, reference) in cases
+        if hash_reviews(review) in learned or (reference and hash_text(reference) in learned)
     ]
-    return [case for case, pair in enumerate(hashes) if learned.intersection(pair)]
 
 
 def load_learned(model: str | Path) -> frozenset[bytes]:
@@ -75,13 +76,9 @@ def load_learned(model: str | Path) -> frozenset[bytes]:
     Empty if the model has no such file, as a base.
     """
     folder = Path(model)
+    path = (folder.parent if re.fullmatch(r"checkpoint-\d+", folder.name) else folder) / LEARNED
     if not folder.is_dir():
-        with reading("model", str(model)):
-            try:
-                content = Path(hf_hub_download(str(model), LEARNED)).read_bytes()
-            except EntryNotFoundError:  # there, or in the cache without a network
-                return frozenset()
-    else:
-        path = (folder.parent if re.fullmatch(r"checkpoint-\d+", folder.name) else folder) / LEARNED
-        content = path.read_bytes() if path.is_file() else b""
+        with reading("model", str(model)), suppress(EntryNotFoundError):  # there, or in the cache without a network
+            path = Path(hf_hub_download(str(model), LEARNED))
+    content = path.read_bytes() if path.is_file() else b""
     return frozenset(content[start : start + HASH_BYTES] for start in range(0, len(content), HASH_BYTES))

@@ -2,14 +2,12 @@
 
 import json
 import re
-import signal
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from metareview.common.cli import InputError
-from metareview.data.placeholders import as_jinja, find_columns, mark_lines
+from metareview.data.placeholders import as_jinja, mark_lines
 
 if TYPE_CHECKING:  # prompts are checked before transformers is loaded
     from transformers import PreTrainedTokenizerBase as Tokenizer
@@ -25,7 +23,6 @@ PROMPTS = {  # add your own, with {review} where the reviews go; a line whose co
 PLAIN_COMPLETION = "{summary}"
 PLACE, ANSWER = "\ue000", "\ue001"  # stand for texts while a chat template is filled in; no text has them
 SYSTEM_MESSAGE = {"role": "system", "content": "You are a helpful assistant."}  # for a template that demands one
-TEMPLATE_SECONDS = 5  # for filling in a chat template
 PROMPT_MARK = "{# the prompt of the meta-review scripts #}"  # begins a chat template that is a frame
 
 
@@ -37,37 +34,30 @@ def read_line_breaks(text: str | None) -> str | None:
 def find_template(prompt: str) -> str:
     """The text that `prompt` names, or is. Raises `InputError` if it is neither."""
     template = PROMPTS.get(prompt, prompt)
-    if template.count("{review}") != 1:
-        expected = f"one of {', '.join(PROMPTS)}, or a text with {{review}} in it once"
+    if template.count("{review}") != 1 or "{summary}" in template:
+        expected = f"one of {', '.join(PROMPTS)}, or a text with {{review}} in it once and without {{summary}}"
         raise InputError(f"PROMPT (--prompt) must be {expected}; got {prompt!r}")
-    if "{summary}" in template:
-        raise InputError("PROMPT (--prompt) has {summary} in it, which the model is to write: see COMPLETION")
     _check_names(template, "PROMPT (--prompt)")
     return template
 
 
 def _check_names(text: str, constant: str) -> None:
-    """Raise `InputError` for a {column} that is not named as columns are here, or that no column can be."""
+    """Raise `InputError` for a {column} that would stay literal, or replace another thing in a chat."""
     for name in re.findall(r"\{(\w[\w -]*)\}", text):
-        uniform = re.sub(r"[\W_]+", "_", name.lower()).strip("_")
-        if name != uniform:
-            raise InputError(f"{constant} has {{{name}}}; in lower case and with _ for blanks it is {{{uniform}}}")
+        column = re.sub(r"[ -]+", "_", name.lower())
+        if name != column:
+            raise InputError(f"{constant} has {{{name}}}; in lower case and with _ for blanks it is {{{column}}}")
         if name in ("role", "content"):
             raise InputError(f"{constant} has {{{name}}}, another thing in a chat; rename the column")
 
 
 def check_completion(completion: str) -> None:
-    """Raise `InputError` where a completion does not have {summary} in it once."""
-    if completion.count("{summary}") != 1 or "review" in find_columns(completion):
-        raise InputError(
-            f"COMPLETION (--completion) must have {{summary}} in it once, and may have other columns, such as "
-            f"'Decision: {{decision}}\\n{{summary}}'; got {completion!r}"
-        )
-    if re.search(r"\}[^\S\n]*\{summary\}|\{summary\}[^\S\n]*\{", completion):
-        raise InputError(
-            "COMPLETION (--completion) needs a line break, or a text, between {summary} and the next column: "
-            f"nothing else tells them apart in what a model writes; got {completion!r}"
-        )
+    """Raise `InputError` for a completion that cannot be read back from what a model writes."""
+    touching = re.search(r"\}[^\S\n]*\{summary\}|\{summary\}[^\S\n]*\{", completion)
+    if completion.count("{summary}") != 1 or "{review}" in completion or touching:
+        expected = "{summary} in it once, and a line break or a text between it and another column, such as "
+        expected += r"'Decision: {decision}\n{summary}'"
+        raise InputError(f"COMPLETION (--completion) must have {expected}; got {completion!r}")
     _check_names(completion, "COMPLETION (--completion)")
 
 
@@ -83,25 +73,6 @@ class Frame:
     end: str
 
 
-@contextmanager
-def _time_limit(seconds: int) -> Iterator[None]:
-    """Raise `TimeoutError` in a block that takes longer; Windows has no such signal, and waits."""
-
-    def stop(*_: object) -> None:
-        raise TimeoutError(f"it takes more than {seconds} seconds")
-
-    if not hasattr(signal, "SIGALRM"):
-        yield
-        return
-    handler = signal.signal(signal.SIGALRM, stop)
-    signal.alarm(seconds)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, handler)
-
-
 def build_frame(tokenizer: "Tokenizer", name: str, prompt: str) -> Frame:
     """The prompt, inside the user's message of the tokenizer's own chat template if it has one.
 
@@ -111,18 +82,17 @@ def build_frame(tokenizer: "Tokenizer", name: str, prompt: str) -> Frame:
     prompt = mark_lines(prompt)
     if tokenizer.chat_template is None or is_frame(tokenizer.chat_template):
         before, after = prompt.split("{review}")
-        start = tokenizer.bos_token if tokenizer("").input_ids[:1] == [tokenizer.bos_token_id] else ""
-        return Frame((start or "") + before, after, tokenizer.eos_token)
+        starts = tokenizer("").input_ids[:1] == [tokenizer.bos_token_id]
+        return Frame(f"{tokenizer.bos_token}{before}" if starts else before, after, tokenizer.eos_token)
     question = {"role": "user", "content": prompt.replace("{review}", PLACE)}
-    answer = {"role": "assistant", "content": ANSWER}
     for messages in ([question], [SYSTEM_MESSAGE, question]):
         try:
-            with _time_limit(TEMPLATE_SECONDS):
-                asked = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-                answered = tokenizer.apply_chat_template([*messages, answer], tokenize=False)
+            asked = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+            messages = [*messages, {"role": "assistant", "content": ANSWER}]
+            answered = tokenizer.apply_chat_template(messages, tokenize=False)
             break
         except Exception as error:  # a template is a program: it may fail in any way
-            reason = " ".join((str(error) or type(error).__name__).split())[:200]
+            reason = " ".join(str(error).split())
     else:
         raise InputError(f"the chat template of {name!r} cannot be used: {reason}; choose another model")
     if asked.count(PLACE) != 1:
@@ -133,7 +103,7 @@ def build_frame(tokenizer: "Tokenizer", name: str, prompt: str) -> Frame:
     return Frame(before, after, min(ends, key=rest.index, default=tokenizer.eos_token))
 
 
-def is_frame(template: str | None) -> bool:
+def is_frame(template: str | dict[str, str] | None) -> bool:
     """Whether a chat template was written by `frame_as_chat_template`."""
     return str(template).startswith(PROMPT_MARK)
 
@@ -158,7 +128,7 @@ def frame_as_chat_template(frame: Frame) -> str:
 
     The user's message may have the other columns, too: {"role": "user", "content": reviews, "ratings": "6, 8, 3"}.
     """
-    asked = as_jinja(f"{frame.before}{{review}}{frame.after}", {"review": "content"})
+    asked = as_jinja(f"{frame.before}{{review}}{frame.after}")
     answered = f"{{{{ message['content'] + {json.dumps(frame.end, ensure_ascii=False)} }}}}"
     return (
         f"{PROMPT_MARK}{{% for message in messages %}}{{% if message['role'] == 'assistant' %}}{answered}"
@@ -169,21 +139,11 @@ def frame_as_chat_template(frame: Frame) -> str:
 def encode_prompts(rows: Sequence[Mapping[str, str]], tokenizer: "Tokenizer") -> list[list[int]]:
     """Token ids of the prompt with the cleaned `review` and other columns of each paper, nothing cut.
 
-    The tokenizer's chat template is a frame. Its special tokens are tokens; what looks like one in a column is text.
+    The tokenizer's chat template is a frame.
     """
-    messages = [{name: f"{PLACE}{value}{ANSWER}" if value else "" for name, value in row.items()} for row in rows]
-    asked = [[{"role": "user", "content": message.pop("review"), **message}] for message in messages]
-    prompts = tokenizer.apply_chat_template(asked, add_generation_prompt=True, tokenize=False)
-    pieces = [re.split(f"[{PLACE}{ANSWER}]", prompt) for prompt in prompts]  # values at odd places
-    encoded = encode_texts(["".join(texts) for texts in pieces], tokenizer, special=True)
-    names = sorted(map(re.escape, special_texts(tokenizer)), key=len, reverse=True)
-    for index, texts in enumerate(pieces):
-        if names and any(re.search("|".join(names), value) for value in texts[1::2]):
-            # Put together from its pieces, which may be another token at a seam.
-            encoded[index], *literals = encode_texts(texts[::2], tokenizer, special=True)
-            for value, literal in zip(encode_texts(texts[1::2], tokenizer), literals, strict=True):
-                encoded[index] += [*value, *literal]
-    return encoded
+    chats = [[{"role": "user", "content": row["review"], **row}] for row in rows]
+    prompts = tokenizer.apply_chat_template(chats, add_generation_prompt=True, tokenize=False)
+    return encode_texts(prompts, tokenizer, special=True)
 
 
 def read_end(tokenizer: "Tokenizer") -> str:
@@ -195,13 +155,6 @@ def read_end(tokenizer: "Tokenizer") -> str:
 def special_texts(tokenizer: "Tokenizer") -> list[str]:
     """The texts that a tokenizer takes for special tokens, such as <|endoftext|>."""
     return [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
-
-
-def drop_headings(review: str, prompt: str) -> str:
-    """A review in which no line begins with a heading of the prompt, such as ### Summary:, as if it ended there."""
-    for heading in re.findall(r"(?m)^#+ *([^\n{]+)", prompt):
-        review = re.sub(rf"(?m)^#+ *(?={re.escape(heading)})", "", review)
-    return review
 
 
 def encode_texts(texts: list[str], tokenizer: "Tokenizer", special: bool = False) -> list[list[int]]:

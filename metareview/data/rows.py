@@ -3,8 +3,7 @@
 from textwrap import shorten
 from typing import Any
 
-import numpy as np
-from datasets import Dataset, DatasetDict
+from datasets import DatasetDict
 
 from metareview.common.cli import InputError, format_count
 from metareview.data.cleaning import REVIEW_JOINER, clean_text, drop_sentences
@@ -49,33 +48,14 @@ def clean_splits(splits: DatasetDict, keep: str, dropped: str | None = None) -> 
             "after": len(review) + len(summary),
         }
 
-    cleaned = DatasetDict()
-    for name, split in splits.items():
-        columns = split.column_names
-        cleaned[name] = split.map(clean_row, with_indices=True, remove_columns=columns, desc=f"Clean {name}")
-    return cleaned
+    columns = next(iter(splits.column_names.values()))
+    return splits.map(clean_row, with_indices=True, remove_columns=columns, desc="Clean")
 
 
-def _choose_rows(keys: dict[str, np.ndarray], later: dict[str, np.ndarray]) -> tuple[np.ndarray, dict[str, int]]:
-    """Indices of the rows of a split that stay, and how many go for each reason.
-
-    A row stays that has both sides, once, unless one of its keys is in a `later` split.
-    """
-    repeated = np.full(len(keys["row_key"]), True)
-    repeated[np.unique(keys["row_key"], return_index=True)[1]] = False  # the first of equal ones stays
-    in_later = np.any([np.isin(keys[key], known) for key, known in later.items()], axis=0)
-    kept, dropped = np.full(len(repeated), True), {}
-    for reason, rows in (("empty", keys["empty"]), ("duplicate", repeated), ("in a later split", in_later)):
-        dropped[reason] = int((kept & rows).sum())
-        kept &= ~rows
-    return np.flatnonzero(kept), dropped
-
-
-def _find_details(splits: DatasetDict) -> list[str]:
-    """The columns that some paper has a value in, besides its texts and KEYS."""
-    others = (*KEYS, "review", "summary")
-    names = dict.fromkeys(name for split in splits.values() for name in split.column_names if name not in others)
-    return [name for name in names if any(any(split[name]) for split in splits.values())]
+def _find_columns(splits: DatasetDict) -> list[str]:
+    """The columns besides KEYS, and of the details only those that some paper has a value in."""
+    names = [name for name in next(iter(splits.column_names.values())) if name not in KEYS]
+    return [name for name in names if name in TEXTS or any(any(split[name]) for split in splits.values())]
 
 
 def drop_rows(splits: DatasetDict) -> tuple[DatasetDict, Table, list[str]]:
@@ -84,24 +64,30 @@ def drop_rows(splits: DatasetDict) -> tuple[DatasetDict, Table, list[str]]:
     A paper in a later split goes from the earlier one: by its name, its reviews or its meta-review. Raises `InputError`
     if nothing is left of a split.
     """
-    cleaned: dict[str, Dataset] = {}
-    table: list[dict[str, Any]] = []
-    often = []
-    details = _find_details(splits)
+    columns = _find_columns(splits)
     are_sentences_dropped = any(any(split["sentences"]) for split in splits.values())
-    later = {name: np.array([], dtype=np.int64) for name in ("review_key", "summary_key", "paper_key")}
+    cleaned, table, often = DatasetDict(), [], []
+    later: dict[str, set[int]] = {"review_key": set(), "summary_key": set(), "paper_key": set()}
     for name, split in reversed(splits.items()):  # what appears in two splits stays in the later one
-        keys = split.select_columns(list(KEYS)).with_format("numpy")[:]
-        kept, dropped = _choose_rows(keys, later)
-        if len(kept) == 0:
+        keys = kept = split.select_columns(list(KEYS)).to_pandas()
+        row = {"split": name, "rows read": len(keys), "kept": 0}
+        for reason, faulty in (
+            ("empty", keys["empty"]),
+            ("duplicate", keys["row_key"].duplicated()),
+            ("in a later split", keys[list(later)].isin(later).any(axis=1)),
+        ):
+            row[reason] = int(faulty[kept.index].sum())
+            kept = kept[~faulty[kept.index]]
+        if kept.empty:
             raise InputError(f"no row of the split {name!r} has both a review and a summary left after cleaning")
-        later = {key: np.concatenate([known, keys[key][kept]]) for key, known in later.items()}
-        cleaned[name] = split.select_columns(["review", "summary", *details]).select(kept)
-        _, first, times = np.unique(keys["summary_key"][kept], return_index=True, return_counts=True)
-        often.append((int(times.max()), cleaned[name][int(first[times == times.max()].min())]["summary"]))
-        row = {"split": name, "rows read": len(split), "kept": len(kept), **dropped}
-        row["reviews per paper"] = f"{keys['reviews'][kept].mean():.1f}"
-        row["meta-reviews in several rows"] = int((times > 1).sum())
+        for key, known in later.items():
+            known.update(kept[key])
+        cleaned[name] = split.select_columns(columns).select(kept.index)
+        times = kept.groupby("summary_key")["summary_key"].transform("size")  # rows with the meta-review of each row
+        often.append((int(times.max()), split[int(times.idxmax())]["summary"]))
+        row["kept"] = len(kept)
+        row["reviews per paper"] = f"{kept['reviews'].mean():.1f}"
+        row["meta-reviews in several rows"] = int(kept["summary_key"][times > 1].nunique())
         if are_sentences_dropped:
             row["sentences dropped"] = int(keys["sentences"].sum())
         row["characters removed"] = f"{1 - keys['after'].sum() / max(1, keys['before'].sum()):.1%}"

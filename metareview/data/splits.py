@@ -30,10 +30,9 @@ def complete_splits(cleaned: DatasetDict, seed: int) -> DatasetDict:
     The same rows are taken every time, and rows with one meta-review stay together. Empty ones stay in train.
     """
     train = cleaned["train"]
-    keys = train.select_columns(["summary_key", "empty"]).with_format("numpy")[:]
-    _, first, group = np.unique(keys["summary_key"], return_index=True, return_inverse=True)
-    group = first.argsort().argsort()[group]  # numbered as they appear: the keys themselves differ from run to run
-    order = np.random.default_rng(seed).permutation(len(first))
+    keys = train.select_columns(["summary_key", "empty"]).to_pandas()
+    group, names = keys["summary_key"].factorize()  # numbered as they appear: the keys differ from run to run
+    order = np.random.default_rng(seed).permutation(len(names))
     order = order[np.isin(order, group[~keys["empty"]])]
     held_out = max(1, round(len(order) / 20))
     splits = dict(cleaned)
@@ -61,12 +60,12 @@ def read_record(source: str, name: str = RECORD) -> dict[str, Any]:
 def check_output_folders(*folders: str) -> None:
     """Raise `InputError` if a folder holds something that processing did not write, or one lies in another."""
     paths = [Path(folder).resolve() for folder in folders]
-    if any(path == other or path in other.parents for path, other in permutations(paths, 2)):
+    if any(path.is_relative_to(other) for path, other in permutations(paths, 2)):
         raise InputError(f"{' and '.join(folders)} must not lie in one another; nothing was written")
     for folder, path in zip(folders, paths, strict=True):
-        names = {entry.relative_to(path).as_posix() for entry in path.rglob("*") if not entry.is_dir()}
-        others = sorted(name for name in names if not _OURS.fullmatch(name))
-        if path.is_file() or others or (names and RECORD not in names):
+        files = {file.relative_to(path).as_posix() for file in path.rglob("*") if not file.is_dir()}
+        others = sorted(file for file in files if not _OURS.fullmatch(file))
+        if path.is_file() or others or (files and RECORD not in files):
             found = f"{folder!r} exists and holds something else" + (f" ({others[0]})" if others else "")
             raise InputError(f"{found}; nothing was written. Choose another folder")
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import astuple, dataclass
 from pathlib import Path
@@ -34,7 +34,6 @@ from metareview.data.prompts import (
 IGNORE_INDEX = -100  # label of a token that is read but not learned
 DEFAULT_SUMMARY_TOKENS = 512  # of a model that does not record it
 COVERED = 0.95  # share of the training summaries that fit into the reserve
-Rows = Mapping[str, list[str]]  # a batch of a data set, by columns
 
 
 @dataclass
@@ -89,9 +88,8 @@ def _read_config(name: str) -> PretrainedConfig:
 def load_tokenizer(arguments: TokenizationArguments) -> Tokenizer:
     """The model's tokenizer; its chat template is the frame.
 
-    `arguments.max_length` and `arguments.frame` are set if they are None. Raises
-    `InputError` for a tokenizer that is not a fast one, for an end token that it or the model lacks, and for a context
-    too small for any review.
+    `arguments.max_length` and `arguments.frame` are set if they are None. Raises `InputError` for a tokenizer that is
+    not a fast one, for an end token that it or the model lacks, and for a context too small for any review.
     """
     name = arguments.model_name_or_path
     with reading_model(name):
@@ -99,13 +97,15 @@ def load_tokenizer(arguments: TokenizationArguments) -> Tokenizer:
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
     if tokenizer.eos_token_id is None or not tokenizer.is_fast:
         raise InputError(f"the tokenizer of {name!r} has no end-of-text token or is not a fast one; choose another")
+    tokenizer.backend_tokenizer.no_truncation()  # which it was saved with, perhaps
+    tokenizer.backend_tokenizer.no_padding()
     arguments.frame = arguments.frame or _choose_frame(tokenizer, name, arguments.prompt_template)
     tokenizer.chat_template = frame_as_chat_template(arguments.frame)
     end = tokenizer.convert_tokens_to_ids(arguments.frame.end)
     vocabulary = getattr(config, "vocab_size", None) or len(tokenizer)
     if end is None or end >= vocabulary:
-        known = f"the model {name!r} has no row for it (its vocabulary has {vocabulary:,})"
-        raise InputError(f"the token {arguments.frame.end!r} ends an answer, but {known}; choose another model")
+        told = f"{arguments.frame.end!r}, which ends an answer, is not in the vocabulary of {name!r} ({vocabulary:,})"
+        raise InputError(f"{told}; choose another model")
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id >= vocabulary:
         tokenizer.pad_token = arguments.frame.end  # only fills; whether a token is learned is up to the labels
     tokenizer.padding_side = "left"
@@ -118,23 +118,20 @@ def _choose_frame(tokenizer: Tokenizer, name: str, prompt: str) -> Frame:
 
     Raises `InputError` where such a model has no record, as a copied checkpoint, and its template is not that frame.
     """
-    frame = build_frame(tokenizer, name, prompt)
-    if not is_frame(tokenizer.chat_template) or frame_as_chat_template(frame) == tokenizer.chat_template:
+    frame, template = build_frame(tokenizer, name, prompt), tokenizer.chat_template
+    if not is_frame(template) or template == frame_as_chat_template(frame):
         return frame
     record = read_training_record(name)
     if not record:
         told = f"{name!r} was fine-tuned with these scripts, but has no {TRAINING_RECORD} that says how"
         raise InputError(f"{told}; name the folder of its run, or copy that file too")
-    if "frame" not in record:
-        return frame
     return change_prompt(Frame(*record["frame"]), record["prompt_template"], prompt)
 
 
 def _check_context(arguments: TokenizationArguments, context: int | None, tokenizer: Tokenizer) -> None:
     """Set `max_length` to the model's context if it is None. Raises `InputError` if no review would fit."""
     name, reserve = arguments.model_name_or_path, arguments.max_summary_tokens or 1
-    arguments.max_length = arguments.max_length or context
-    length = arguments.max_length
+    arguments.max_length = length = arguments.max_length or context
     if length is None:
         raise InputError(f"{name!r} does not say how large its context is; set MAX_LENGTH (--max_length 2048)")
     if context and length > context:
@@ -145,24 +142,26 @@ def _check_context(arguments: TokenizationArguments, context: int | None, tokeni
         raise InputError(f"a context of {length} tokens is too small for any review: {taken}")
 
 
+def _find_end(tokenizer: Tokenizer) -> int:
+    """The token that ends an answer in the frame."""
+    return tokenizer.convert_tokens_to_ids(read_end(tokenizer))
+
+
 def find_ends(name: str, tokenizer: Tokenizer) -> list[int]:
     """The tokens at which a model's answer ends: that of the frame, of the tokenizer, and all that the model names."""
+    named = [_find_end(tokenizer), tokenizer.eos_token_id]
     with reading_model(name):
-        named = [getattr(_read_config(name), "eos_token_id", None)]
+        named.append(getattr(_read_config(name), "eos_token_id", None))
         with suppress(OSError):  # it has no generation settings
             named.append(GenerationConfig.from_pretrained(name).eos_token_id)
-    [answered] = encode_texts([read_end(tokenizer)], tokenizer, special=True)
-    ends = [answered[-1], tokenizer.eos_token_id]
-    for ids in named:
-        ends += ids if isinstance(ids, list) else [] if ids is None else [ids]
-    return list(dict.fromkeys(ends))
+    ends = [end for ids in named for end in (ids if isinstance(ids, list) else [ids])]
+    return [end for end in dict.fromkeys(ends) if end is not None]
 
 
-def encode_completions(rows: Rows, tokenizer: Tokenizer, completion: str) -> list[list[int]]:
+def encode_completions(rows: Iterable[Mapping[str, str]], tokenizer: Tokenizer, completion: str) -> list[list[int]]:
     """Token ids of what is learned of each paper, with the end token of the frame: so the model learns to stop."""
-    end = tokenizer.convert_tokens_to_ids(read_end(tokenizer))
-    texts = [fill(completion, row).strip() for row in _list_rows(rows)]
-    return [[*ids, end] for ids in encode_texts(texts, tokenizer)]
+    end = _find_end(tokenizer)
+    return [[*ids, end] for ids in encode_texts([fill(completion, row).strip() for row in rows], tokenizer)]
 
 
 def check_columns(split: Dataset, arguments: TokenizationArguments) -> None:
@@ -179,14 +178,9 @@ def choose_reserve(arguments: TokenizationArguments, split: Dataset, tokenizer: 
     Raises `InputError` if that leaves no room for reviews.
     """
     if arguments.max_summary_tokens is None:
-        lengths = list(map(len, encode_completions(split[:], tokenizer, arguments.completion)))
+        lengths = list(map(len, encode_completions(split, tokenizer, arguments.completion)))
         arguments.max_summary_tokens = int(np.ceil(np.quantile(lengths, COVERED)))
         _check_context(arguments, None, tokenizer)
-
-
-def _list_rows(rows: Rows) -> list[dict[str, str]]:
-    """The rows of a batch that is given by its columns."""
-    return [dict(zip(rows, values, strict=True)) for values in zip(*rows.values(), strict=True)]
 
 
 def tokenize_splits(
@@ -197,21 +191,24 @@ def tokenize_splits(
     The reviews of a paper are cut to what the reserve leaves or, of a summary longer than that, to what the summary
     leaves. A row is dropped if its summary leaves no room for them: cut in the middle it would teach to break off.
     """
-
-    def encode(rows: Rows) -> dict[str, list]:
-        summaries = encode_completions(rows, tokenizer, arguments.completion)
-        limits = [min(arguments.prompt_limit, arguments.max_length - len(summary)) for summary in summaries]
-        has_room = [limit >= fewest for limit in limits]
-        limits = [max(limit, fewest) for limit in limits]
-        prompts, cut = fit_prompts(_list_rows(rows), tokenizer, limits, arguments.prompt_template)
-        pairs = list(zip(prompts, summaries, strict=True))
-        # As arrays: of lists, `datasets` would look at every single number.
-        input_ids = [np.array(prompt + summary) for prompt, summary in pairs]
-        labels = [np.array([IGNORE_INDEX] * len(prompt) + summary) for prompt, summary in pairs]
-        lengths = {"length": list(map(len, labels)), "has_room": has_room}
-        return {"input_ids": input_ids, "labels": labels, "cut": cut, **lengths}
-
     fewest = arguments.prompt_limit // 2  # a summary that leaves the reviews less than that is hardly one of them
+
+    def encode(batch: Mapping[str, list[str]]) -> dict[str, list]:
+        rows = [dict(zip(batch, values, strict=True)) for values in zip(*batch.values(), strict=True)]
+        summaries = encode_completions(rows, tokenizer, arguments.completion)
+        left = [arguments.max_length - len(summary) for summary in summaries]
+        limits = [max(fewest, min(room, arguments.prompt_limit)) for room in left]
+        prompts, cut = fit_prompts(rows, tokenizer, limits, arguments.prompt_template)
+        pairs = list(zip(prompts, summaries, strict=True))
+        return {
+            # As arrays: of lists, `datasets` would look at every single number.
+            "input_ids": [np.array(prompt + summary) for prompt, summary in pairs],
+            "labels": [np.array([IGNORE_INDEX] * len(prompt) + summary) for prompt, summary in pairs],
+            "length": [len(prompt) + len(summary) for prompt, summary in pairs],
+            "cut": cut,
+            "has_room": [room >= fewest for room in left],
+        }
+
     tokenized = DatasetDict()
     table = [["split", "tokens: median", "95th %", "maximum", "cut to fit", "by", "summary too long"]]
     for name, split in splits.items():

@@ -72,7 +72,7 @@ def test_other_columns_are_read_and_learned() -> None:
     one, two = (tokenizer.decode(row["input_ids"]) for row in splits["train"])
     assert one.startswith("### Ratings: 6, 8\n### Review:\na a")
     assert one.endswith("\n\n### Summary:\nDecision: accept\nfine<|endoftext|>")
-    assert two == "### Title: <|endoftext|>\n### Review:\nb\n\n### Summary:\nbad<|endoftext|>"
+    assert two == "### Title: < |endoftext|>\n### Review:\nb\n\n### Summary:\nbad<|endoftext|>"
     assert splits["train"][1]["input_ids"].count(tokenizer.eos_token_id) == 1
 
 
