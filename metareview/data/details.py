@@ -9,7 +9,7 @@ from metareview.data.cleaning import clean_text
 DETAILS = ("title", "ratings", "decision")  # are looked for in every source
 _DATE = re.compile(r"\d{4}-\d\d-\d\d|\d{1,2}/\d{1,2}/(\d{4}|0\d|1[1-9]|[2-9]\d)$")  # 6/8/10 are ratings
 _RATING = re.compile(  # perhaps after the name of its reviewer; perhaps of a scale
-    r"(?:(?:anon)?r(?:eviewer)?[ _]?#?\w{0,4} ?[:=-] ?)?(?P<value>-?\d+(?:[.,]\d+)?)(?: ?/ ?(?P<scale>\d+))?",
+    r"(?:(?:anon)?r(?:eviewer)?[ _]?#?\w{0,4} ?[:=-] ?)?(?P<value>-?\d+(?:[.,]\d+)?)(?: ?/ ?(?P<scale>[1-9]\d*))?",
     re.IGNORECASE,
 )
 
@@ -20,10 +20,11 @@ def read_ratings(text: str) -> list[float]:
     Of each rating the number at its beginning counts; "4/5" is 8. Raises `InputError` for a date, which is what a
     spreadsheet makes of 6/8/3.
     """
-    if _DATE.match(text.strip()):
+    text = text.strip()
+    if _DATE.match(text):
         advice = "format the column `ratings` as text, and write 6, 8, 3"
         raise InputError(f"the ratings {text!r} are a date, as spreadsheets make one of 6/8/3: {advice}")
-    text = text.strip().strip("[]()")
+    text = text.strip("[]()")
     if re.search(r"[;|\n]", text):
         parts = re.split(r"[;|\n]", text)
     elif re.fullmatch(r"[\d.\s-]+|\d+(/\d+){2,}", text):
@@ -32,10 +33,8 @@ def read_ratings(text: str) -> list[float]:
         parts = text.split(",")
     numbers = []
     for part in parts:
-        found = _RATING.match(part.strip().strip("'\""))
-        if found:
-            value, scale = float(found["value"].replace(",", ".")), float(found["scale"] or 10)
-            numbers.append(10 * value / scale if scale else value)
+        if rating := _RATING.match(part.strip().strip("'\"")):
+            numbers.append(10 * float(rating["value"].replace(",", ".")) / float(rating["scale"] or 10))
     return numbers
 
 
@@ -44,13 +43,12 @@ def clean_details(details: Mapping[str, str], keep: str) -> dict[str, str]:
 
     Numbers keep the commas and points that `keep` may drop, but in titles: 6.5 is not 65.
     """
-    cleaned, has_digits = {}, clean_text("1", keep)
+    cleaned = {}
     for name, value in details.items():
-        is_text = name == "title" or not has_digits
-        parts = [value] if is_text else re.split(r"(?<=\d)([.,])(?=\d)", value or "")
-        cleaned[name] = "".join(
-            part if part in (".", ",") else " ".join(clean_text(part, keep).split()) for part in parts
-        )
+        has_numbers = name != "title" and clean_text("1", keep)
+        parts = re.split(r"(?<=\d)([.,])(?=\d)", value or "") if has_numbers else [value]
+        parts[::2] = [" ".join(clean_text(part, keep).split()) for part in parts[::2]]
+        cleaned[name] = "".join(parts)
     if numbers := read_ratings(details.get("ratings") or ""):
         cleaned["ratings"] = ", ".join(f"{number:g}" for number in numbers)
     return cleaned

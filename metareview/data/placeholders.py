@@ -61,15 +61,14 @@ def read_back(template: str, text: str) -> dict[str, str]:
 
     `template` has one of ESSENTIAL, which gets all that is not in its place; other columns end with their line.
     """
-    names = PLACEHOLDER.findall(template)  # a column may come twice
-    pattern = ""
-    for part, columns in _split_lines(template):
-        terms = [re.escape(piece) for piece in PLACEHOLDER.split(part)]
-        value = "(.*)" if columns else "(.*?)"
-        terms[1::2] = ["((?s:.*?))" if name in ESSENTIAL else value for name in PLACEHOLDER.findall(part)]
-        line = re.sub(r"\\\n$", r"\n?", "".join(terms))  # a text may end early
-        pattern += f"(?:{line})?" if columns else line
+    # A text may end early; where a line may be left out, so may the line break before it.
+    pattern = re.sub(rf"\\\n(?=[{_MARKS}]|\Z)", r"(?:\\n|\\Z)", re.escape(mark_lines(template)))
+    pattern = pattern.replace(_MARKS[0], "(?:").replace(_MARKS[1], ")?")
+    for name in find_columns(template):
+        group = "((?s:.*?))" if name in ESSENTIAL else "(.*?)"
+        pattern = pattern.replace(rf"\{{{name}\}}", group)
     found = re.fullmatch(pattern, text)
+    names = PLACEHOLDER.findall(template)  # a column may come twice
     if found is None:
         return {name: text if name in ESSENTIAL else "" for name in names}
     parts = dict.fromkeys(names, "")

@@ -115,11 +115,11 @@ def change_prompt(frame: Frame, prompt: str, new: str) -> Frame:
     """
     if prompt == new:
         return frame
+    framed = f"{frame.before}{{review}}{frame.after}"
     for text in (str, str.strip):
-        (before, after), (new_before, new_after) = (text(mark_lines(each)).split("{review}") for each in (prompt, new))
-        if frame.before.endswith(before) and frame.after.startswith(after):
-            start, rest = frame.before.removesuffix(before), frame.after.removeprefix(after)
-            return Frame(start + new_before, new_after + rest, frame.end)
+        if text(mark_lines(prompt)) in framed:
+            before, after = framed.replace(text(mark_lines(prompt)), text(mark_lines(new))).split("{review}")
+            return Frame(before, after, frame.end)
     raise InputError("PROMPT (--prompt) cannot be replaced: the chat template altered the one of the model's training")
 
 

@@ -65,16 +65,15 @@ class TokenizationArguments:
 
 def follow_record(arguments: TokenizationArguments, record: dict[str, Any]) -> None:
     """Take from the record of processed data what the arguments leave open."""
-    template = record.get("prompt_template")
-    is_same_prompt = arguments.prompt is None or template in (arguments.prompt, find_template(arguments.prompt))
-    if "frame" in record and arguments.model_name_or_path in (None, record.get("model")) and is_same_prompt:
-        arguments.frame = Frame(*record["frame"])
     arguments.model_name_or_path = arguments.model_name_or_path or record.get("model")
     arguments.prompt = arguments.prompt or record.get("prompt_template", "plain")
     arguments.completion = arguments.completion or record.get("completion", PLAIN_COMPLETION)
     arguments.max_length = arguments.max_length or record.get("asked_max_length")
     reserve = record.get("asked_max_summary_tokens", record.get("max_summary_tokens"))
     arguments.max_summary_tokens = arguments.max_summary_tokens or reserve
+    made_for = [record.get("model"), record.get("prompt_template")]
+    if "frame" in record and made_for == [arguments.model_name_or_path, arguments.prompt_template]:
+        arguments.frame = Frame(*record["frame"])
 
 
 def _read_config(name: str) -> PretrainedConfig:
@@ -104,8 +103,8 @@ def load_tokenizer(arguments: TokenizationArguments) -> Tokenizer:
     end = tokenizer.convert_tokens_to_ids(arguments.frame.end)
     vocabulary = getattr(config, "vocab_size", None) or len(tokenizer)
     if end is None or end >= vocabulary:
-        told = f"{arguments.frame.end!r}, which ends an answer, is not in the vocabulary of {name!r} ({vocabulary:,})"
-        raise InputError(f"{told}; choose another model")
+        told = f"has no token {arguments.frame.end!r}, which ends an answer, among its {vocabulary:,}"
+        raise InputError(f"the model {name!r} {told}; choose another")
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id >= vocabulary:
         tokenizer.pad_token = arguments.frame.end  # only fills; whether a token is learned is up to the labels
     tokenizer.padding_side = "left"
@@ -168,8 +167,8 @@ def check_columns(split: Dataset, arguments: TokenizationArguments) -> None:
     """Raise `InputError` where no row of a split has a column that prompt or completion name."""
     missing = [name for name in arguments.other_columns if name not in split.column_names or not any(split[name])]
     if missing:
-        known = ", ".join(split.column_names)
-        raise InputError(f"PROMPT or COMPLETION names {', '.join(missing)}, but the cleaned data have only {known}")
+        told = f"PROMPT or COMPLETION names {', '.join(missing)}, but the cleaned data have only"
+        raise InputError(f"{told} {', '.join(split.column_names)}")
 
 
 def choose_reserve(arguments: TokenizationArguments, split: Dataset, tokenizer: Tokenizer) -> None:
@@ -232,8 +231,7 @@ def tokenization_record(splits: DatasetDict, tokenizer: Tokenizer, arguments: To
     for name, split in splits.items():
         texts.update(f"\0{name}\0".encode())  # a row moved to another split makes other data
         for row in split:
-            values = [row.get(column) or "" for column in used]
-            texts.update("".join(f"{value}\0" for value in values).encode())
+            texts.update("".join(f"{row.get(column) or ''}\0" for column in used).encode())
     vocabulary = tokenizer.backend_tokenizer.to_str() + tokenizer.eos_token
     return {
         "prompt_template": arguments.prompt_template,
