@@ -11,7 +11,6 @@ from metareview.data.details import clean_details
 
 TEXTS = ("reviews", "summary", "paper")  # columns of `read_papers`; all others are details of the paper
 KEYS = ("empty", "row_key", "review_key", "summary_key", "paper_key", "reviews", "sentences", "before", "after")
-Table = list[list[Any]]
 
 
 def _fold(text: str) -> str:
@@ -58,7 +57,7 @@ def _find_columns(splits: DatasetDict) -> list[str]:
     return [name for name in names if name in TEXTS or any(any(split[name]) for split in splits.values())]
 
 
-def drop_rows(splits: DatasetDict) -> tuple[DatasetDict, Table, list[str]]:
+def drop_rows(splits: DatasetDict) -> tuple[DatasetDict, list[list[Any]], list[str]]:
     """The cleaned splits without the rows that are of no use; a table of what went and why; what a person should know.
 
     A paper in a later split goes from the earlier one: by its name, its reviews or its meta-review. Raises `InputError`

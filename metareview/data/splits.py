@@ -43,8 +43,7 @@ def complete_splits(cleaned: DatasetDict, seed: int) -> DatasetDict:
             taken += held_out
         if name not in splits or len(splits[name]) == 0:
             raise InputError(f"the split {name!r} is empty, or the source has too few rows to make one")
-    if taken:
-        splits["train"] = train.select(np.flatnonzero(~np.isin(group, order[:taken])))
+    splits["train"] = train.select(np.flatnonzero(~np.isin(group, order[:taken])))
     return DatasetDict({name: splits[name] for name in SPLITS})
 
 

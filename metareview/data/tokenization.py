@@ -16,20 +16,10 @@ from transformers.utils import find_adapter_config_file
 
 from metareview.common.cli import InputError
 from metareview.common.model import TRAINING_RECORD, read_training_record, reading_model
+from metareview.data import prompts
 from metareview.data.context import fit_prompts
 from metareview.data.placeholders import ESSENTIAL, fill, find_columns
-from metareview.data.prompts import (
-    PLAIN_COMPLETION,
-    Frame,
-    build_frame,
-    change_prompt,
-    encode_prompts,
-    encode_texts,
-    find_template,
-    frame_as_chat_template,
-    is_frame,
-    read_end,
-)
+from metareview.data.prompts import PLAIN_COMPLETION, Frame
 
 IGNORE_INDEX = -100  # label of a token that is read but not learned
 DEFAULT_SUMMARY_TOKENS = 512  # of a model that does not record it
@@ -50,7 +40,7 @@ class TokenizationArguments:
     @property
     def prompt_template(self) -> str:
         """The text that `prompt` names, or is."""
-        return find_template(self.prompt)
+        return prompts.find_template(self.prompt)
 
     @property
     def other_columns(self) -> list[str]:
@@ -99,7 +89,7 @@ def load_tokenizer(arguments: TokenizationArguments) -> Tokenizer:
     tokenizer.backend_tokenizer.no_truncation()  # which it was saved with, perhaps
     tokenizer.backend_tokenizer.no_padding()
     arguments.frame = arguments.frame or _choose_frame(tokenizer, name, arguments.prompt_template)
-    tokenizer.chat_template = frame_as_chat_template(arguments.frame)
+    tokenizer.chat_template = prompts.frame_as_chat_template(arguments.frame)
     end = tokenizer.convert_tokens_to_ids(arguments.frame.end)
     vocabulary = getattr(config, "vocab_size", None) or len(tokenizer)
     if end is None or end >= vocabulary:
@@ -117,14 +107,14 @@ def _choose_frame(tokenizer: Tokenizer, name: str, prompt: str) -> Frame:
 
     Raises `InputError` where such a model has no record, as a copied checkpoint, and its template is not that frame.
     """
-    frame, template = build_frame(tokenizer, name, prompt), tokenizer.chat_template
-    if not is_frame(template) or template == frame_as_chat_template(frame):
+    frame, template = prompts.build_frame(tokenizer, name, prompt), tokenizer.chat_template
+    if not prompts.is_frame(template) or template == prompts.frame_as_chat_template(frame):
         return frame
     record = read_training_record(name)
     if not record:
         told = f"{name!r} was fine-tuned with these scripts, but has no {TRAINING_RECORD} that says how"
         raise InputError(f"{told}; name the folder of its run, or copy that file too")
-    return change_prompt(Frame(*record["frame"]), record["prompt_template"], prompt)
+    return prompts.change_prompt(Frame(*record["frame"]), record["prompt_template"], prompt)
 
 
 def _check_context(arguments: TokenizationArguments, context: int | None, tokenizer: Tokenizer) -> None:
@@ -135,7 +125,7 @@ def _check_context(arguments: TokenizationArguments, context: int | None, tokeni
         raise InputError(f"{name!r} does not say how large its context is; set MAX_LENGTH (--max_length 2048)")
     if context and length > context:
         raise InputError(f"MAX_LENGTH (--max_length) is {length}, but {name!r} has a context of {context} tokens")
-    frame = len(encode_prompts([{"review": ""}], tokenizer)[0])
+    frame = len(prompts.encode_prompts([{"review": ""}], tokenizer)[0])
     if length - reserve <= frame:
         taken = f"{reserve} are kept for the summary (MAX_SUMMARY_TOKENS), {frame} go to the prompt"
         raise InputError(f"a context of {length} tokens is too small for any review: {taken}")
@@ -143,7 +133,7 @@ def _check_context(arguments: TokenizationArguments, context: int | None, tokeni
 
 def _find_end(tokenizer: Tokenizer) -> int:
     """The token that ends an answer in the frame."""
-    return tokenizer.convert_tokens_to_ids(read_end(tokenizer))
+    return tokenizer.convert_tokens_to_ids(prompts.read_end(tokenizer))
 
 
 def find_ends(name: str, tokenizer: Tokenizer) -> list[int]:
@@ -160,7 +150,7 @@ def find_ends(name: str, tokenizer: Tokenizer) -> list[int]:
 def encode_completions(rows: Iterable[Mapping[str, str]], tokenizer: Tokenizer, completion: str) -> list[list[int]]:
     """Token ids of what is learned of each paper, with the end token of the frame: so the model learns to stop."""
     end = _find_end(tokenizer)
-    return [[*ids, end] for ids in encode_texts([fill(completion, row).strip() for row in rows], tokenizer)]
+    return [[*ids, end] for ids in prompts.encode_texts([fill(completion, row).strip() for row in rows], tokenizer)]
 
 
 def check_columns(split: Dataset, arguments: TokenizationArguments) -> None:
@@ -172,10 +162,7 @@ def check_columns(split: Dataset, arguments: TokenizationArguments) -> None:
 
 
 def choose_reserve(arguments: TokenizationArguments, split: Dataset, tokenizer: Tokenizer) -> None:
-    """Set MAX_SUMMARY_TOKENS where it is None: as many tokens as COVERED of the completions of a split need.
-
-    Raises `InputError` if that leaves no room for reviews.
-    """
+    """Set MAX_SUMMARY_TOKENS where it is None: as many tokens as COVERED of the completions of a split need."""
     if arguments.max_summary_tokens is None:
         lengths = list(map(len, encode_completions(split, tokenizer, arguments.completion)))
         arguments.max_summary_tokens = int(np.ceil(np.quantile(lengths, COVERED)))
@@ -197,8 +184,8 @@ def tokenize_splits(
         summaries = encode_completions(rows, tokenizer, arguments.completion)
         left = [arguments.max_length - len(summary) for summary in summaries]
         limits = [max(fewest, min(room, arguments.prompt_limit)) for room in left]
-        prompts, cut = fit_prompts(rows, tokenizer, limits, arguments.prompt_template)
-        pairs = list(zip(prompts, summaries, strict=True))
+        fitted, cut = fit_prompts(rows, tokenizer, limits, arguments.prompt_template)
+        pairs = list(zip(fitted, summaries, strict=True))
         return {
             # As arrays: of lists, `datasets` would look at every single number.
             "input_ids": [np.array(prompt + summary) for prompt, summary in pairs],

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from metareview.common.cli import InputError
 from metareview.data.cleaning import DEFAULT_KEEP, clean_reviews, clean_text, join_reviews, split_reviews
-from metareview.data.rows import Table, clean_splits, drop_rows
+from metareview.data.rows import clean_splits, drop_rows
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_one_blank_line_between_reviews_and_none_inside_and_a_list_is_not_split_
 Pairs = list[tuple[str, ...]]  # of reviews and summary, perhaps with the name of the paper
 
 
-def clean(dropped: str | None = None, **splits: Pairs) -> tuple[dict[str, Pairs], Table, list[str]]:
+def clean(dropped: str | None = None, **splits: Pairs) -> tuple[dict[str, Pairs], list[dict], list[str]]:
     """What is kept of pairs of reviews and summary, in each split; the rows of the table by their columns; notes."""
     papers = DatasetDict()
     for name, pairs in splits.items():
