@@ -10,10 +10,9 @@ REVIEW_JOINER = "\n\n"  # between the cleaned reviews of one paper
 
 
 def split_reviews(text: str, separator: str = DEFAULT_SEPARATOR) -> list[str]:
-    """The reviews in a text, as they are.
+    """The reviews in a text, as they are: between `separator`, or else <REVBREAK>, or else lines of ---.
 
-    They are separated by `separator`, or else by <REVBREAK>, or else by lines of ---: those are also a rule in
-    Markdown, and separate nothing in a text that has one of the others.
+    Such a line is also a rule in Markdown, and separates nothing in a text that has one of the others.
     """
     for mark in (separator, DEFAULT_SEPARATOR):
         if mark in text:

@@ -30,10 +30,7 @@ def record_constants(flags: Any) -> dict[str, list[str]]:
 
 
 def find_edited(recorded: dict[str, list[str]], folders: dict[str, str]) -> list[str]:
-    """The constants that were edited after the data with this record were made, and are not in them.
-
-    None if the script would not write these data, which are in `folders`, by the names of their constants.
-    """
+    """The constants edited since the data in `folders` were made; none if the script would not write there now."""
     constants = read_constants()
     if any(constants.get(name) != folder for name, folder in folders.items()):
         return []

@@ -44,11 +44,9 @@ def find_template(prompt: str) -> str:
 def _check_names(text: str, constant: str) -> None:
     """Raise `InputError` for a {column} that would stay literal, or replace another thing in a chat."""
     for name in re.findall(r"\{(\w[\w -]*)\}", text):
-        column = re.sub(r"[ -]+", "_", name.lower())
-        if name != column:
-            raise InputError(f"{constant} has {{{name}}}; in lower case and with _ for blanks it is {{{column}}}")
-        if name in ("role", "content"):
-            raise InputError(f"{constant} has {{{name}}}, another thing in a chat; rename the column")
+        if name != re.sub("[ -]", "_", name.lower()) or name in ("role", "content"):
+            expected = "a column is written in lower case, with _ for blanks, and cannot be called role or content"
+            raise InputError(f"{constant} has {{{name}}}; {expected}")
 
 
 def check_completion(completion: str) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from metareview.common.cli import InputError
 from metareview.data.cleaning import DEFAULT_KEEP, clean_reviews, clean_text, join_reviews, split_reviews
-from metareview.data.rows import clean_splits, drop_rows
+from metareview.data.rows import TEXTS, clean_splits, drop_rows
 
 
 @pytest.mark.parametrize(
@@ -62,18 +62,15 @@ def test_one_blank_line_between_reviews_and_none_inside_and_a_list_is_not_split_
     assert clean_reviews(["a <REVBREAK> b", "c"]) == "a REVBREAK b\n\nc" and clean_reviews(None) == ""
 
 
-Pairs = list[tuple[str, ...]]  # of reviews and summary, perhaps with the name of the paper
+Rows = list[tuple[str, ...]]  # of reviews and summary, perhaps with the name of the paper
 
 
-def clean(dropped: str | None = None, **splits: Pairs) -> tuple[dict[str, Pairs], list[dict], list[str]]:
+def clean(dropped: str | None = None, **splits: Rows) -> tuple[dict[str, Rows], list[dict], list[str]]:
     """What is kept of pairs of reviews and summary, in each split; the rows of the table by their columns; notes."""
     papers = DatasetDict()
-    for name, pairs in splits.items():
-        rows = [
-            {"reviews": split_reviews(review), "summary": summary, "paper": "".join(paper)}
-            for review, summary, *paper in pairs
-        ]
-        papers[name] = Dataset.from_list(rows)
+    for name, rows in splits.items():
+        texts = [(split_reviews(review), summary, "".join(paper)) for review, summary, *paper in rows]
+        papers[name] = Dataset.from_list([dict(zip(TEXTS, text, strict=True)) for text in texts])
     cleaned, (header, *table), notes = drop_rows(clean_splits(papers, DEFAULT_KEEP, dropped))
     kept = {name: [(row["review"], row["summary"]) for row in split] for name, split in cleaned.items()}
     return kept, [dict(zip(header, row, strict=True)) for row in table], notes
@@ -99,13 +96,12 @@ def test_rows_are_dropped_for_the_stated_reasons() -> None:
 
 def test_a_meta_review_is_never_in_two_splits() -> None:
     """Not even if the rows differ in case, line breaks, punctuation or order of reviews; a paper goes by its name."""
-    kept, table, _ = clean(
+    kept, _, _ = clean(
         train=[("a <REVBREAK> b", "one"), ("c", "The Same."), ("d\nd <REVBREAK> e", "2"), ("f", "3"), ("g", "7", "p")],
         validation=[("x", "the\nsame"), ("E<REVBREAK>D d", "six"), ("z", "four")],
         test=[("B <REVBREAK> A!", "five"), ("y", "FOUR"), ("h", "8", "p")],
     )
     assert kept["train"] == [("f", "3")] and [row[0] for row in kept["validation"]] == ["x", "E\n\nD d"]
-    assert [row["in a later split"] for row in table] == [4, 1, 0]
 
 
 def test_meta_reviews_in_several_rows_and_reviews_per_paper_are_counted() -> None:

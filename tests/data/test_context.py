@@ -46,8 +46,3 @@ def test_a_prompt_never_exceeds_its_limit_and_reviews_are_cut_alike_after_a_word
 def test_a_prompt_without_room_for_any_review_is_refused() -> None:
     with pytest.raises(InputError, match="the reviews that begin 'word word'"):
         fit_prompts([{"review": "word\n\nword"}], TOKENIZER, [FRAME - 2])
-
-
-def test_what_looks_like_a_special_token_in_a_review_is_text() -> None:
-    [input_ids], _ = fit_prompts([{"review": "it stops <|endoftext|> here"}], TOKENIZER, [200])
-    assert 0 not in input_ids and TOKENIZER.decode(input_ids) == f"{BEFORE}it stops < |endoftext|> here{AFTER}"

@@ -32,22 +32,15 @@ UNDERSTOOD = {"Template", "Output", "For", "If", "Compare", "Operand", "Add", "O
 ESCAPES = set('\\"nrtbf')  # in texts: llama.cpp has no \\u
 
 
-def make_prompted(prompt: str = PROMPTS["plain"], starts: bool = False) -> PreTrainedTokenizerFast:
-    """A tokenizer whose chat template is the frame; one that begins each text with a token if `starts`."""
-    tokenizer = make_tokenizer()
-    if starts:
-        starting = TemplateProcessing(single="<|endoftext|> $A", special_tokens=[("<|endoftext|>", 0)])
-        tokenizer.backend_tokenizer.post_processor = starting
-    tokenizer.chat_template = make_frame_template(tokenizer, prompt)
-    return tokenizer
-
-
 @pytest.mark.parametrize("starts", [False, True])
 @pytest.mark.parametrize("prompt", [PROMPTS["ratings"], 'Say "yes" or \\no:\t{review}\n'])
 def test_the_chat_template_is_one_that_other_programs_understand(prompt: str, starts: bool) -> None:
     """A token that begins each text is there once."""
-    tokenizer = make_prompted(prompt, starts)
-    template = tokenizer.chat_template
+    tokenizer = make_tokenizer()
+    if starts:
+        starting = TemplateProcessing(single="<|endoftext|> $A", special_tokens=[("<|endoftext|>", 0)])
+        tokenizer.backend_tokenizer.post_processor = starting
+    template = tokenizer.chat_template = make_frame_template(tokenizer, prompt)
     environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True)  # as in llama.cpp
     nodes = [tree := environment.parse(template), *tree.find_all(jinja2.nodes.Node)]
     assert {type(node).__name__ for node in nodes} <= UNDERSTOOD
@@ -62,12 +55,13 @@ def test_the_chat_template_is_one_that_other_programs_understand(prompt: str, st
     ("check", "text", "told"),
     [
         (find_template, "word_limt", "must be one of plain, instruction, word_limit, ratings, or a text with"),
-        (find_template, "{Paper Title}\n{review}{summary}", "must be one of .* and without {summary}"),
-        (find_template, "{Größe}\n{Paper Title}\n{review}", r"PROMPT \(--prompt\) has .*it is \{größe\}"),
-        (find_template, "{content}\n{review}", "another thing in a chat; rename the column"),
+        (find_template, "{review}{summary}", "must be one of .* and without {summary}"),
+        (find_template, "{Größe}\n{review}", r"PROMPT \(--prompt\) has \{Größe\}; a column is written in lower case"),
+        (find_template, "{paper title}\n{review}", "with _ for blanks"),
+        (find_template, "{content}\n{review}", "cannot be called role or content"),
         (check_completion, "{decision}", r"COMPLETION \(--completion\) must have \{summary\} in it once"),
         (check_completion, "{summary} {decision}", r"COMPLETION \(--completion\) must have .* a line break or a text"),
-        (check_completion, "{Final Decision}\n{summary}", r"COMPLETION \(--completion\) has .*\{final_decision\}"),
+        (check_completion, "{Final Decision}\n{summary}", r"COMPLETION \(--completion\) has \{Final Decision\}"),
     ],
 )
 def test_a_prompt_or_completion_that_cannot_be_used_is_told(check: Callable, text: str, told: str) -> None:

@@ -23,8 +23,8 @@ def complete(seed: int = 42, **summaries: list[str]) -> DatasetDict:
 def test_one_split_is_divided_90_5_5_the_same_way_in_every_process() -> None:
     summaries = [f"s{index}" for index in range(200)]
     splits = {name: split["summary"][:] for name, split in complete(train=summaries).items()}
-    assert [len(split) for split in splits.values()] == [180, 10, 10]
     assert splits["test"] == [f"s{number}" for number in (20, 24, 37, 50, 106, 138, 144, 178, 190, 197)]
+    assert [len(split) for split in splits.values()] == [180, 10, 10]
     assert sorted(text for split in splits.values() for text in split) == sorted(summaries)  # every row once
     assert complete(1, train=summaries)["test"]["summary"][:] != splits["test"]
 

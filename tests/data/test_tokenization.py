@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 from conftest import make_frame_template, make_tokenizer
 from datasets import Dataset, DatasetDict
+from transformers import AutoTokenizer
 
 from metareview.common.cli import InputError
 from metareview.data.placeholders import fill
-from metareview.data.prompts import PROMPTS
+from metareview.data.prompts import PROMPTS, encode_prompts
 from metareview.data.tokenization import (
     TokenizationArguments,
     choose_reserve,
@@ -19,37 +20,38 @@ from metareview.data.tokenization import (
 )
 
 
-def tokenize(rows: list[tuple[str, str]], prompt: str = "plain", limit: int = 140) -> tuple[list, dict[str, Any]]:
-    """What a model reads and what it learns of each row, in tokens; the table's line by its columns."""
-    arguments = TokenizationArguments(prompt=prompt, max_length=limit + 60, max_summary_tokens=60)
+def tokenize(rows: list[dict[str, str]], limit: int = 140, **how: str) -> tuple[list, dict[str, Any]]:
+    """What a model reads and what it learns of each row, as texts; the table's line by its columns."""
+    arguments = TokenizationArguments(max_length=limit + 60, max_summary_tokens=60, **{"prompt": "plain"} | how)
     tokenizer = make_tokenizer()
     tokenizer.chat_template = make_frame_template(tokenizer, arguments.prompt_template)
-    split = Dataset.from_list([{"review": review, "summary": summary} for review, summary in rows])
-    splits, (header, line) = tokenize_splits(DatasetDict(train=split), tokenizer, arguments)
+    splits, (header, line) = tokenize_splits(DatasetDict(train=Dataset.from_list(rows)), tokenizer, arguments)
     pairs = []
     for row in splits["train"]:
         read = row["labels"].count(-100)
         assert row["labels"] == [-100] * read + row["input_ids"][read:] and row["length"] == len(row["labels"])
-        pairs.append((row["input_ids"][:read], row["input_ids"][read:]))
+        assert row["length"] <= limit + 60
+        assert row["input_ids"].count(tokenizer.eos_token_id) == 1 and row["labels"][-1] == tokenizer.eos_token_id
+        pairs.append((tokenizer.decode(row["input_ids"][:read]), tokenizer.decode(row["labels"][read:])))
     return pairs, dict(zip(header, line, strict=True))
 
 
 @pytest.mark.parametrize("prompt", ["plain", "ratings", '\U0001f600 é \u2028"\\ {{ x }} {# {review} #}\n'])
 def test_labels_are_the_summary_with_its_end_and_nothing_else(prompt: str) -> None:
-    [(read, learned)], _ = tokenize([("a b\n\nc", "good work")], prompt)
-    tokenizer = make_tokenizer()
-    assert tokenizer.decode(read) == fill(PROMPTS.get(prompt, prompt), {"review": "a b\n\nc"})
-    assert learned == [*tokenizer("good work").input_ids, tokenizer.eos_token_id]
+    pairs, _ = tokenize([{"review": "a b\n\nc", "summary": "good work"}], prompt=prompt)
+    read = fill(PROMPTS.get(prompt, prompt), {"review": "a b\n\nc"})
+    assert pairs == [(read, "good work<|endoftext|>")]
 
 
 def test_a_summary_over_the_reserve_takes_from_its_own_reviews_or_is_left_out_and_reported() -> None:
-    rows = [("fine", "fine"), ("fine", "long " * 90), ("word " * 300, "fine"), ("word " * 300, "long " * 20)]
+    texts = [("fine", "fine"), ("fine", "long " * 90), ("word " * 300, "fine"), ("word " * 300, "long " * 20)]
+    rows = [{"review": review, "summary": summary} for review, summary in texts]
     pairs, reported = tokenize(rows)
     assert len(pairs) == 3 and reported["cut to fit"] == 2 and reported["summary too long"] == 1
-    read, learned = pairs[2]
+    (shorter, learned), (longer, _) = pairs[2], pairs[1]
+    assert learned.count("long") == 20 and 0 < shorter.count("word") < longer.count("word")
     with pytest.raises(InputError, match="no summary of 'train' leaves room for its reviews"):
         tokenize(rows[1:2])
-    assert 190 < len(read) + len(learned) <= 200 and make_tokenizer().decode(learned).count("long") == 20
 
 
 def test_the_reserve_is_what_most_of_the_training_summaries_need() -> None:
@@ -63,26 +65,29 @@ def test_the_reserve_is_what_most_of_the_training_summaries_need() -> None:
 
 
 def test_other_columns_are_read_and_learned() -> None:
-    tokenizer, completion = make_tokenizer(), "Decision: {decision}\n{summary}"
-    arguments = TokenizationArguments(prompt="ratings", max_length=250, max_summary_tokens=60, completion=completion)
-    tokenizer.chat_template = make_frame_template(tokenizer, arguments.prompt_template)
     rows = [{"review": "a " * 300, "summary": "fine", "ratings": "6, 8", "decision": "accept", "title": ""}]
-    rows += [{"review": "b", "summary": "bad", "ratings": "", "decision": "", "title": "<|endoftext|>"}]
-    splits, _ = tokenize_splits(DatasetDict(train=Dataset.from_list(rows)), tokenizer, arguments)
-    one, two = (tokenizer.decode(row["input_ids"]) for row in splits["train"])
-    assert one.startswith("### Ratings: 6, 8\n### Review:\na a")
-    assert one.endswith("\n\n### Summary:\nDecision: accept\nfine<|endoftext|>")
-    assert two == "### Title: < |endoftext|>\n### Review:\nb\n\n### Summary:\nbad<|endoftext|>"
-    assert splits["train"][1]["input_ids"].count(tokenizer.eos_token_id) == 1
+    rows += [{"review": "b", "summary": "bad", "ratings": "", "decision": "", "title": "T"}]
+    pairs, _ = tokenize(rows, prompt="ratings", completion="Decision: {decision}\n{summary}")
+    (read, learned), second = pairs
+    assert read.startswith("### Ratings: 6, 8\n### Review:\na a") and read.endswith("\n\n### Summary:\n")
+    assert learned == "Decision: accept\nfine<|endoftext|>"
+    assert second == ("### Title: T\n### Review:\nb\n\n### Summary:\n", "bad<|endoftext|>")
 
 
 def test_a_text_that_looks_like_the_end_is_learned_as_text_and_the_end_as_the_token() -> None:
     """Also if the reviews are cut to fit, to the same room whatever the summary."""
-    text, tokenizer = "says <|endoftext|> and more", make_tokenizer()
-    [(other, _), (read, learned)], _ = tokenize([(f"{text} " * 3, "fine"), (f"{text} " * 3, text)], limit=30)
-    assert [*read, *learned].count(tokenizer.eos_token_id) == 1 and learned[-1] == tokenizer.eos_token_id
-    assert other == read and len(read) <= 30
-    assert tokenizer.decode(learned) == f"{text}<|endoftext|>"
+    text = "says <|endoftext|> and more"
+    [(other, _), (read, learned)], _ = tokenize([{"review": f"{text} " * 9, "summary": end} for end in ("fine", text)])
+    assert other == read and "says < |endoftext|>" in read and learned == f"{text}<|endoftext|>"
+
+
+def test_no_prompt_is_cut_because_its_tokenizer_was_saved_with_truncation(base: Path, tmp_path: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    tokenizer("a b c", truncation=True, max_length=2)
+    tokenizer.save_pretrained(shutil.copytree(base, tmp_path / "base"))
+    loaded = load_tokenizer(TokenizationArguments(str(tmp_path / "base"), "plain", 200, 60))
+    [input_ids] = encode_prompts([{"review": "a b c"}], loaded)
+    assert loaded.decode(input_ids) == fill(PROMPTS["plain"], {"review": "a b c"})
 
 
 @pytest.mark.parametrize(
