@@ -46,7 +46,7 @@ def hash_training_texts(
 
     Those are summaries only, each in a `completion`. `before` is what the base has learned already.
     """
-    if texts:
+    if texts is not None:
         hashes = [*map(hash_reviews, texts["review"]), *map(hash_text, texts["summary"])]
     else:
         labels = [[token for token in row if token >= 0] for row in examples["labels"]]

@@ -135,19 +135,16 @@ def frame_as_chat_template(frame: Frame) -> str:
 
 
 def encode_prompts(rows: Sequence[Mapping[str, str]], tokenizer: "Tokenizer") -> list[list[int]]:
-    """Token ids of the prompt with the cleaned `review` and other columns of each paper, nothing cut.
-
-    The tokenizer's chat template is a frame.
-    """
+    """Token ids of the prompt, a frame that is the tokenizer's chat template, with the columns of each paper."""
     chats = [[{"role": "user", "content": row["review"], **row}] for row in rows]
     prompts = tokenizer.apply_chat_template(chats, add_generation_prompt=True, tokenize=False)
     return encode_texts(prompts, tokenizer, special=True)
 
 
-def read_end(tokenizer: "Tokenizer") -> str:
-    """The end token of the frame that is the tokenizer's chat template."""
-    message = {"role": "assistant", "content": ANSWER}
-    return tokenizer.apply_chat_template([message], tokenize=False).partition(ANSWER)[2]
+def find_end(tokenizer: "Tokenizer") -> int:
+    """The token that ends an answer in the frame that is the tokenizer's chat template."""
+    answer = tokenizer.apply_chat_template([{"role": "assistant", "content": ANSWER}], tokenize=False)
+    return tokenizer.convert_tokens_to_ids(answer.removeprefix(ANSWER))
 
 
 def special_texts(tokenizer: "Tokenizer") -> list[str]:

@@ -131,14 +131,9 @@ def _check_context(arguments: TokenizationArguments, context: int | None, tokeni
         raise InputError(f"a context of {length} tokens is too small for any review: {taken}")
 
 
-def _find_end(tokenizer: Tokenizer) -> int:
-    """The token that ends an answer in the frame."""
-    return tokenizer.convert_tokens_to_ids(prompts.read_end(tokenizer))
-
-
 def find_ends(name: str, tokenizer: Tokenizer) -> list[int]:
     """The tokens at which a model's answer ends: that of the frame, of the tokenizer, and all that the model names."""
-    named = [_find_end(tokenizer), tokenizer.eos_token_id]
+    named = [prompts.find_end(tokenizer), tokenizer.eos_token_id]
     with reading_model(name):
         named.append(getattr(_read_config(name), "eos_token_id", None))
         with suppress(OSError):  # it has no generation settings
@@ -149,7 +144,7 @@ def find_ends(name: str, tokenizer: Tokenizer) -> list[int]:
 
 def encode_completions(rows: Iterable[Mapping[str, str]], tokenizer: Tokenizer, completion: str) -> list[list[int]]:
     """Token ids of what is learned of each paper, with the end token of the frame: so the model learns to stop."""
-    end = _find_end(tokenizer)
+    end = prompts.find_end(tokenizer)
     return [[*ids, end] for ids in prompts.encode_texts([fill(completion, row).strip() for row in rows], tokenizer)]
 
 

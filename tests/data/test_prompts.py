@@ -21,9 +21,9 @@ from metareview.data.prompts import (
     change_prompt,
     check_completion,
     encode_prompts,
+    find_end,
     find_template,
     frame_as_chat_template,
-    read_end,
 )
 from processing_meta_review import ProcessingFlags
 
@@ -111,7 +111,7 @@ def test_the_saved_template_prompts_as_in_training(template: object, prompt: str
         expected = tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True)
     assert fill(frame.before + "a b" + frame.after, {}) == expected
     tokenizer.chat_template = frame_as_chat_template(frame)
-    assert frame.end == ("</s>" if template else "<|endoftext|>") == read_end(tokenizer)
+    assert frame.end == ("</s>" if template else "<|endoftext|>") == tokenizer.decode(find_end(tokenizer))
     tokenizer.save_pretrained(tmp_path)
     loaded, messages = AutoTokenizer.from_pretrained(tmp_path), [{"role": "user", "content": "a b"}]
     ids = loaded.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)["input_ids"]
