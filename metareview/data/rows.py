@@ -47,14 +47,14 @@ def clean_splits(splits: DatasetDict, keep: str, dropped: str | None = None) -> 
             "after": len(review) + len(summary),
         }
 
-    columns = next(iter(splits.column_names.values()))
+    columns = next(iter(splits.values())).column_names
     return splits.map(clean_row, with_indices=True, remove_columns=columns, desc="Clean")
 
 
-def _find_columns(splits: DatasetDict) -> list[str]:
-    """The columns besides KEYS, and of the details only those that some paper has a value in."""
-    names = [name for name in next(iter(splits.column_names.values())) if name not in KEYS]
-    return [name for name in names if name in TEXTS or any(any(split[name]) for split in splits.values())]
+def _find_details(splits: DatasetDict) -> list[str]:
+    """The columns that some paper has a value in, besides its texts and KEYS."""
+    names = [name for name in next(iter(splits.values())).column_names if name not in (*KEYS, "review", "summary")]
+    return [name for name in names if any(any(split[name]) for split in splits.values())]
 
 
 def drop_rows(splits: DatasetDict) -> tuple[DatasetDict, list[list[Any]], list[str]]:
@@ -63,7 +63,7 @@ def drop_rows(splits: DatasetDict) -> tuple[DatasetDict, list[list[Any]], list[s
     A paper in a later split goes from the earlier one: by its name, its reviews or its meta-review. Raises `InputError`
     if nothing is left of a split.
     """
-    columns = _find_columns(splits)
+    columns = ["review", "summary", *_find_details(splits)]
     are_sentences_dropped = any(any(split["sentences"]) for split in splits.values())
     cleaned, table, often = DatasetDict(), [], []
     later: dict[str, set[int]] = {"review_key": set(), "summary_key": set(), "paper_key": set()}

@@ -13,18 +13,9 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from evaluation import EvaluationFlags
 from fine_tune import FineTuningFlags
 from metareview.common.cli import InputError
+from metareview.data import prompts
 from metareview.data.placeholders import fill
-from metareview.data.prompts import (
-    PROMPTS,
-    Frame,
-    build_frame,
-    change_prompt,
-    check_completion,
-    encode_prompts,
-    find_end,
-    find_template,
-    frame_as_chat_template,
-)
+from metareview.data.prompts import PROMPTS, Frame
 from processing_meta_review import ProcessingFlags
 
 # Of Jinja, what vLLM (which uses Jinja itself) and llama.cpp (whose parser is its own: common/jinja) both understand.
@@ -48,20 +39,19 @@ def test_the_chat_template_is_one_that_other_programs_understand(prompt: str, st
     assert {escaped for text in texts for escaped in re.findall(r"\\(.)", text)} <= ESCAPES
     rendered = environment.from_string(template).render(messages=[{"role": "user", "content": "a b"}])
     assert rendered == "<|endoftext|>" * starts + fill(prompt, {"review": "a b"})
-    assert encode_prompts([{"review": "a b"}], tokenizer)[0].count(0) == starts
+    assert prompts.encode_prompts([{"review": "a b"}], tokenizer)[0].count(0) == starts
 
 
 @pytest.mark.parametrize(
     ("check", "text", "told"),
     [
-        (find_template, "word_limt", "must be one of plain, instruction, word_limit, ratings, or a text with"),
-        (find_template, "{review}{summary}", "must be one of .* and without {summary}"),
-        (find_template, "{Größe}\n{review}", r"PROMPT \(--prompt\) has \{Größe\}; a column is written in lower case"),
-        (find_template, "{paper title}\n{review}", "with _ for blanks"),
-        (find_template, "{content}\n{review}", "cannot be called role or content"),
-        (check_completion, "{decision}", r"COMPLETION \(--completion\) must have \{summary\} in it once"),
-        (check_completion, "{summary} {decision}", r"COMPLETION \(--completion\) must have .* a line break or a text"),
-        (check_completion, "{Final Decision}\n{summary}", r"COMPLETION \(--completion\) has \{Final Decision\}"),
+        (prompts.find_template, "word_limt", "must be one of plain, instruction, word_limit, ratings, or a text with"),
+        (prompts.find_template, "{review}{summary}", "must be one of .* and without {summary}"),
+        (prompts.find_template, "{2nd Größe}\n{review}", r"PROMPT \(--prompt\) has \{2nd Größe\}; a column"),
+        (prompts.find_template, "{content}\n{review}", "cannot be called role or content"),
+        (prompts.check_completion, "{decision}", r"COMPLETION \(--completion\) must have \{summary\} in it once"),
+        (prompts.check_completion, "{summary} {decision}", r"COMPLETION \(--completion\) must have .* a line break"),
+        (prompts.check_completion, "{Final}\n{summary}", r"COMPLETION \(--completion\) has \{Final\}"),
     ],
 )
 def test_a_prompt_or_completion_that_cannot_be_used_is_told(check: Callable, text: str, told: str) -> None:
@@ -72,7 +62,7 @@ def test_a_prompt_or_completion_that_cannot_be_used_is_told(check: Callable, tex
 def test_a_line_break_may_be_typed_as_it_is_written() -> None:
     """In the flags of all scripts; the prompt that a model records stays as it is."""
     typed = r"Read:\n{review}"
-    assert find_template(typed) == typed
+    assert prompts.find_template(typed) == typed
     assert EvaluationFlags(prompt=typed, num_examples=1).prompt == "Read:\n{review}"
     for kind in (ProcessingFlags, FineTuningFlags):
         flags = kind(prompt=typed, completion=r"{decision}\n{summary}")
@@ -91,52 +81,54 @@ def chat(template: object) -> PreTrainedTokenizerFast:
 
 TURNS = "{% for m in messages %}<turn>{{ m['role'] }}\n{{ m['content'] | trim }}</s>\n{% endfor %}"
 TURNS += "{% if add_generation_prompt %}<turn>assistant\n{% endif %}"
-TEMPLATES = {
-    "plain": None,
-    "chat": TURNS,
-    "system": "{% if messages[0].role != 'system' %}<turn>system\nBe kind.</s>\n{% endif %}" + TURNS,
-    "several": {"default": TURNS, "tool_use": "{{ tools }}"},
-}
+WITHOUT_SYSTEM = "{% if messages[0].role != 'system' %}"
 
 
-@pytest.mark.parametrize("template", TEMPLATES.values(), ids=TEMPLATES.keys())
+@pytest.mark.parametrize(
+    "template",
+    [
+        None,
+        TURNS,
+        WITHOUT_SYSTEM + "<turn>system\nBe kind.</s>\n{% endif %}" + TURNS,
+        {"default": TURNS, "tool_use": "{{ tools }}"},
+    ],
+)
 @pytest.mark.parametrize("prompt", [PROMPTS["plain"], PROMPTS["ratings"]])
 def test_the_saved_template_prompts_as_in_training(template: object, prompt: str, tmp_path) -> None:
     """Without this project: reviews in, the right prompt out; what ended an answer in the base ends it still."""
     tokenizer = chat(template)
-    frame = build_frame(tokenizer, "it", prompt)
-    asked = [{"role": "user", "content": fill(prompt, {"review": "a b"})}]
-    expected = asked[0]["content"]
+    frame = prompts.build_frame(tokenizer, "it", prompt)
+    expected = fill(prompt, {"review": "a b"})
     if template:
+        asked = [{"role": "user", "content": expected}]
         expected = tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True)
-    assert fill(frame.before + "a b" + frame.after, {}) == expected
-    tokenizer.chat_template = frame_as_chat_template(frame)
-    assert frame.end == ("</s>" if template else "<|endoftext|>") == tokenizer.decode(find_end(tokenizer))
+    tokenizer.chat_template = prompts.frame_as_chat_template(frame)
+    assert frame.end == ("</s>" if template else "<|endoftext|>") == tokenizer.decode(prompts.find_end(tokenizer))
     tokenizer.save_pretrained(tmp_path)
     loaded, messages = AutoTokenizer.from_pretrained(tmp_path), [{"role": "user", "content": "a b"}]
     ids = loaded.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)["input_ids"]
-    assert ids == encode_prompts([{"review": "a b"}], tokenizer)[0]
+    assert ids == prompts.encode_prompts([{"review": "a b"}], tokenizer)[0]
     answered = [*messages, {"role": "assistant", "content": "good"}]
     assert loaded.apply_chat_template(answered, tokenize=False) == expected + "good" + frame.end
-    assert build_frame(loaded, "it", prompt) == frame or template  # with one of its own it is known from the record
+    assert template or prompts.build_frame(loaded, "it", prompt) == frame
 
 
 def test_a_template_that_demands_a_system_message_gets_one() -> None:
-    demanding = "{% if messages[0].role != 'system' %}{{ raise_exception('no system') }}{% endif %}" + TURNS
-    frame = build_frame(chat(demanding), "it", PROMPTS["plain"])
+    demanding = WITHOUT_SYSTEM + "{{ raise_exception('no system') }}{% endif %}" + TURNS
+    frame = prompts.build_frame(chat(demanding), "it", PROMPTS["plain"])
     assert frame.before.startswith("<turn>system\nYou are a helpful assistant.</s>\n<turn>user\n### Review:\n")
     assert (frame.after, frame.end) == ("\n\n### Summary:</s>\n<turn>assistant\n", "</s>")
 
 
 def test_another_prompt_replaces_the_first_within_the_frame() -> None:
     for template in (TURNS, TURNS.replace(" | trim", "")):
-        frames = {prompt: build_frame(chat(template), "it", prompt) for prompt in PROMPTS.values()}
+        frames = {prompt: prompts.build_frame(chat(template), "it", prompt) for prompt in PROMPTS.values()}
         for first, second in permutations(PROMPTS.values(), 2):
-            assert change_prompt(frames[first], first, second) == frames[second]
+            assert prompts.change_prompt(frames[first], first, second) == frames[second]
     shouted = Frame("<turn>### REVIEW:\n", "\n\n### SUMMARY:</s>", "</s>")
-    assert change_prompt(shouted, PROMPTS["plain"], PROMPTS["plain"]) == shouted
+    assert prompts.change_prompt(shouted, PROMPTS["plain"], PROMPTS["plain"]) == shouted
     with pytest.raises(InputError, match=r"PROMPT \(--prompt\) cannot be replaced"):
-        change_prompt(shouted, PROMPTS["plain"], PROMPTS["instruction"])
+        prompts.change_prompt(shouted, PROMPTS["plain"], PROMPTS["instruction"])
 
 
 @pytest.mark.parametrize(
@@ -149,4 +141,4 @@ def test_another_prompt_replaces_the_first_within_the_frame() -> None:
 )
 def test_a_chat_template_that_cannot_be_used_is_told(template: str, told: str) -> None:
     with pytest.raises(InputError, match=f"^the chat template of 'it' .*({told}).*; choose another model$"):
-        build_frame(chat(template), "it", PROMPTS["plain"])
+        prompts.build_frame(chat(template), "it", PROMPTS["plain"])

@@ -47,16 +47,15 @@ def test_only_what_is_missing_is_made_and_rows_that_are_empty_stay_in_train() ->
     assert list(complete_ones) == list(SPLITS) and len(complete_ones["train"]) == 40
 
 
-@pytest.mark.parametrize("train", [["s"], ["the same"] * 50])
-def test_too_few_papers_are_an_error(train: list[str]) -> None:
+def test_too_few_papers_are_an_error() -> None:
     with pytest.raises(InputError, match="too few rows"):
-        complete(train=train)
+        complete(train=["the same"] * 50)
 
 
-@pytest.mark.parametrize("folders", [("data", "data"), ("data/texts", "data")])
-def test_one_output_folder_is_never_in_the_other(folders: tuple[str, str]) -> None:
-    with pytest.raises(InputError, match="must not lie in one another"):
-        check_output_folders(*folders)
+def test_one_output_folder_is_never_in_the_other() -> None:
+    for folder in ("data", "data/texts"):
+        with pytest.raises(InputError, match="must not lie in one another"):
+            check_output_folders(folder, "data")
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "train/more/data.arrow", ".hidden"])
