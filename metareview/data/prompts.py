@@ -21,7 +21,7 @@ PROMPTS = {  # add your own, with {review} where the reviews go; a line whose co
     "ratings": "### Title: {title}\n### Ratings: {ratings}\n### Review:\n{review}\n\n### Summary:\n",
 }
 PLAIN_COMPLETION = "{summary}"
-PLACE, ANSWER = "\ue000", "\ue001"  # stand for texts while a chat template is filled in; no text has them
+ANSWER = "\ue001"  # stands for an answer while a chat template is filled in; no text has it
 SYSTEM_MESSAGE = {"role": "system", "content": "You are a helpful assistant."}  # for a template that demands one
 PROMPT_MARK = "{# the prompt of the meta-review scripts #}"  # begins a chat template that is a frame
 
@@ -82,7 +82,7 @@ def build_frame(tokenizer: "Tokenizer", name: str, prompt: str) -> Frame:
         before, after = prompt.split("{review}")
         starts = tokenizer("").input_ids[:1] == [tokenizer.bos_token_id]
         return Frame(f"{tokenizer.bos_token}{before}" if starts else before, after, tokenizer.eos_token)
-    question = {"role": "user", "content": prompt.replace("{review}", PLACE)}
+    question = {"role": "user", "content": prompt}
     for messages in ([question], [SYSTEM_MESSAGE, question]):
         try:
             asked = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
@@ -93,9 +93,9 @@ def build_frame(tokenizer: "Tokenizer", name: str, prompt: str) -> Frame:
             reason = " ".join(str(error).split())
     else:
         raise InputError(f"the chat template of {name!r} cannot be used: {reason}; choose another model")
-    if asked.count(PLACE) != 1:
+    if asked.count("{review}") != 1:
         raise InputError(f"the chat template of {name!r} does not take the user's message once; choose another model")
-    before, after = asked.split(PLACE)
+    before, after = asked.split("{review}")
     rest = answered.partition(ANSWER)[2]
     ends = [text for text in special_texts(tokenizer) if text in rest]
     return Frame(before, after, min(ends, key=rest.index, default=tokenizer.eos_token))

@@ -1,6 +1,5 @@
 """Constants of the first script that were edited after the data were made."""
 
-import re
 from pathlib import Path
 
 import pytest
@@ -23,10 +22,8 @@ FOLDERS = {"PROCESSED_DIR": processing.PROCESSED_DIR, "TOKENIZED_DIR": processin
 )
 def test_what_was_edited_since_is_named(edits: dict[str, str], names: list[str], tmp_path: Path, monkeypatch) -> None:
     recorded, script = constants.record_constants(processing.ProcessingFlags(keep="a-z")), tmp_path / "edited.py"
-    text = constants.SCRIPT.read_text()
-    for name, value in edits.items():
-        text = re.sub(rf"(?m)^{name} = .*", f"{name} = {value}", text)
-    script.write_text(text)
+    edited = [f"\n{name} = {value}" for name, value in edits.items()]  # the last assignment counts
+    script.write_text(constants.SCRIPT.read_text() + "".join(edited))
     monkeypatch.setattr(constants, "SCRIPT", script)
     assert constants.find_edited(recorded, FOLDERS) == names and constants.find_edited({}, FOLDERS) == []
     script.unlink()

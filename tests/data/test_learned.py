@@ -32,10 +32,7 @@ def test_a_model_keeps_the_hashes_of_what_it_learned(tmp_path: Path) -> None:
 
 def test_without_the_texts_the_summaries_are_known() -> None:
     tokenizer = make_tokenizer()
-    for text, completion in (
-        ("The Summary", "{summary}"),
-        ("Decision: yes\nThe Summary", "Decision: {decision}\n{summary}"),
-    ):
-        labels = [-100, -100, *tokenizer(text)["input_ids"], tokenizer.eos_token_id]
-        content = hash_training_texts(None, Dataset.from_list([{"labels": labels}]), tokenizer, completion)
-        assert content == hash_text("the summary")
+    labels = [-100, -100, *tokenizer("Decision: yes\nThe Summary")["input_ids"], tokenizer.eos_token_id]
+    examples = Dataset.from_list([{"labels": labels}])
+    content = hash_training_texts(None, examples, tokenizer, "Decision: {decision}\n{summary}")
+    assert content == hash_text("the summary")

@@ -41,7 +41,6 @@ def test_what_was_filled_in_is_read_back(template: str, decision: str, summary: 
     [
         (DECIDED, "Good paper.\nAccept.", {"decision": "", "summary": "Good paper.\nAccept."}),
         (DECIDED, "Decision: accept", {"decision": "accept", "summary": ""}),
-        ("The meta-review: {summary}", "Good", {"summary": "Good"}),
         ("{2nd}: {größe}\n{summary}", "b: c\nfine\nwork", {"2nd": "b", "größe": "c", "summary": "fine\nwork"}),
         (f"{DECIDED}\nSo: {{decision}}", "Decision: no\nfine\nSo: no", {"decision": "no", "summary": "fine"}),
     ],

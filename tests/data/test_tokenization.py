@@ -95,7 +95,6 @@ def test_no_prompt_is_cut_because_its_tokenizer_was_saved_with_truncation(base: 
     [
         (300, 60, "MAX_LENGTH .* is 300, but '.*' has a context of 256 tokens"),
         (None, 250, "a context of 256 tokens is too small for any review: 250 are kept for the summary"),
-        (80, 75, "a context of 80 tokens is too small for any review"),
     ],
 )
 def test_a_context_that_cannot_be(max_length: int | None, reserve: int, message: str, base: Path) -> None:
