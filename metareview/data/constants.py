@@ -21,10 +21,8 @@ def read_constants() -> dict[str, Any]:
 
 
 def record_constants(flags: Any) -> dict[str, list[str]]:
-    """Hashes of each constant's value and of the value used, which a flag may have set.
-
-    Hashes, because a path on this machine is nobody else's business.
-    """
+    """Hashes of each constant's value and of the value used, which a flag may have set."""
+    # Hashes, because a path on this machine is nobody else's business.
     constants = {name: value for name, value in read_constants().items() if hasattr(flags, name.lower())}
     return {name: [_hash(value), _hash(getattr(flags, name.lower()))] for name, value in constants.items()}
 

@@ -1,6 +1,7 @@
 """Fitting the reviews of a paper into the context: the reviews are cut, never the prompt and never the summary."""
 
 import re
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from textwrap import shorten
 
@@ -17,15 +18,14 @@ FEWEST = 6  # tokens for each review at least, the break before it included; of 
 def share_budget(lengths: list[int], budget: int) -> list[int]:
     """Share `budget` tokens among reviews of these lengths: short ones stay whole, long ones get one equal allowance.
 
-    Water-filling: the allowance is the largest number c for which the sum of min(length, c) is at most `budget`.
+    Water-filling: the allowance is the largest number for which the sum of min(length, allowance) is in the `budget`.
     """
-    remaining = budget
-    for served, length in enumerate(sorted(lengths)):
-        allowance = remaining // (len(lengths) - served)
-        if length > allowance:
-            return [min(length, allowance) for length in lengths]
-        remaining -= length
-    return list(lengths)
+
+    def add_up(allowance: int) -> int:
+        return sum(min(length, allowance) for length in lengths)
+
+    allowance = bisect_right(range(budget + 1), budget, key=add_up) - 1
+    return [min(length, allowance) for length in lengths]
 
 
 def fit_prompts(

@@ -14,10 +14,7 @@ from metareview.data.splits import RECORD
 
 
 def push_splits(splits: DatasetDict, record: dict[str, Any], model: str | None, tables: Any, repo_id: str) -> None:
-    """Push splits, record and card in one commit; `model` is whose token ids the splits hold, None for texts.
-
-    Raises `OSError` if the push fails.
-    """
+    """Push splits (texts, or token ids for `model`), record and card in one commit, or raise `OSError`."""
     metadata = DatasetCardData(task_categories=["summarization"], tags=["meta-review", "peer-review"])
     other_columns = [name for name in splits["train"].column_names if name not in ("review", "summary")]
     texts = {**record, **tables, "title": repo_id, "model": model, "other_columns": other_columns}

@@ -71,10 +71,7 @@ def find_learned(learned: frozenset[bytes], reviews: Sequence[str], references: 
 
 
 def load_learned(model: str | Path) -> frozenset[bytes]:
-    """The hashes of what a model was trained on; `model` is a folder, a checkpoint in it or a Hub id.
-
-    Empty if the model has no such file, as a base.
-    """
+    """The hashes of what a model, a folder, a checkpoint in it or a Hub id, was trained on; empty for a base."""
     folder = Path(model)
     path = (folder.parent if re.fullmatch(r"checkpoint-\d+", folder.name) else folder) / LEARNED
     if not folder.is_dir():

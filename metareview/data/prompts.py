@@ -107,14 +107,11 @@ def is_frame(template: str | dict[str, str] | None) -> bool:
 
 
 def change_prompt(frame: Frame, prompt: str, new: str) -> Frame:
-    """The frame with the prompt `new` in the place of its own, both without blanks around them where it trims them.
-
-    Raises `InputError` if its own is not in it as it is.
-    """
+    """The frame with the prompt `new` in the place of its own. Raises `InputError` if that is not in it as it is."""
     if prompt == new:
         return frame
     framed = f"{frame.before}{{review}}{frame.after}"
-    for text in (str, str.strip):
+    for text in (str, str.strip):  # many a chat template trims what it is given
         if text(mark_lines(prompt)) in framed:
             before, after = framed.replace(text(mark_lines(prompt)), text(mark_lines(new))).split("{review}")
             return Frame(before, after, frame.end)

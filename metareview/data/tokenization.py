@@ -152,8 +152,8 @@ def check_columns(split: Dataset, arguments: TokenizationArguments) -> None:
     """Raise `InputError` where no row of a split has a column that prompt or completion name."""
     missing = [name for name in arguments.other_columns if name not in split.column_names or not any(split[name])]
     if missing:
-        told = f"PROMPT or COMPLETION names {', '.join(missing)}, but the cleaned data have only"
-        raise InputError(f"{told} {', '.join(split.column_names)}")
+        told = f"names {', '.join(missing)}, but the cleaned data have only {', '.join(split.column_names)}"
+        raise InputError(f"PROMPT or COMPLETION {told}")
 
 
 def choose_reserve(arguments: TokenizationArguments, split: Dataset, tokenizer: Tokenizer) -> None:

@@ -34,7 +34,6 @@ def test_only_what_is_kept_remains_and_cleaning_twice_changes_nothing(text: str)
     [
         ("a <REVBREAK> b", ["a ", " b"]),
         ("a\n---\nb\n --- \nc", ["a\n", "\nb\n", "\nc"]),
-        ("a\r\n---\r\nb", ["a\r\n", "\nb"]),
         ("a\n---\nstill a<REVBREAK>b", ["a\n---\nstill a", "b"]),  # there it is a rule of Markdown
         ("a -- b --- c\n----\nd", ["a -- b --- c\n----\nd"]),
     ],

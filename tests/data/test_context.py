@@ -19,20 +19,15 @@ REVIEWS = st.lists(
 )
 
 
-def fit(reviews: list[str], limit: int) -> tuple[list[str], int, int]:
-    """What is left of each review in a prompt of at most `limit` tokens; its tokens; how many were cut."""
-    [input_ids], [lost] = fit_prompts([{"review": "\n\n".join(reviews)}], TOKENIZER, [limit])
-    text = TOKENIZER.decode(input_ids)
-    assert text.startswith(BEFORE) and text.endswith(AFTER)
-    return text.removeprefix(BEFORE).removesuffix(AFTER).split("\n\n"), len(input_ids), lost
-
-
 @given(REVIEWS, st.integers(0, 100))
 def test_a_prompt_never_exceeds_its_limit_and_reviews_are_cut_alike_after_a_word(reviews: list[str], room: int) -> None:
-    limit = FRAME + 9 * len(reviews) + room
-    length_before = len(encode_prompts([{"review": "\n\n".join(reviews)}], TOKENIZER)[0])
-    kept, length, lost = fit(reviews, limit)
-    assert length <= limit and lost == length_before - length and (lost or kept == reviews)
+    limit, rows = FRAME + 9 * len(reviews) + room, [{"review": "\n\n".join(reviews)}]
+    [input_ids], [lost] = fit_prompts(rows, TOKENIZER, [limit])
+    text = TOKENIZER.decode(input_ids)
+    assert text.startswith(BEFORE) and text.endswith(AFTER)
+    kept = text.removeprefix(BEFORE).removesuffix(AFTER).split("\n\n")
+    assert len(input_ids) <= limit and lost == len(encode_prompts(rows, TOKENIZER)[0]) - len(input_ids)
+    assert lost or kept == reviews
     lengths: dict[bool, list[int]] = {True: [], False: []}
     for part, review in zip(kept, reviews, strict=True):
         words = part.split()
