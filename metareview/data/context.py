@@ -36,15 +36,21 @@ def fit_prompts(
     `limits` are the most tokens of each. Only the reviews are cut, never the prompt around them. The same rule serves
     training and generation. Raises `InputError` where not even the beginning of one review would fit.
     """
-    # What looks like a special token in a text is broken by a blank: < |endoftext|>.
-    special = "|".join(f"{re.escape(text[0])}(?={re.escape(text[1:])})" for text in special_texts(tokenizer))
-    rows = [{name: re.sub(special, r"\g<0> ", row.get(name) or "") for name in find_columns(prompt)} for row in rows]
+    special, columns = special_texts(tokenizer), find_columns(prompt)
+    rows = [{name: _break_tokens(row.get(name) or "", special) for name in columns} for row in rows]
     complete = encode_prompts(rows, tokenizer)
     fitted = [
         input_ids if len(input_ids) <= limit else _cut_reviews(row, tokenizer, limit)
         for row, input_ids, limit in zip(rows, complete, limits, strict=True)
     ]
     return fitted, [len(before) - len(after) for before, after in zip(complete, fitted, strict=True)]
+
+
+def _break_tokens(text: str, special: list[str]) -> str:
+    """A text in which what looks like a special token is none, for a blank is in it: < |endoftext|>."""
+    for token in special:
+        text = text.replace(token, f"{token[0]} {token[1:]}")
+    return text
 
 
 def _cut_reviews(row: Mapping[str, str], tokenizer: Tokenizer, limit: int) -> list[int]:

@@ -10,7 +10,7 @@ from metareview.data.cleaning import REVIEW_JOINER, clean_text, drop_sentences
 from metareview.data.details import clean_details
 
 TEXTS = ("reviews", "summary", "paper")  # columns of `read_papers`; all others are details of the paper
-KEYS = ("empty", "row_key", "review_key", "summary_key", "paper_key", "reviews", "sentences", "before", "after")
+KEYS = ("empty", "review_key", "summary_key", "paper_key", "reviews", "sentences", "before", "after")
 
 
 def _fold(text: str) -> str:
@@ -37,7 +37,6 @@ def clean_splits(splits: DatasetDict, keep: str, dropped: str | None = None) -> 
             "summary": summary,
             **clean_details({name: value for name, value in row.items() if name not in TEXTS}, keep),
             "empty": not (review and summary),
-            "row_key": hash((review_key, summary_key)),
             "review_key": review_key,
             "summary_key": summary_key,
             "paper_key": hash(row["paper"]) if row["paper"] else review_key,
@@ -72,7 +71,7 @@ def drop_rows(splits: DatasetDict) -> tuple[DatasetDict, list[list[Any]], list[s
         row = {"split": name, "rows read": len(keys), "kept": 0}
         for reason, faulty in (
             ("empty", keys["empty"]),
-            ("duplicate", keys["row_key"].duplicated()),
+            ("duplicate", keys.duplicated(["review_key", "summary_key"])),
             ("in a later split", keys[list(later)].isin(later).any(axis=1)),
         ):
             row[reason] = int(faulty[kept.index].sum())
