@@ -25,14 +25,12 @@ def read_ratings(text: str) -> list[float]:
         advice = "format the column `ratings` as text, and write 6, 8, 3"
         raise InputError(f"the ratings {text!r} are a date, as spreadsheets make one of 6/8/3: {advice}")
     text = text.strip("[]()")
-    if re.search(r"[;|\n]", text):
-        parts = re.split(r"[;|\n]", text)
-    elif re.fullmatch(r"[\d.\s-]+|\d+(/\d+){2,}", text):
-        parts = re.split(r"[\s/]+", text)
+    if re.fullmatch(r"[\d.\s-]+|\d+(/\d+){2,}", text):  # nothing but numbers
+        separator = r"[\s/]"
     else:
-        parts = text.split(",")
+        separator = r"[;|\n]" if re.search(r"[;|\n]", text) else ","
     numbers = []
-    for part in parts:
+    for part in re.split(separator, text):
         if rating := _RATING.match(part.strip().strip("'\"")):
             numbers.append(10 * float(rating["value"].replace(",", ".")) / float(rating["scale"] or 10))
     return numbers

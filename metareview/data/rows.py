@@ -50,20 +50,15 @@ def clean_splits(splits: DatasetDict, keep: str, dropped: str | None = None) -> 
     return splits.map(clean_row, with_indices=True, remove_columns=columns, desc="Clean")
 
 
-def _find_details(splits: DatasetDict) -> list[str]:
-    """The columns that some paper has a value in, besides its texts and KEYS."""
-    names = [name for name in next(iter(splits.values())).column_names if name not in (*KEYS, "review", "summary")]
-    return [name for name in names if any(any(split[name]) for split in splits.values())]
-
-
 def drop_rows(splits: DatasetDict) -> tuple[DatasetDict, list[list[Any]], list[str]]:
     """The cleaned splits without the rows that are of no use; a table of what went and why; what a person should know.
 
     A paper in a later split goes from the earlier one: by its name, its reviews or its meta-review. Raises `InputError`
     if nothing is left of a split.
     """
-    columns = ["review", "summary", *_find_details(splits)]
-    are_sentences_dropped = any(any(split["sentences"]) for split in splits.values())
+    names = next(iter(splits.values())).column_names
+    filled = [name for name in names if any(any(split[name]) for split in splits.values())]
+    columns = ["review", "summary", *(name for name in filled if name not in (*KEYS, "review", "summary"))]
     cleaned, table, often = DatasetDict(), [], []
     later: dict[str, set[int]] = {"review_key": set(), "summary_key": set(), "paper_key": set()}
     for name, split in reversed(splits.items()):  # what appears in two splits stays in the later one
@@ -86,11 +81,12 @@ def drop_rows(splits: DatasetDict) -> tuple[DatasetDict, list[list[Any]], list[s
         row["kept"] = len(kept)
         row["reviews per paper"] = f"{kept['reviews'].mean():.1f}"
         row["meta-reviews in several rows"] = int(kept["summary_key"][times > 1].nunique())
-        if are_sentences_dropped:
+        if "sentences" in filled:
             row["sentences dropped"] = int(keys["sentences"].sum())
         row["characters removed"] = f"{1 - keys['after'].sum() / max(1, keys['before'].sum()):.1%}"
         table.append(row)
-    notes, (most, summary) = [], max(often)
+    notes = []
+    most, summary = max(often)
     if most > 1:
         number = sum(row["meta-reviews in several rows"] for row in table)
         notes.append(
