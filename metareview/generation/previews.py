@@ -41,32 +41,23 @@ class Previews(TrainerCallback):
             read = sum(label == IGNORE_INDEX for label in example["labels"])
             self.prompts.append(example["input_ids"][:read])
             self.references.append(tokenizer.decode(example["input_ids"][read:], skip_special_tokens=True))
+
+    def on_train_begin(self, *_: Any, **__: Any) -> None:
         self.start, self.spent, self.complete = time.perf_counter(), 0.0, 0.0  # seconds; what complete texts take
 
-    def on_train_begin(self, args: TrainingArguments, state: TrainerState, *_: Any, **__: Any) -> None:
-        self.start, self.spent, self.complete = time.perf_counter(), 0.0, 0.0
-
-    def on_evaluate(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        model: PreTrainedModel,
-        metrics: dict[str, float],
-        **_: Any,
-    ) -> None:
+    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **event: Any) -> None:
         """Write the texts of a step; between the first and the last only if there is time for complete ones."""
         began = time.perf_counter()
         if state.global_step:
             seconds = SHARE * (began - self.start) - self.spent
         else:
             examples = state.max_steps * args.train_batch_size * args.gradient_accumulation_steps
-            seconds = SHARE / 2 * PASSES * examples / metrics["eval_samples_per_second"]
+            seconds = SHARE / 2 * PASSES * examples / event["metrics"]["eval_samples_per_second"]
         is_last = control.should_training_stop or state.global_step >= state.max_steps
         if state.global_step and not is_last and seconds < self.complete:
             return
         try:
-            outputs = self._write(model, began + seconds)
+            outputs = self._write(event["model"], began + seconds)
         except Exception as error:  # whatever a model's code raises: the training is worth more
             tqdm.write(f"  No preview ({error}); PREVIEWS = 0 turns them off.")
             return
@@ -74,11 +65,10 @@ class Previews(TrainerCallback):
         for number, text in enumerate(texts, start=1):
             tqdm.write(f"  paper {number}: {shorten(text, 100, placeholder=' ...')}")
         _keep(Path(args.output_dir, PREVIEWS), state.global_step, state.epoch or 0, texts, self.references)
-        spent = time.perf_counter() - began
-        self.spent += spent
-        is_broken_off = time.perf_counter() > began + seconds
-        missing = self.max_new_tokens / max(output.tokens for output in outputs) if is_broken_off else 1
-        self.complete = spent * missing
+        self.complete = time.perf_counter() - began
+        self.spent += self.complete
+        if self.complete > seconds:  # the texts are broken off
+            self.complete *= self.max_new_tokens / max(output.tokens for output in outputs)
 
     def _write(self, model: PreTrainedModel, deadline: float) -> list[Output]:
         """What the model writes for each prompt, broken off after the deadline, in seconds of `perf_counter`."""
@@ -86,27 +76,20 @@ class Previews(TrainerCallback):
         # every token. A copy that shares the weights has the class's own again.
         writer = copy.copy(model)
         writer.__dict__.pop("forward", None)
-        was_training = model.training
         arguments = self.max_new_tokens, len(self.prompts), Decoding(no_repeat_ngram=4), self.ends
-        try:
-            written = dict(generate(writer.eval(), self.tokenizer, self.prompts, *arguments, deadline=deadline))
-        finally:
-            model.train(was_training)
+        written = dict(generate(writer, self.tokenizer, self.prompts, *arguments, deadline=deadline))
         return [written[index] for index in range(len(written))]
 
 
 def _keep(path: Path, step: int, epoch: float, texts: list[str], references: list[str]) -> None:
     """Add the texts of a step to the file, without those of later steps, which a resumed run writes again."""
-    kept = path.read_text(encoding="utf-8") if step and path.exists() else ""
-    sections = re.split(r"(?m)^(?=# Step )", kept)
-    if not sections[0]:
-        sections[0] = _format("References", references)
-    known = [
-        section for section in sections[1:] if int(re.match(r"# Step ([\d,]+)", section)[1].replace(",", "")) < step
-    ]
+    kept = path.read_text(encoding="utf-8") if step and path.exists() else _format("References", references)
+    titles = re.finditer(r"(?m)^# Step ([\d,]+)", kept)
+    later = [title.start() for title in titles if int(title[1].replace(",", "")) >= step]
+    kept = kept[: min(later, default=len(kept))]
     title = f"Step {step:,}" + (f", epoch {epoch:g}" if step else ": the base")
     with replacing(path) as new:
-        new.write_text("".join([sections[0], *known, _format(title, texts)]), encoding="utf-8")
+        new.write_text(kept + _format(title, texts), encoding="utf-8")
 
 
 def _format(title: str, texts: list[str]) -> str:

@@ -23,6 +23,7 @@ from metareview.data.tokenization import IGNORE_INDEX
 PADDED_TO = 64  # lengths are rounded up to a multiple of it: changes memory and speed, not the loss
 CHUNK = 50  # steps whose examples are sorted by length together
 VALIDATION_SEED = 42  # not the run's seed: validation is the same in every run, so that runs can be compared
+AnyModel = PreTrainedModel | PeftModel
 
 
 def _sum_losses(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -49,22 +50,23 @@ def summary_loss(
         logits = logits[chosen]
     counts = chosen.sum(1).tolist()
     examples = zip(logits.split(counts), next_labels[chosen].split(counts), strict=True)
+    losses = torch.stack([recompute_backward(_sum_losses, *example, use_reentrant=False) for example in examples])
     if not torch.is_grad_enabled():
-        return torch.stack([_sum_losses(*example) for example in examples])
-    losses = [recompute_backward(_sum_losses, *example, use_reentrant=False) for example in examples]
-    return torch.stack(losses).sum() / (
-        (next_labels != IGNORE_INDEX).sum() if num_items_in_batch is None else num_items_in_batch
-    )
+        return losses
+    if num_items_in_batch is None:
+        num_items_in_batch = (next_labels != IGNORE_INDEX).sum()
+    return losses.sum() / num_items_in_batch
 
 
-def use_summary_loss(model: PreTrainedModel | PeftModel) -> None:
+def use_summary_loss(model: AnyModel) -> None:
     """Let a model that gets labels compute logits where they are, `summary_loss` of these, and return the loss alone.
 
     The prompt has no labels, and the output layer over its tokens would cost a small model most of its time and memory.
     Once the loss is there the logits have done their work, and `accelerate`, which runs forward in autocast, would copy
     them to fp32. Prints it where a model computes all logits, whatever is asked for.
     """
-    plain, forward = _plain_model(model), model.forward
+    plain = model.get_base_model() if isinstance(model, PeftModel) else model
+    forward = model.forward
     plain.loss_function = summary_loss
     takes_mask = "logits_to_keep" in inspect.signature(plain.forward).parameters
     if not takes_mask:
@@ -98,11 +100,6 @@ def _choose_positions(labels: torch.Tensor) -> torch.Tensor:
     return chosen
 
 
-def _plain_model(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
-    """The model without the wrapper of an adapter."""
-    return model.get_base_model() if isinstance(model, PeftModel) else model
-
-
 @dataclass
 class SummaryCollator:
     """Pads examples on the right: `input_ids` and `labels`, both (batch, length).
@@ -116,7 +113,7 @@ class SummaryCollator:
     context: int = sys.maxsize  # tokens that the model can read
 
     @classmethod
-    def for_model(cls, model: PreTrainedModel | PeftModel, tokenizer: Tokenizer) -> "SummaryCollator":
+    def for_model(cls, model: AnyModel, tokenizer: Tokenizer) -> "SummaryCollator":
         """The collator for a model."""
         context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
         return cls(tokenizer.pad_token_id, context or sys.maxsize)

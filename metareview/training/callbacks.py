@@ -42,7 +42,7 @@ class Progress(TrainerCallback):
     ) -> None:
         where = f"step {state.global_step} of {state.max_steps}, epoch {state.epoch:.2f}"
         for name, told in (("loss", "loss"), ("eval_loss", "validation loss")):
-            if name in logs and state.is_world_process_zero:
+            if name in logs:
                 tqdm.write(f"{where}: {told} {logs[name]:.4f}")
 
     def on_train_end(self, *_: Any, **__: Any) -> None:
@@ -83,9 +83,7 @@ class Stop(TrainerCallback):
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         state.compute_steps(args, state.max_steps)  # a checkpoint brings along how often its run logged and saved
         if state.best_global_step and find_best(state, Path(args.output_dir)) is None:
-            if state.is_world_process_zero:
-                told = f"The weights of step {state.best_global_step}, the best so far, are gone"
-                print(f"{told}: the best of those to come will count.")
+            print(f"The weights of step {state.best_global_step}, the best so far, are gone: the next best will count.")
             state.best_metric = state.best_global_step = state.best_model_checkpoint = None
         self.handlers = {number: signal.signal(number, self.ask) for number in (signal.SIGTERM, signal.SIGINT)}
 

@@ -13,29 +13,27 @@ Points = Sequence[tuple[float, float]]  # epoch and loss
 
 def plot_losses(history: list[dict[str, float]], results: dict[str, Any], path: Path) -> None:
     """Plot training and validation loss against the epoch, from the Trainer's `log_history`; mark the saved weights."""
-    figure, axes = _new_plot("Loss while fine-tuning")
+    axes = _new_plot("Loss while fine-tuning")
     for key, label, style in (("loss", "training", "-"), ("eval_loss", "validation", "o-")):
         _plot_points(axes, [(entry["epoch"], entry[key]) for entry in history if key in entry], label, style)
     label = f"saved weights (step {results['saved_step']:,})"
     axes.axvline(results["saved_epoch"], color="gray", linestyle=":", label=label)
-    _save_plot(figure, axes, path, legend_columns=3)
+    _save_plot(axes, path, legend_columns=3)
 
 
 def plot_sweep(losses: dict[str, Points], path: Path) -> None:
     """Plot the validation losses of several runs, by their names."""
-    figure, axes = _new_plot("Validation loss of each run")
+    axes = _new_plot("Validation loss of each run", height=4 + len(losses) / 5)
     for name, points in losses.items():
         _plot_points(axes, points, name, "o-")
-    figure.set_figheight(4 + len(losses) / 5)
-    _save_plot(figure, axes, path, legend_columns=1)
+    _save_plot(axes, path, legend_columns=1)
 
 
-def _new_plot(title: str) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(7, 4), layout="constrained")
-    axes = figure.subplots()
+def _new_plot(title: str, height: float = 4) -> Axes:
+    axes = Figure(figsize=(7, height), layout="constrained").subplots()
     axes.set(xlabel="epoch", ylabel="loss (nats per summary token)", title=title)
     axes.grid(alpha=0.3)
-    return figure, axes
+    return axes
 
 
 def _plot_points(axes: Axes, points: Points, label: str, style: str) -> None:
@@ -43,12 +41,12 @@ def _plot_points(axes: Axes, points: Points, label: str, style: str) -> None:
         axes.plot(*zip(*points, strict=True), style, label=label, markersize=4)
 
 
-def _save_plot(figure: Figure, axes: Axes, path: Path, legend_columns: int) -> None:
+def _save_plot(axes: Axes, path: Path, legend_columns: int) -> None:
     low, high = axes.dataLim.intervaly
     if high > 10 * low > 0:  # else the first values would press all others to the ground
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axes.yaxis.set_minor_formatter(NullFormatter())
-    figure.legend(loc="outside lower center", ncols=legend_columns, fontsize="small")
-    figure.savefig(path, dpi=150)
+    axes.figure.legend(loc="outside lower center", ncols=legend_columns, fontsize="small")
+    axes.figure.savefig(path, dpi=150)

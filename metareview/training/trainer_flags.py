@@ -4,6 +4,7 @@ Nothing here loads transformers, which takes seconds, before a flag of the Train
 """
 
 import re
+from argparse import ArgumentError
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ REFUSED = {  # names, or names with values, that would break a promise
     "the loss is that of the summaries, and evaluation is its mean over tokens": "batch_eval_metrics bf16_full_eval "
     "eval_do_concat_batches eval_use_gather_object fp16_full_eval include_for_metrics label_names liger_kernel_config "
     "prediction_loss_only use_liger_kernel",
+    "it is up to constants and flags of our own (--help)": "greater_is_better load_best_model_at_end push_to_hub "
+    "save_total_limit",
     "one process saves complete checkpoints, in one way": "deepspeed save_on_each_node hub_always_push hub_revision",
     "a token must not be stored in a checkpoint; set HF_TOKEN": "hub_token",
 }
@@ -41,24 +44,20 @@ def _build_parser() -> Any:
 PASSED = Passed(accepts, describe=lambda: _build_parser().format_help())
 
 
-def read_trainer_settings(constant: dict[str, Any], flags: list[str], ours: dict[str, str]) -> dict[str, Any]:
+def read_trainer_settings(constant: dict[str, Any], flags: list[str]) -> dict[str, Any]:
     """`TRAINER` and the Trainer's flags as one dictionary by the names of `TrainingArguments`; a flag wins.
 
-    `ours` has the names that the script sets itself, each with the constant that sets it. Raises `InputError`.
+    Raises `InputError` for what the Trainer does not have, and for what would break a promise.
     """
-    from argparse import ArgumentError
-
-    names = dict.fromkeys(word.partition("=")[0].lstrip("-") for word in flags if word.startswith("--"))
     try:
         parsed, rest = _build_parser().parse_known_args(flags)
     except (ArgumentError, ValueError) as error:
         raise InputError(f"{error} (a flag of the Trainer's)") from error
     if rest:
         raise InputError(f"unknown argument: {' '.join(rest)}")
+    names = [word.partition("=")[0].lstrip("-").replace("-", "_") for word in flags if word.startswith("--")]
     settings = constant | {name: getattr(parsed, name) for name in names}
     for name, value in settings.items():
-        if name in ours:
-            raise InputError(f"TRAINER sets {name!r}, which is {ours[name]} here; edit that instead")
         if not accepts(name):
             raise InputError(f"TRAINER sets {name!r}, which the Trainer does not have; see --help_all")
         for promise, refused in REFUSED.items():

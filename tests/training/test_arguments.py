@@ -10,7 +10,7 @@ from transformers import TrainingArguments
 
 from fine_tune import FineTuningFlags
 from metareview.common.cli import InputError
-from metareview.training.arguments import advise_memory, build_training_arguments, count_steps
+from metareview.training.arguments import build_training_arguments, count_steps
 from metareview.training.trainer_flags import PASSED, REFUSED, accepts, read_trainer_settings
 
 
@@ -41,26 +41,12 @@ def test_one_process_uses_one_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     assert args.n_gpu == 1 and args.train_batch_size == 4
 
 
-@pytest.mark.parametrize(
-    ("given", "use_lora", "advice"),
-    [
-        ({"batch_size": 9, "accumulation_steps": 2}, False,
-         "set BATCH_SIZE = 3 with ACCUMULATION_STEPS = 6, which trains the same; if that is not enough, "
-         "GRADIENT_CHECKPOINTING = True, or USE_LORA = True, or several GPUs"),
-        ({"batch_size": 1, "gradient_checkpointing": True}, True, "set several GPUs (configs/fsdp2.yaml), or"),
-    ],
-)  # fmt: skip
-def test_too_little_memory_says_what_to_edit(given: dict, use_lora: bool, advice: str, tmp_path: Path) -> None:
-    """The same step in smaller parts first; no smaller batch where the batch is one."""
-    assert advise_memory(make_arguments(tmp_path, **given), use_lora).startswith(advice)
-
-
 # What the Trainer takes beyond our constants
 
 
 def test_the_trainers_own_flags_join_the_constant(tmp_path: Path) -> None:
     flags = FineTuningFlags(output_dir=str(tmp_path), trainer={"warmup_steps": 10, "use_cpu": True})
-    flags.passed_flags = ["--warmup_steps", "100", "--lr_scheduler_type=cosine_with_min_lr"]
+    flags.passed_flags = ["--warmup-steps", "100", "--lr_scheduler_type=cosine_with_min_lr"]
     flags.passed_flags += ["--lr_scheduler_kwargs", '{"min_lr": 1e-6}']
     args = build_training_arguments(flags)
     assert (args.warmup_steps, args.lr_scheduler_type) == (100, "cosine_with_min_lr")
@@ -71,10 +57,12 @@ def test_the_trainers_own_flags_join_the_constant(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("trainer", "told"),
     [
-        ({"gradient_accumulation_steps": 1}, "which is ACCUMULATION_STEPS here; edit that instead"),
+        ({"gradient_accumulation_steps": 1}, "it follows from our own constants and flags"),
         ({"no_such": 1}, "TRAINER sets 'no_such', which the Trainer does not have; see --help_all"),
         ({"lr_scheduler_type": "reduce_lr_on_plateau"}, "evaluations would change what is learned"),
         ({"ignore_data_skip": True}, "could not resume exactly"),
+        ({"report_to": "nowhere"}, "nowhere is not supported"),
+        ({"report_to": "comet_ml"}, "CometCallback requires comet-ml"),
         ({"adam_beta2": 1.5}, "the Trainer cannot work with these flags and TRAINER: "),
         ({"lr_scheduler_kwargs": {"wild": 1}}, "the Trainer cannot work with these flags and TRAINER: "),
     ],
@@ -91,4 +79,4 @@ def test_only_names_that_the_trainer_has_are_passed_on() -> None:
     assert not accepts("warmup_step") and not accepts("self") and not accepts("")
     assert "--adam_beta1" in PASSED.describe()
     with pytest.raises(InputError, match="warmup_steps"):
-        read_trainer_settings({}, ["--warmup_steps", "soon"], {})
+        read_trainer_settings({}, ["--warmup_steps", "soon"])
