@@ -37,9 +37,7 @@ class Progress(TrainerCallback):
         self.bar.set_description("Train")
         self.evaluated = 0
 
-    def on_log(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, float], **_: Any
-    ) -> None:
+    def on_log(self, args: TrainingArguments, state: TrainerState, *_: Any, logs: dict[str, float], **__: Any) -> None:
         where = f"step {state.global_step} of {state.max_steps}, epoch {state.epoch:.2f}"
         for name, told in (("loss", "loss"), ("eval_loss", "validation loss")):
             if name in logs:
@@ -50,10 +48,7 @@ class Progress(TrainerCallback):
 
 
 class EpochSetter(TrainerCallback):
-    """Tells the sampler which epoch begins.
-
-    accelerate tells it to none of several processes that resume from a checkpoint inside an epoch.
-    """
+    """Tells the sampler which epoch begins: of several processes that resume inside an epoch, accelerate tells none."""
 
     def __init__(self, sampler: LengthGroupedSampler) -> None:
         self.sampler = sampler

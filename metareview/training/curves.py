@@ -13,9 +13,9 @@ Points = Sequence[tuple[float, float]]  # epoch and loss
 
 def plot_losses(history: list[dict[str, float]], results: dict[str, Any], path: Path) -> None:
     """Plot training and validation loss against the epoch, from the Trainer's `log_history`; mark the saved weights."""
-    axes = _new_plot("Loss while fine-tuning")
-    for key, label, style in (("loss", "training", "-"), ("eval_loss", "validation", "o-")):
-        _plot_points(axes, [(entry["epoch"], entry[key]) for entry in history if key in entry], label, style)
+    keys = {"training": "loss", "validation": "eval_loss"}
+    curves = {name: [(entry["epoch"], entry[key]) for entry in history if key in entry] for name, key in keys.items()}
+    axes = _plot_curves("Loss while fine-tuning", curves)
     label = f"saved weights (step {results['saved_step']:,})"
     axes.axvline(results["saved_epoch"], color="gray", linestyle=":", label=label)
     _save_plot(axes, path, legend_columns=3)
@@ -23,22 +23,19 @@ def plot_losses(history: list[dict[str, float]], results: dict[str, Any], path: 
 
 def plot_sweep(losses: dict[str, Points], path: Path) -> None:
     """Plot the validation losses of several runs, by their names."""
-    axes = _new_plot("Validation loss of each run", height=4 + len(losses) / 5)
-    for name, points in losses.items():
-        _plot_points(axes, points, name, "o-")
+    axes = _plot_curves("Validation loss of each run", losses)
+    axes.figure.set_figheight(4 + len(losses) / 5)
     _save_plot(axes, path, legend_columns=1)
 
 
-def _new_plot(title: str, height: float = 4) -> Axes:
-    axes = Figure(figsize=(7, height), layout="constrained").subplots()
+def _plot_curves(title: str, curves: dict[str, Points]) -> Axes:
+    axes = Figure(figsize=(7, 4), layout="constrained").subplots()
     axes.set(xlabel="epoch", ylabel="loss (nats per summary token)", title=title)
     axes.grid(alpha=0.3)
+    for label, points in curves.items():
+        if points:
+            axes.plot(*zip(*points, strict=True), "o-", label=label, markersize=4)
     return axes
-
-
-def _plot_points(axes: Axes, points: Points, label: str, style: str) -> None:
-    if points:
-        axes.plot(*zip(*points, strict=True), style, label=label, markersize=4)
 
 
 def _save_plot(axes: Axes, path: Path, legend_columns: int) -> None:

@@ -99,7 +99,7 @@ def load_examples(
         if not texts:
             print(f"There is no PROCESSED_DIR {name!r}; the examples are those of {flags.tokenized_dir!r} alone.")
         return load_source(flags.tokenized_dir), saved
-    why = f"{flags.tokenized_dir!r} differs in {', '.join(differing)}" if saved else f"no {flags.tokenized_dir!r}"
+    why = f"{flags.tokenized_dir} differs in {', '.join(differing)}" if saved else f"there is no {flags.tokenized_dir}"
     if not texts:
         raise InputError(f"there is no {name!r} here, and {why}. First: python processing_meta_review.py")
 

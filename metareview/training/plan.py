@@ -2,16 +2,14 @@
 
 import copy
 import math
-import time
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import psutil
 import torch
 from datasets import Dataset, DatasetDict
 from transformers import PreTrainedTokenizerBase as Tokenizer
 from transformers import TrainingArguments
-from transformers.trainer_callback import TrainerCallback
 
 from metareview.common.cli import format_bytes, format_seconds, format_table
 from metareview.common.device import OutOfMemory, peak_memory
@@ -21,7 +19,7 @@ from metareview.training.batching import SummaryCollator, draw_validation
 from metareview.training.callbacks import Progress
 from metareview.training.trainer import MEMORY_ADVICE, SummaryTrainer
 
-PROBED_STEPS = 5
+TIMED_STEPS = 5
 TRAINED_BYTES = 16  # of a parameter: fp32 with gradient and two moments
 FROZEN_BYTES = {False: 2, True: 0.5}  # of a parameter: 16 bits; 4 bits, if it is loaded so
 HEAP_GROWTH = 1.5  # on a CPU: what a whole run takes beside the model, against a few steps; see docs/bigger-models.md
@@ -35,23 +33,15 @@ class Costs(NamedTuple):
     checkpoint: int  # bytes: the trained parameters and the state of the optimizer
 
 
-class StepTimer(TrainerCallback):
-    """When each step ended; a GPU is never far behind, because each step waits for the norm of its gradient."""
-
-    def __init__(self) -> None:
-        self.ends: list[float] = []
-
-    def on_step_end(self, *_: Any, **__: Any) -> None:
-        self.ends.append(time.perf_counter())
-
-
 def measure_run(
     flags: Flags, args: TrainingArguments, base: str, tokenizer: Tokenizer, train: Dataset, validation: Dataset
 ) -> Costs:
-    """Take the first steps of a run and evaluate a batch. Raises `OutOfMemory` where the longest step does not fit."""
-    args, timer = copy.copy(args), StepTimer()
-    args.max_steps, args.save_strategy = PROBED_STEPS, "no"
-    args.eval_strategy, args.eval_on_start, args.report_to = "no", False, []
+    """Take the longest step of a run, then time a few and the evaluation of a batch.
+
+    Raises `OutOfMemory` where the longest step does not fit.
+    """
+    args = copy.copy(args)
+    args.eval_strategy, args.eval_on_start, args.save_strategy, args.report_to = "no", False, "no", []
     model = prepare_model(base, build_adapter(flags, args))
     loaded, growth = peak_memory(), 1 if torch.cuda.is_available() else HEAP_GROWTH
     with TemporaryDirectory() as folder:
@@ -62,21 +52,22 @@ def measure_run(
             data_collator=SummaryCollator.for_model(model, tokenizer),
             train_dataset=train,
             processing_class=tokenizer,
-            callbacks=[timer],
         )
         trainer.remove_callback(Progress)
-        trainer.train()
+        args.max_steps = 1
+        trainer.train()  # the first step is the longest; it warms up, too, and its time is not counted
+        # The time of a step grows with its tokens, padding included.
+        lengths = train["length"][:]
+        tokens = [len(step) * max(lengths[row] for row in step) for step in trainer.sampler.steps()]
+        args.max_steps = min(TIMED_STEPS, len(tokens))
+        epoch = trainer.train().metrics["train_runtime"] * sum(tokens) / sum(tokens[: args.max_steps])
         batch = validation.take(min(len(validation), args.per_device_eval_batch_size))  # the longest ones
-        seconds = trainer.evaluate(batch)["eval_runtime"]
-    # The time of a step grows with its tokens, padding included. The first step warms up, too, and is left out.
-    lengths = train["length"][:]
-    tokens = [len(step) * max(lengths[row] for row in step) for step in trainer.sampler.steps()]
-    probed = sum(tokens[step % len(tokens)] for step in range(1, PROBED_STEPS))
+        rate = trainer.evaluate(batch)["eval_runtime"] / (len(batch) * max(batch["length"]))
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     moments = [value for state in trainer.optimizer.state.values() for value in state.values()]
     return Costs(
-        epoch=(timer.ends[-1] - timer.ends[0]) * sum(tokens) / probed,
-        evaluation=seconds * sum(validation["length"][:]) / (len(batch) * max(batch["length"])),
+        epoch=epoch,
+        evaluation=rate * sum(validation["length"][:]),
         memory=loaded + growth * (peak_memory() - loaded),
         trained=sum(weight.numel() for weight in weights),
         checkpoint=sum(tensor.nbytes for tensor in (*weights, *moments) if isinstance(tensor, torch.Tensor)),

@@ -32,7 +32,7 @@ def test_what_the_record_says_is_followed(given: dict, processed: Path, base: Pa
     assert (how.max_length, how.max_summary_tokens, record["asked_max_length"]) == (256, 100, None)
     saved = load_from_disk(str(processed / TOKENIZED))
     assert all(examples[name].to_list() == saved[name].to_list() for name in saved)
-    assert ("again: no 'nowhere'." in capsys.readouterr().out) == bool(given)
+    assert ("again: there is no nowhere." in capsys.readouterr().out) == bool(given)
 
 
 def test_what_differs_is_named_and_tokenized_again(processed: Path, tmp_path: Path, capsys) -> None:
