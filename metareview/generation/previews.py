@@ -77,8 +77,8 @@ class Previews(TrainerCallback):
         writer = copy.copy(model)
         writer.__dict__.pop("forward", None)
         arguments = self.max_new_tokens, len(self.prompts), Decoding(no_repeat_ngram=4), self.ends
-        written = dict(generate(writer, self.tokenizer, self.prompts, *arguments, deadline=deadline))
-        return [written[index] for index in range(len(written))]
+        written = generate(writer, self.tokenizer, self.prompts, *arguments, deadline=deadline)
+        return [output for _, output in sorted(written)]
 
 
 def _keep(path: Path, step: int, epoch: float, texts: list[str], references: list[str]) -> None:

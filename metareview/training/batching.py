@@ -1,11 +1,11 @@
 """Batches of summaries: the loss where the labels are, padding, and the sampler."""
 
-import functools
 import inspect
 import math
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import wraps
 from itertools import chain
 from typing import Any
 
@@ -27,7 +27,7 @@ AnyModel = PreTrainedModel | PeftModel
 
 
 def _sum_losses(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """The losses of an example's summary tokens, added up: `logits` (tokens, vocabulary), `targets` (tokens,)."""
+    """The losses of an example's tokens, added up: `logits` (tokens, vocabulary), `targets` (tokens,)."""
     return cross_entropy(logits.float(), targets, ignore_index=IGNORE_INDEX, reduction="sum")
 
 
@@ -38,12 +38,12 @@ def summary_loss(
     num_items_in_batch: torch.Tensor | int | None = None,
     **_: Any,
 ) -> torch.Tensor:
-    """The mean loss of the summary tokens, or their sum divided by `num_items_in_batch`: what the stock loss is.
+    """The mean loss of the summary tokens, or their sum divided by `num_items_in_batch`, as the stock loss.
 
     `labels` is (batch, length), `logits` (positions chosen, vocabulary), or (batch, length, vocabulary) for all tokens.
-    Only the bf16 logits are kept for the backward pass; what it needs in fp32 it computes again, for one example at a
-    time. For all at once that would be the most memory that training needs. Without gradients, in evaluation, it is the
-    sum of each example, shape (batch,). `vocab_size` is there because many models pass it by its position.
+    Only the bf16 logits are kept for the backward pass, which computes them in fp32 again, for one example at a time:
+    for all at once that would be the most memory that training needs. Without gradients, in evaluation, it is the sum
+    of each example, shape (batch,). `vocab_size` is there because many models pass it by its position.
     """
     chosen, next_labels = _choose_positions(labels), _shift(labels)
     if logits.ndim == 3:
@@ -62,8 +62,7 @@ def use_summary_loss(model: AnyModel) -> None:
     """Let a model that gets labels compute logits where they are, `summary_loss` of these, and return the loss alone.
 
     The prompt has no labels, and the output layer over its tokens would cost a small model most of its time and memory.
-    Once the loss is there the logits have done their work, and `accelerate`, which runs forward in autocast, would copy
-    them to fp32. Prints it where a model computes all logits, whatever is asked for.
+    `accelerate`, which runs forward in autocast, would copy logits that are returned to fp32.
     """
     plain = model.get_base_model() if isinstance(model, PeftModel) else model
     forward = model.forward
@@ -72,13 +71,14 @@ def use_summary_loss(model: AnyModel) -> None:
     if not takes_mask:
         print(f"{type(plain).__name__} takes no logits_to_keep: so logits are computed for the reviews too (slow).")
 
-    @functools.wraps(forward)
+    @wraps(forward)
     def compute_loss(*args: Any, **inputs: Any) -> ModelOutput:
         if inputs.get("labels") is None:
             return forward(*args, **inputs)
         if takes_mask:
             inputs["logits_to_keep"] = _choose_positions(inputs["labels"])
-        return type(output := forward(*args, **inputs))(loss=output.loss)
+        output = forward(*args, **inputs)
+        return type(output)(loss=output.loss)
 
     model.forward = compute_loss
 
@@ -91,8 +91,7 @@ def _shift(labels: torch.Tensor) -> torch.Tensor:
 def _choose_positions(labels: torch.Tensor) -> torch.Tensor:
     """The positions that logits are computed for: those that predict a label; bool, (batch, length).
 
-    Some of the others are added, as many as make the number a multiple of PADDED_TO: their labels are ignored, and a
-    CPU meets few shapes and sizes of memory.
+    Others, whose labels are ignored, make the number a multiple of PADDED_TO: a CPU meets few shapes.
     """
     chosen = _shift(labels) != IGNORE_INDEX
     others = (~chosen).flatten().nonzero()[: -int(chosen.sum()) % PADDED_TO]
@@ -104,9 +103,8 @@ def _choose_positions(labels: torch.Tensor) -> torch.Tensor:
 class SummaryCollator:
     """Pads examples on the right: `input_ids` and `labels`, both (batch, length).
 
-    A causal model does not see what comes after a token: so padding on the right needs no attention mask, and attention
-    without a mask is faster. Lengths are rounded up to a multiple of PADDED_TO: for each new shape a CPU's kernels are
-    built anew, and all of them are kept.
+    A causal model does not see what comes after a token: so this needs no attention mask, and attention without one is
+    faster. Lengths are rounded up to a multiple of PADDED_TO: a CPU builds and keeps kernels for each shape.
     """
 
     pad_token_id: int
@@ -167,5 +165,4 @@ def draw_validation(validation: Dataset, number: int) -> Dataset:
     Sorted, a batch holds examples of about one length, and memory that is too small shows at once.
     """
     drawn = validation.shuffle(VALIDATION_SEED).take(min(len(validation), number))
-    longest_first = torch.tensor(drawn["length"][:]).argsort(descending=True, stable=True)
-    return drawn.select(longest_first.tolist())
+    return drawn.sort("length", reverse=True)

@@ -11,7 +11,7 @@ from datasets import Dataset, DatasetDict
 from transformers import PreTrainedTokenizerBase as Tokenizer
 from transformers import TrainingArguments
 
-from metareview.common.cli import format_bytes, format_seconds, format_table
+from metareview.common.cli import format_bytes, format_count, format_seconds, format_table
 from metareview.common.device import OutOfMemory, peak_memory
 from metareview.common.model import count_parameters, prepare_model
 from metareview.training.arguments import Flags, build_adapter, count_step_examples, count_steps
@@ -19,7 +19,7 @@ from metareview.training.batching import SummaryCollator, draw_validation
 from metareview.training.callbacks import Progress
 from metareview.training.trainer import MEMORY_ADVICE, SummaryTrainer
 
-TIMED_STEPS = 5
+TIMED_STEPS = 4
 TRAINED_BYTES = 16  # of a parameter: fp32 with gradient and two moments
 FROZEN_BYTES = {False: 2, True: 0.5}  # of a parameter: 16 bits; 4 bits, if it is loaded so
 HEAP_GROWTH = 1.5  # on a CPU: what a whole run takes beside the model, against a few steps; see docs/bigger-models.md
@@ -82,7 +82,8 @@ def print_plan(flags: Flags, args: TrainingArguments, base: str, tokenizer: Toke
     every = math.ceil(args.eval_steps * (steps if args.eval_steps < 1 else 1))
     times = {"no": 0, "steps": 1 + math.ceil(steps / every), "epoch": 1 + math.ceil(epochs)}[args.eval_strategy.value]
     tokens = sum(train["length"][:])
-    print(f"{len(train)} examples, {tokens:,} tokens; {epochs:.3g} epochs, {steps:,} steps, {times} evaluations")
+    length = f"{format_count(round(epochs, 2), 'epoch')}, {format_count(steps, 'step')}"
+    print(f"{len(train):,} examples of {tokens:,} tokens; {length}, {format_count(times, 'evaluation')}")
     memory = torch.cuda.mem_get_info()[1] if torch.cuda.is_available() else psutil.virtual_memory().total
     too_much = f"It does not fit into {format_bytes(memory)} of memory"
     least = count_parameters(base) * (FROZEN_BYTES[flags.load_in_4bit] if flags.use_lora else TRAINED_BYTES)

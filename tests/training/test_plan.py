@@ -20,7 +20,7 @@ def test_it_tells_what_the_run_does_and_costs_and_writes_nothing(processed: Path
     flags = ["--model_name_or_path", base, *FINE_TUNING, "--output_dir", "nowhere/sub", "--plan"]
     course, header, _, costs = run_to_end(TUNE, *flags, cwd=processed).splitlines()
     assert sorted(processed.rglob("*")) == before
-    assert re.fullmatch(r"24 examples, [\d,]+ tokens; 2 epochs, 12 steps, 7 evaluations", course)
+    assert re.fullmatch(r"24 examples of [\d,]+ tokens; 2 epochs, 12 steps, 7 evaluations", course)
     assert re.fullmatch(r"\| parameters trained +\| +an epoch \| +the run \| +memory \| +a checkpoint \|", header)
     assert re.fullmatch(r"\| [\d,]+ +\| +\d+ s \| +\d+ s \| +\d+ MB \| +\d+ MB \|", costs)
     adapter = run_to_end(TUNE, *flags, "--use_lora", cwd=processed).splitlines()[-1]
