@@ -165,4 +165,5 @@ def draw_validation(validation: Dataset, number: int) -> Dataset:
     Sorted, a batch holds examples of about one length, and memory that is too small shows at once.
     """
     drawn = validation.shuffle(VALIDATION_SEED).take(min(len(validation), number))
-    return drawn.sort("length", reverse=True)
+    longest_first = torch.tensor(drawn["length"][:]).argsort(descending=True, stable=True)
+    return drawn.select(longest_first.tolist())
