@@ -9,12 +9,7 @@ from datasets import Dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metareview.training.batching import (
-    LengthGroupedSampler,
-    SummaryCollator,
-    draw_validation,
-    use_summary_loss,
-)
+from metareview.training.batching import LengthGroupedSampler, SummaryCollator, draw_validation, use_summary_loss
 
 
 @pytest.mark.parametrize("architecture", ["gpt_neox", "llama", "gpt2"])

@@ -20,8 +20,7 @@ def load(processed: Path, folder: Path, **given: object) -> tuple[TokenizationAr
     data = {"processed_dir": str(processed / PROCESSED), "tokenized_dir": str(processed / TOKENIZED)}
     flags = FineTuningFlags(**data | given)
     how = choose_tokenization(flags)
-    tokenizer = load_tokenizer(how)
-    return how, *load_examples(flags, make_arguments(folder), how, tokenizer)
+    return how, *load_examples(flags, make_arguments(folder), how, load_tokenizer(how))
 
 
 @pytest.mark.parametrize("given", [{}, {"tokenized_dir": "nowhere"}], ids=["token ids", "texts"])
@@ -40,8 +39,7 @@ def test_what_differs_is_named_and_tokenized_again(processed: Path, tmp_path: Pa
     other = tmp_path / "other"
     make_model("gpt_neox", context=512).save_pretrained(other)
     make_tokenizer().save_pretrained(other)
-    _, _, record = load(processed, tmp_path, model=str(other))
-    assert record["max_length"] == 512
+    assert load(processed, tmp_path, model=str(other))[2]["max_length"] == 512
     assert "differs in max_length." in capsys.readouterr().out
     _, _, record = load(processed, tmp_path, prompt="instruction")
     assert record["prompt_template"].startswith("Write a meta-review that condenses")

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import FINE_TUNING, TUNE, make_model, make_tokenizer, run_to_end
+from conftest import FINE_TUNING, TUNE, make_examples, make_model, make_tokenizer, run_to_end
 from datasets import Dataset, DatasetDict
 
 from fine_tune import FineTuningFlags
@@ -29,15 +29,13 @@ def test_it_tells_what_the_run_does_and_costs_and_writes_nothing(processed: Path
 
 
 @pytest.fixture
-def measured(tmp_path: Path) -> tuple:
+def measured(base: Path) -> tuple:
     """What `print_plan` takes, for 60 examples of 3 to 62 tokens."""
-    make_model("gpt_neox").save_pretrained(tmp_path / "model")
     tokenizer = make_tokenizer()
     tokenizer.pad_token = tokenizer.eos_token
-    rows = [{"input_ids": [2] * n, "labels": [-100] * (n - 2) + [2, 3], "length": n} for n in range(3, 63)]
-    flags = FineTuningFlags(output_dir=str(tmp_path / "out"), trainer={"use_cpu": True})
-    data = DatasetDict({split: Dataset.from_list(rows) for split in ("train", "validation")})
-    return flags, build_training_arguments(flags), str(tmp_path / "model"), tokenizer, data
+    data = Dataset.from_list(make_examples([(length - 2, 2) for length in range(3, 63)]))
+    flags = FineTuningFlags(trainer={"use_cpu": True})
+    return flags, build_training_arguments(flags), str(base), tokenizer, DatasetDict(train=data, validation=data)
 
 
 def test_the_longest_step_is_tried_and_time_grows_with_the_tokens(measured: tuple, monkeypatch) -> None:
@@ -47,7 +45,7 @@ def test_the_longest_step_is_tried_and_time_grows_with_the_tokens(measured: tupl
 
     def forward(model: torch.nn.Module, args: tuple, inputs: dict) -> None:
         if model.training:
-            seen.append(4 * int((inputs["input_ids"] == 2).sum(1).max()))
+            seen.append(4 * int((inputs["input_ids"] > 0).sum(1).max()))
             clock[0] += seen[-1]
 
     model = make_model("gpt_neox")

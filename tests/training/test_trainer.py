@@ -66,7 +66,6 @@ def test_a_run_is_in_fp32_if_fp16_overflows(tmp_path: Path, capsys: pytest.Captu
         model = make_model("gpt_neox")
         for name, weight in model.named_parameters():
             weight.data *= scale if "layers.0.mlp" in name else 1
-
         args = make_arguments(tmp_path, fp16=True, max_steps=1, save_strategy="no")
         trainer = make_trainer(model, args, make_examples([(30, 10)] * 8))
         assert args.fp16 == fp16 and ("overflows in fp16" in capsys.readouterr().out) != fp16
