@@ -50,7 +50,7 @@ class SummaryTrainer(Trainer):
         use_summary_loss(model)
         asks_for_fsdp = bool(args.fsdp) or os.environ.get("ACCELERATE_USE_FSDP") == "true"
         try:
-            if args.fp16 and not asks_for_fsdp:  # with FSDP the model may be too large for one GPU
+            if args.fp16 and not asks_for_fsdp:  # with FSDP only the first process has the weights by now
                 batch = others["data_collator"](list(others["train_dataset"].take(TRIED_EXAMPLES)))
                 if overflows_in_fp16(model.to(args.device), batch):
                     args.fp16, args.mixed_precision = False, "no"

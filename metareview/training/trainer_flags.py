@@ -58,8 +58,6 @@ def read_trainer_settings(constant: dict[str, Any], flags: list[str]) -> dict[st
     names = [word.partition("=")[0].lstrip("-").replace("-", "_") for word in flags if word.startswith("--")]
     settings = constant | {name: getattr(parsed, name) for name in names}
     for name, value in settings.items():
-        if not accepts(name):
-            raise InputError(f"TRAINER sets {name!r}, which the Trainer does not have; see --help_all")
         for promise, refused in REFUSED.items():
             for word in {name, f"{name}={value}"} & set(refused.split()):
                 raise InputError(f"TRAINER (--{name}) cannot set {word!r}: {promise}")
