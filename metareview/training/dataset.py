@@ -34,12 +34,12 @@ def choose_tokenization(flags: Flags) -> TokenizationArguments:
         flags.model, flags.prompt, flags.max_length, flags.max_summary_tokens, completion=flags.completion
     )
     texts, tokens = read_record(flags.processed_dir), read_record(flags.tokenized_dir)
-    data = ("dataset_name", "keep", "drop_sentences")
-    if texts and tokens and [texts.get(name) for name in data] != [tokens.get(name) for name in data]:
+    differing = [name for name in ("dataset_name", "keep", "drop_sentences") if texts.get(name) != tokens.get(name)]
+    if texts and tokens and differing:
         if Path(flags.processed_dir).name in USUAL or Path(flags.tokenized_dir).name not in USUAL:
             raise InputError(
-                f"PROCESSED_DIR, {flags.processed_dir!r}, and TOKENIZED_DIR, {flags.tokenized_dir!r}, are of different "
-                "data: name both folders, or run python processing_meta_review.py again"
+                f"PROCESSED_DIR, {flags.processed_dir!r}, and TOKENIZED_DIR, {flags.tokenized_dir!r}, differ in "
+                f"{', '.join(differing)}: name both folders, or run python processing_meta_review.py again"
             )
         tokens = {}  # left over: only the texts were named
     follow_record(how, tokens or texts)

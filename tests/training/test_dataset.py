@@ -67,7 +67,7 @@ def test_texts_and_token_ids_of_different_data_are_refused(processed: Path, tmp_
     """Unless only the texts are named: then the usual TOKENIZED_DIR is left over."""
     for name in ("dataset_name", "keep"):
         other = copy_with(processed / TOKENIZED, tmp_path / name, **{name: "other"})
-        with pytest.raises(InputError, match="are of different data: name both folders"):
+        with pytest.raises(InputError, match=f"differ in {name}: name both folders"):
             load(processed, tmp_path, tokenized_dir=other)
     new = copy_with(processed / PROCESSED, tmp_path / "new", dataset_name="d", completion="{summary}!")
     how, _, record = load(processed, tmp_path, processed_dir=new)
