@@ -41,7 +41,9 @@ def measure_run(
     Raises `OutOfMemory` where the longest step does not fit.
     """
     args = copy.copy(args)
-    args.eval_strategy, args.eval_on_start, args.save_strategy, args.report_to = "no", False, "no", []
+    args.eval_on_start = False
+    args.eval_strategy = args.save_strategy = "no"
+    args.report_to = []
     model = prepare_model(base, build_adapter(flags, args))
     loaded, growth = peak_memory(), 1 if torch.cuda.is_available() else HEAP_GROWTH
     with TemporaryDirectory() as folder:
@@ -77,8 +79,8 @@ def measure_run(
 def print_plan(flags: Flags, args: TrainingArguments, base: str, tokenizer: Tokenizer, examples: DatasetDict) -> None:
     """Print how long the run takes, in how much memory, and how large a checkpoint is."""
     train, validation = examples["train"], draw_validation(examples["validation"], flags.validation_examples)
-    steps, step_size = count_steps(args, len(train)), count_step_examples(args)
-    epochs = steps / math.ceil(len(train) / step_size)
+    steps = count_steps(args, len(train))
+    epochs = steps / math.ceil(len(train) / count_step_examples(args))
     every = math.ceil(args.eval_steps * (steps if args.eval_steps < 1 else 1))
     times = {"no": 0, "steps": 1 + math.ceil(steps / every), "epoch": 1 + math.ceil(epochs)}[args.eval_strategy.value]
     tokens = sum(train["length"][:])
