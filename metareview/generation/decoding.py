@@ -85,13 +85,8 @@ class _SeededSampling(LogitsProcessor):
         self.names = [hashlib.sha256(json.dumps([seed, prompt]).encode()).hexdigest() for prompt in prompts]
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        number = input_ids.shape[1] - self.prompt_length
-        noise = torch.stack([_sample_gumbel(f"{name} {number}", scores.shape[1]) for name in self.names])
-        return scores / self.temperature + noise.to(scores.device)
-
-
-def _sample_gumbel(name: str, size: int) -> torch.Tensor:
-    """`size` numbers of the standard Gumbel distribution, always the same for a name."""
-    digest = hashlib.sha256(name.encode()).digest()
-    generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big", signed=True))
-    return -torch.empty(size).exponential_(generator=generator).log()
+        noise = torch.empty(scores.shape)
+        for row, name in zip(noise, self.names, strict=True):
+            digest = hashlib.sha256(f"{name} {input_ids.shape[1] - self.prompt_length}".encode()).digest()
+            row.exponential_(generator=torch.Generator().manual_seed(int.from_bytes(digest[:8], "big", signed=True)))
+        return scores / self.temperature - noise.log().to(scores.device)

@@ -4,7 +4,6 @@ import shutil
 from pathlib import Path
 
 import torch
-from transformers import GenerationConfig
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from metareview.common.cli import InputError
@@ -14,61 +13,51 @@ from metareview.data.context import fit_prompts
 from metareview.data.splits import load_source, read_record
 from metareview.data.tokenization import find_ends, load_tokenizer
 from metareview.generation.batches import generate
-from metareview.generation.variants import Variant, find_variants
+from metareview.generation.outputs import Output
+from metareview.generation.variants import find_variants
 
 COMPARED = 3  # papers
 ADAPTER_FILES = ("adapter_*", "checkpoint-*", "run.json", "README.md", "previews.md", ".*")
 
 
-def merge_adapter(name: str, processed_dir: str) -> Path:
+def merge_adapter(name: str, processed_dir: str) -> None:
     """Write the adapter in the folder `name`, merged into its base, to NAME_merged, and print how far the two agree.
 
     Logits and texts are compared for the first validation papers of the processed data. Raises `InputError` for a
     folder without a finished adapter, and where NAME_merged holds something else than a merged model.
     """
-    if not Path(name, "adapter_config.json").is_file():
-        raise InputError(f"--merge {name!r}: there is no adapter in that folder; a complete model needs no merging")
     record, target = read_record(name, TRAINING_RECORD), Path(f"{Path(name)}_merged")
-    if not record:
-        raise InputError(f"--merge {name!r}: no {TRAINING_RECORD} there; name the folder of a finished run")
+    if not record or not Path(name, "adapter_config.json").is_file():
+        lacking = f"no adapter_config.json or no {TRAINING_RECORD} there"
+        raise InputError(f"--merge {name!r}: {lacking}; name the folder of a finished run that trained an adapter")
     if target.exists() and not read_record(str(target), TRAINING_RECORD).get("settings", {}).get("merged"):
         raise InputError(f"{str(target)!r} exists and is no merged model; nothing was written. Move it away")
-    [variant] = [one for one in find_variants([name], None, None, None) if one.fine_tuned]
+    [*_, variant] = find_variants([name], None, None, None)
     tokenizer = load_tokenizer(variant.settings)
-    prompts = _load_prompts(variant, processed_dir, tokenizer)
+    rows = load_source(processed_dir)["validation"].take(COMPARED).to_list()
+    limits = [variant.settings.prompt_limit] * len(rows)
+    prompts, _ = fit_prompts(rows, tokenizer, limits, variant.settings.prompt_template)
     options = prompts, tokenizer, variant.max_new_tokens, find_ends(name, tokenizer)
     logits, texts = _run(name, *options)
     with replacing(target) as new:
-        shutil.copytree(name, new, ignore=shutil.ignore_patterns(*ADAPTER_FILES))
         from peft import AutoPeftModelForCausalLM  # takes a second, which a run without an adapter need not wait for
 
-        merged = AutoPeftModelForCausalLM.from_pretrained(name, dtype=torch.float32).merge_and_unload()
-        merged.save_pretrained(new)
-        GenerationConfig.from_pretrained(name).save_pretrained(new)
+        AutoPeftModelForCausalLM.from_pretrained(name, dtype=torch.float32).merge_and_unload().save_pretrained(new)
+        shutil.copytree(name, new, ignore=shutil.ignore_patterns(*ADAPTER_FILES), dirs_exist_ok=True)
         settings = record["settings"] | {"merged": True}  # else the two would count as seeds of one setting
         write_json(new / TRAINING_RECORD, record | {"settings": settings, "name": target.name, "hub_model_id": None})
     merged_logits, merged_texts = _run(str(target), *options)
-    difference = max(float((one - two).abs().max()) for one, two in zip(logits, merged_logits, strict=True))
-    equal = sum(one == two for one, two in zip(texts, merged_texts, strict=True))
-    scale = max(float(one.abs().max()) for one in logits)
+    difference, scale = (logits - merged_logits).abs().max(), logits.abs().max()
     told = f"largest difference of the logits {difference:.1g} (the largest logit is {scale:.1f})"
+    equal = sum(merged_texts[index] == text for index, text in texts.items())
     print(f"Merged: {target}; {told}; {equal} of {len(prompts)} texts are the same.")
-    return target
-
-
-def _load_prompts(variant: Variant, processed_dir: str, tokenizer: Tokenizer) -> list[list[int]]:
-    """Prompts of the first validation papers, as the model reads them."""
-    rows = load_source(processed_dir)["validation"].take(COMPARED).to_list()
-    limits = [variant.settings.prompt_limit] * len(rows)
-    return fit_prompts(rows, tokenizer, limits, variant.settings.prompt_template)[0]
 
 
 def _run(
     name: str, prompts: list[list[int]], tokenizer: Tokenizer, max_new_tokens: int, ends: list[int]
-) -> tuple[list[torch.Tensor], list[str]]:
-    """The logits of a model, in fp32, after each prompt, and the texts that it writes."""
+) -> tuple[torch.Tensor, dict[int, Output]]:
+    """The logits of a model (prompts, vocabulary), in fp32, after each prompt, and what it writes."""
     model = load_model(name).eval()
     with torch.inference_mode():
-        logits = [model(torch.tensor([prompt])).logits[0, -1] for prompt in prompts]
-    written = dict(generate(model, tokenizer, prompts, max_new_tokens, 1, ends=ends))
-    return logits, [written[index].text for index in range(len(prompts))]
+        logits = torch.stack([model(torch.tensor([prompt])).logits[0, -1] for prompt in prompts])
+    return logits, dict(generate(model, tokenizer, prompts, max_new_tokens, 1, ends=ends))

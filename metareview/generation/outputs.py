@@ -1,15 +1,13 @@
 """Outputs: the texts that a model has written, in a log as they are written, and what they were written with."""
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
-from io import StringIO
 from pathlib import Path
 from typing import Any, TextIO
 
 from metareview.common.model import find_model_revision, hash_weights
-from metareview.generation.variants import Variant, find_base
+from metareview.generation.variants import Variant, find_adapter_base
 
 
 @dataclass
@@ -32,7 +30,7 @@ def describe_decoding(variant: Variant) -> str:
 def identify(name: str) -> list[Any]:
     """What distinguishes the weights of a model: a hash, or a commit on the Hub; and the same of an adapter's base."""
     weights = hash_weights(Path(name)) if Path(name).exists() else f"{name}@{find_model_revision(name)}"
-    base = find_base(name, {})
+    base = find_adapter_base(name)
     return [weights, *(identify(base) if base else ())]
 
 
@@ -46,13 +44,9 @@ def read_outputs(log: Path) -> dict[str, Output]:
     return outputs
 
 
-@contextmanager
-def open_log(log: Path | None) -> Iterator[TextIO]:
-    """The log, open for further lines; an incomplete last one of an interrupted run is ended. None: nothing is kept."""
-    if log is None:
-        yield StringIO()
-        return
-    incomplete = log.exists() and log.read_bytes()[-1:] not in (b"\n", b"")
-    with log.open("a", encoding="utf-8") as file:
-        file.write("\n" if incomplete else "")
-        yield file
+def open_log(log: Path) -> TextIO:
+    """The log, open for further lines; an incomplete last one of an interrupted run is ended."""
+    is_incomplete = log.exists() and log.read_bytes()[-1:] not in (b"\n", b"")
+    file = log.open("a", encoding="utf-8")
+    file.write("\n" if is_incomplete else "")
+    return file

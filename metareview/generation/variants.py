@@ -1,13 +1,12 @@
 """Variants: which models are compared, their names, and the settings, those of its training, that each writes with."""
 
 import glob
-import hashlib
 import json
 import string
+from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from textwrap import shorten
 from typing import Any
 
 from transformers.utils import find_adapter_config_file
@@ -20,10 +19,9 @@ from metareview.data.prompts import PLAIN_COMPLETION, PROMPTS, Frame, change_pro
 from metareview.data.tokenization import DEFAULT_SUMMARY_TOKENS, TokenizationArguments
 from metareview.generation.decoding import Decoding
 
-DEFAULT_NEW_TOKENS = 256  # for a model that does not record what it was saved with
+DEFAULT_NEW_TOKENS = 256  # for a model that does not record it
 RESERVED = ("lead", "other paper", "reference", "ratings", "tie", "neither")  # mean something else in a workbook
 READING = ("prompt_template", "frame", "completion", "keep")  # what a record says of how a model reads and writes
-SETTINGS = ("PROMPT", "KEEP", "MAX_NEW_TOKENS", "LOAD_IN_4BIT")  # in which the models of a base may differ
 
 
 @dataclass
@@ -50,18 +48,17 @@ class Variant:
         return next((name for name, text in PROMPTS.items() if text == template), template)
 
 
-def choose_models(names: list[str] | str | None) -> list[str]:
+def choose_models(names: list[str] | None) -> list[str]:
     """The folders and Hub ids of the models to compare, each once; a pattern stands for its finished models.
 
     None: the model in MODELS_DIR that was finished last. Raises `InputError` if there is no finished model.
     """
     if names is None:
         models = _expand_pattern(f"{MODELS_DIR}/*")
-        finished = {model: read_training_record(model).get("finished") or "" for model in models}
+        finished = {model: read_training_record(model).get("finished", "") for model in models}
         return [max(models, key=lambda model: (finished[model], Path(model).stat().st_mtime))]
-    models = [model for name in ([names] if isinstance(names, str) else names) for model in _expand_pattern(name)]
-    spellings = _unify_spellings(models)
-    return list(dict.fromkeys(spellings[model] for model in models))
+    models = [model for name in names for model in _expand_pattern(name)]
+    return list(dict.fromkeys(_unify_spellings(models).values()))
 
 
 def _unify_spellings(names: list[str]) -> dict[str, str]:
@@ -75,45 +72,38 @@ def _expand_pattern(name: str) -> list[str]:
     path = Path(name)
     if glob.has_magic(name) and not path.exists():
         folders = [folder for folder in sorted(glob.glob(name)) if Path(folder).is_dir()]  # noqa: PTH207 (absolute too)
-        models = [folder for folder in folders if is_model(Path(folder))]
-        if models and len(models) < len(folders):
-            print(f"Skipped, no finished model: {', '.join(folder for folder in folders if folder not in models)}")
+    elif path.is_dir() or name.startswith((".", "/")) or (path.parent != Path() and path.parent.is_dir()):
+        folders = [name]
     else:
-        is_path = path.is_dir() or name.startswith((".", "/")) or (path.parent != Path() and path.parent.is_dir())
-        models = [name] if is_model(path) or not is_path else []
+        return [name]  # a Hub id
+    models = [folder for folder in folders if is_model(Path(folder))]
     if not models:
         raise InputError(f"there is no finished model in {name!r}. First: python fine_tune.py, or set MODELS")
+    if len(models) < len(folders):
+        print(f"Skipped, no finished model: {', '.join(folder for folder in folders if folder not in models)}")
     return models
 
 
-def find_base(name: str, record: dict[str, Any]) -> str | None:
-    """The base that a model was made from, by its record or, of an adapter, by its configuration."""
-    if base := record.get("base_model"):
-        return base
+def find_adapter_base(name: str) -> str | None:
+    """The base that an adapter, in a folder or on the Hub, was trained on; None for a complete model."""
     with reading("model", name):
         adapter = find_adapter_config_file(name)
     return json.loads(Path(adapter).read_text())["base_model_name_or_path"] if adapter else None
 
 
-def _find_unchanged_base(name: str, record: dict[str, Any]) -> str | None:
-    """The base of a model, None where its folder is gone or has other weights by now.
+def _find_base(name: str, record: dict[str, Any]) -> str | None:
+    """The base of a model; None if it is unknown, and if its folder is gone or has other weights by now.
 
     Raises `InputError` for an adapter, which is of no use without its base.
     """
-    base, before = find_base(name, record), (record.get("settings") or {}).get("base_weights")
-    if not base or before in (None, base) or hash_weights(Path(base)) == before:  # not known, or of the Hub
+    adapted = find_adapter_base(name)
+    base, weights = record.get("base_model") or adapted, (record.get("settings") or {}).get("base_weights")
+    if not base or weights in (None, base) or hash_weights(Path(base)) == weights:  # not recorded, or of the Hub
         return base
-    if find_adapter_config_file(name):
+    if adapted:
         told = f"{name!r} is an adapter for weights that are not in {base!r} now"
         raise InputError(f"{told}: bring them back, or name the other models alone")
     return None
-
-
-def _read_base_record(base: str) -> dict[str, Any]:
-    """The record of a base that is itself a fine-tuned model."""
-    with suppress(InputError, OSError):  # without a network, it may not be in the cache
-        return read_training_record(base)
-    return {}
 
 
 def name_models(records: dict[str, dict[str, Any]]) -> dict[str, str]:
@@ -123,24 +113,22 @@ def name_models(records: dict[str, dict[str, Any]]) -> dict[str, str]:
     their training have their step in it, as in `lr1e-3_epochs2 (step 6 of 48)`.
     """
     paths = {model: (Path(model).resolve() if Path(model).exists() else Path(model)).parts for model in records}
+    ends = {model: ["/".join(path[-length:]) for length in range(1, len(path) + 1)] for model, path in paths.items()}
+    used = Counter(end for each in ends.values() for end in each)
     names = {}
-    for model, path in paths.items():
-        shortest = 2 if path[-1].startswith("checkpoint-") else 1  # its own name says little
-        for length in range(shortest, len(path) + 1):
-            name = "/".join(path[-length:]).lstrip("/")
-            equal = [rival for rival in paths.values() if rival[-length:] == path[-length:]]
-            if len(equal) == 1 and name.lower() not in RESERVED:
-                break
+    for model, each in ends.items():
+        telling = each[1:] if each[0].startswith("checkpoint-") else each
+        name = next((end for end in telling if used[end] == 1 and end.lower() not in RESERVED), model)
         results = records[model].get("results") or {}
         step, steps = results.get("saved_step"), results.get("steps")
         names[model] = name if step == steps else f"{name} (step {step} of {steps})"
     return names
 
 
-def _build_variant(
-    name: str, model: str, base: str | None, record: dict[str, Any], prompt: str | None, max_new_tokens: int | None
-) -> Variant:
-    """A model with the settings in the `record` of a training; `prompt` and `max_new_tokens` replace those.
+def _read_settings(
+    model: str, record: dict[str, Any], prompt: str | None, max_new_tokens: int | None
+) -> dict[str, Any]:
+    """How a model reads and writes by the `record` of a training; `prompt` and `max_new_tokens` replace what it says.
 
     Raises `InputError` for more tokens than are reserved for the summary.
     """
@@ -150,28 +138,24 @@ def _build_variant(
     if max_new_tokens and max_new_tokens > reserve:
         told = f"at most what was reserved for the summary in training (MAX_SUMMARY_TOKENS), {reserve}"
         raise InputError(f"MAX_NEW_TOKENS (--max_new_tokens) must be {told}; got {max_new_tokens}")
-    return Variant(
-        name=name,
-        model=model,
-        record=record,
-        base=base,
-        fine_tuned=True,
-        settings=TokenizationArguments(
-            model_name_or_path=model,
-            prompt=prompt or template,
-            max_length=record.get("max_length"),
-            max_summary_tokens=reserve,
-            completion=record.get("completion", PLAIN_COMPLETION),
-            frame=frame and change_prompt(frame, template, find_template(prompt or template)),
-        ),
-        keep=record.get("keep", DEFAULT_KEEP),
-        max_new_tokens=max_new_tokens or min(record.get("max_new_tokens", DEFAULT_NEW_TOKENS), reserve),
-        load_in_4bit=bool((record.get("settings") or {}).get("load_in_4bit")),
+    settings = TokenizationArguments(
+        model_name_or_path=model,
+        prompt=prompt or template,
+        max_length=record.get("max_length"),
+        max_summary_tokens=reserve,
+        completion=record.get("completion", PLAIN_COMPLETION),
+        frame=frame and change_prompt(frame, template, find_template(prompt or template)),
     )
+    return {
+        "settings": settings,
+        "keep": record.get("keep", DEFAULT_KEEP),
+        "max_new_tokens": max_new_tokens or min(record.get("max_new_tokens", DEFAULT_NEW_TOKENS), reserve),
+        "load_in_4bit": bool((record.get("settings") or {}).get("load_in_4bit")),
+    }
 
 
 def find_variants(
-    names: list[str] | str | None,
+    names: list[str] | None,
     base_model: str | None,
     prompt: str | None,
     max_new_tokens: int | None,
@@ -185,84 +169,75 @@ def find_variants(
     """
     models = choose_models(names)
     records = {model: read_training_record(model) for model in models}
-    unchanged = {model: _find_unchanged_base(model, records[model]) for model in models}
-    recorded = {model: base_model or base for model, base in unchanged.items()}
-    spellings = _unify_spellings([*models, *filter(None, recorded.values())])
-    base_of = {model: spellings[base] for model, base in recorded.items() if base and spellings[base] != model}
+    recorded = {model: _find_base(model, records[model]) for model in models}
+    bases = {model: base_model or base for model, base in recorded.items()}
+    spellings = _unify_spellings([*models, *filter(None, bases.values())])
+    base_of = {model: spellings[base] for model, base in bases.items() if base and spellings[base] != model}
     fine_tuned = [model for model in models if model in base_of or model not in base_of.values()]
     first_of: dict[str, str] = {}  # of each base, the first model that was made from it
     for model, base in base_of.items():
         if base not in fine_tuned:
             first_of.setdefault(base, model)
-    of_bases = {base: _read_base_record(base) for base in first_of}
-    short = name_models(of_bases | {model: records[model] for model in fine_tuned})
+    for base in first_of:
+        records[base] = {}
+        with suppress(InputError, OSError):  # without a network, it may not be in the cache
+            records[base] = read_training_record(base)
+    short = name_models(records)
     variants = []
     for base, model in first_of.items():
         lent = {name: value for name, value in records[model].items() if name != "frame" or not base_model}
-        own = {name: value for name, value in of_bases[base].items() if name in READING}
-        variant = _build_variant(short[base], base, None, lent | own, prompt, max_new_tokens)
-        variants.append(replace(variant, record={}, fine_tuned=False))
+        own = {name: value for name, value in records[base].items() if name in READING}
+        settings = _read_settings(base, lent | own, prompt, max_new_tokens)
+        variants.append(Variant(short[base], base, {}, None, False, **settings, decoding=decoding))
     for model in fine_tuned:
         base = short.get(base_of.get(model))
         if base is None:
-            known = None if base_model else find_base(model, records[model])
-            told = f"was trained from weights that are not in {known} now" if known else "does not record its base"
+            told = "does not record its base, or other weights are in its place now"
             print(f"{short[model]} {told}; BASE_MODEL names one to compare it with.")
-        variants.append(_build_variant(short[model], model, base, records[model], prompt, max_new_tokens))
+        settings = _read_settings(model, records[model], prompt, max_new_tokens)
+        variants.append(Variant(short[model], model, records[model], base, True, **settings, decoding=decoding))
     _report_bases(variants)
-    return [replace(variant, decoding=decoding) for variant in variants]
+    return variants
 
 
 def _report_bases(variants: list[Variant]) -> None:
-    """Print whose settings a base has if the models that were made from it differ in theirs, and in which."""
+    """Print which models do not read and write as their base does: the models of one base may differ."""
+    own = {one.name: (one.prompt_name, one.keep, one.max_new_tokens, one.load_in_4bit) for one in variants}
     for base in variants:
-        settings = {variant.name: _list_settings(variant) for variant in variants if variant.base == base.name}
-        differing = [name for name in SETTINGS if len({own[name] for own in settings.values()}) > 1]
-        models: dict[str, list[str]] = {}  # those with the same values
-        for model, own in settings.items():
-            values = ", ".join(f"{name} {shorten(str(own[name]), 60)}" for name in differing)
-            models.setdefault(values, []).append(model)
-        if differing and _list_settings(base) == next(iter(settings.values())):
-            (values, [first, *_]), *others = models.items()
-            told = "".join(f"; {', '.join(names)}: {different}" for different, names in others)
-            print(f"{base.name} has the settings of {first} ({values}){told}.")
-
-
-def _list_settings(variant: Variant) -> dict[str, str | int]:
-    """How a model reads and writes, by SETTINGS."""
-    values = (variant.prompt_name, variant.keep, variant.max_new_tokens, variant.load_in_4bit)
-    return dict(zip(SETTINGS, values, strict=True))
+        others = [model.name for model in variants if model.base == base.name and own[model.name] != own[base.name]]
+        if others:
+            told = "another PROMPT, KEEP, MAX_NEW_TOKENS or LOAD_IN_4BIT than their base"
+            print(f"{', '.join(others)}: {told}, {base.name}.")
 
 
 def group_seeds(models: list[Variant]) -> dict[str, list[str]]:
     """The models that differ in their seed alone, by the name of their group; a model alone keeps its name.
 
-    All other settings are the same, texts and base weights included; a hash of them distinguishes groups of one name.
-    A model of a seed that is in its group already, such as a copy, is no other seed: it stays alone.
+    All other settings are the same, texts and base weights included. A model of a seed that is in its group already,
+    such as a copy, is no other seed: it stays alone.
     """
-    members: dict[str, list[Variant]] = {}
+    members: dict[str, dict[int, Variant]] = {}  # of each setting, by seed
     for model in models:
         settings = {"base_weights": model.record.get("base_model")}  # of the Hub, which older records do not have there
         settings |= model.record.get("settings") or {"name": model.model}
         seed = settings.pop("seed", None)
-        key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:6]
-        if seed is not None and any(one.record["settings"].get("seed") == seed for one in members.get(key, ())):
-            key = f"{key} {model.name}"
-        members.setdefault(key, []).append(model)
-    names = {}
-    for key, each in members.items():
-        group = each[0].record.get("group") or each[0].name
-        names[key] = f"{group} ({len(each)} seeds)" if len(each) > 1 else each[0].name
-    alike = {name for name in names.values() if list(names.values()).count(name) > 1}
-    shown = {key: f"{name} [{key}]" if name in alike else name for key, name in names.items()}
-    return {shown[key]: [model.name for model in each] for key, each in members.items()}
+        key = json.dumps(settings, sort_keys=True)
+        if seed in members.get(key, ()):
+            key += model.name
+        members.setdefault(key, {})[seed] = model
+    groups: dict[str, list[str]] = {}
+    for seeds in members.values():
+        names = [model.name for model in seeds.values()]
+        [first, *others] = seeds.values()
+        name = f"{first.record.get('group', first.name)} ({len(seeds)} seeds)" if others else first.name
+        groups[f"{', '.join(names)} ({len(seeds)} seeds)" if name in groups else name] = names
+    return groups
 
 
 def check_cleaning(models: list[Variant], data: str, keep: str) -> None:
     """Raise `InputError` where processed data lack characters that a model has read in training."""
     for model in models:
-        lost = [one for one in string.printable if clean_text(one, model.keep) and not clean_text(one, keep)]
-        if lost:
+        if any(clean_text(one, model.keep) and not clean_text(one, keep) for one in string.printable):
             told = f"{data!r} is cleaned to {keep!r}, but {model.name} was trained on texts with {model.keep!r}"
             raise InputError(f"{told}. Run processing_meta_review.py with that KEEP, or name other data: PROCESSED_DIR")
 

@@ -2,13 +2,13 @@
 
 import hashlib
 import json
+import os
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
 from tqdm import tqdm
 from transformers import PreTrainedModel
-from transformers.utils.logging import disable_progress_bar
 
 from metareview.common.device import choose_device, overflows_in_fp16
 from metareview.common.model import load_model
@@ -36,27 +36,27 @@ def write_summaries(variant: Variant, rows: list[dict[str, str]], batch_size: in
     settings += ["4 bits"] if variant.load_in_4bit else []
     settings += [sorted(ends)] if len(ends) > 1 else []
     keys = [hashlib.sha256(json.dumps([settings, prompt]).encode()).hexdigest() for prompt in prompts]
-    logged = read_outputs(log) if log else {}
-    outputs = {index: logged[key] for index, key in enumerate(keys) if key in logged}
-    if outputs:
-        variant.remarks.append(f"{len(outputs)} of {len(keys)} texts were in {log} already")
-    missing = [index for index in range(len(keys)) if index not in outputs]
+    log = log or Path(os.devnull)
+    outputs = read_outputs(log)
+    missing = {key: prompt for key, prompt in zip(keys, prompts, strict=True) if key not in outputs}
+    written = sum(key in outputs for key in keys)
+    if written:
+        variant.remarks.append(f"{written} of {len(keys)} texts were in {log} already")
     if missing:
-        model = _load_writer(variant, device, dtype, prompts[missing[0]])
+        model = _load_writer(variant, device, dtype, next(iter(missing.values())))
         precision = str(model.dtype).removeprefix("torch.")
         arguments = variant.max_new_tokens, batch_size, variant.decoding, ends
-        bar = tqdm(desc=variant.name, initial=len(outputs), total=len(keys), unit=" cases")
+        bar = tqdm(desc=variant.name, initial=written, total=written + len(missing), unit=" cases")
         with open_log(log) as file, bar:
-            written = generate(model, tokenizer, [prompts[index] for index in missing], *arguments, bar.set_postfix_str)
-            for position, output in written:
-                index = missing[position]
-                outputs[index] = replace(output, precision=precision)
-                row = {"case": index, "model": variant.model, **asdict(outputs[index]), "key": keys[index]}
+            for index, output in generate(model, tokenizer, [*missing.values()], *arguments, bar.set_postfix_str):
+                key = list(missing)[index]
+                outputs[key] = replace(output, precision=precision)
+                row = {"case": keys.index(key), "model": variant.model, **asdict(outputs[key]), "key": key}
                 print(json.dumps(row), file=file, flush=True)
                 bar.update()
             bar.set_postfix_str("", refresh=False)
-    variant.precision = " and ".join(sorted({output.precision for output in outputs.values()}))
-    return [outputs[index] for index in range(len(keys))]
+    variant.precision = " and ".join(sorted({outputs[key].precision for key in keys}))
+    return [outputs[key] for key in keys]
 
 
 def print_remarks(variants: list[Variant]) -> None:
@@ -72,7 +72,6 @@ def print_remarks(variants: list[Variant]) -> None:
 
 def _load_writer(variant: Variant, device: str, dtype: torch.dtype, prompt: list[int]) -> PreTrainedModel:
     """A model ready to write, in `dtype`; in fp32, which is printed, if fp16 gives the prompt another loss."""
-    disable_progress_bar()  # of loading: one bar is enough
     model = load_model(variant.model, dtype, variant.load_in_4bit).to(device).eval()
     if dtype == torch.float16 and overflows_in_fp16(model, {"input_ids": torch.tensor([prompt])}):
         print(f"{variant.name} overflows in fp16. It writes in fp32, which is slower.")

@@ -11,7 +11,8 @@ import pytest
 from metareview.common.cli import InputError
 from metareview.common.model import hash_weights
 from metareview.data.prompts import PROMPTS
-from metareview.generation.variants import check_cleaning, choose_models, find_variants, group_seeds, name_models
+from metareview.generation import variants
+from metareview.generation.variants import Variant, check_cleaning, choose_models, group_seeds, name_models
 
 
 @pytest.fixture(autouse=True)
@@ -19,12 +20,31 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def make_folder(name: str, **record: object) -> str:
+def make_folder(name: str, base_model: str | None = "hub/one", **record: object) -> None:
     """A folder that looks like a finished model."""
     Path(name).mkdir(parents=True)
     Path(name, "config.json").write_text("{}")
-    Path(name, "training_record.json").write_text(json.dumps(record))
-    return name
+    Path(name, "training_record.json").write_text(json.dumps({"base_model": base_model, **record}))
+
+
+def make_adapter(name: str, base: str) -> None:
+    Path(name).mkdir(exist_ok=True)
+    Path(name, "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": base}))
+
+
+def find_variants(
+    *names: str, base_model: str | None = None, prompt: str | None = None, tokens: int | None = None
+) -> list[Variant]:
+    return variants.find_variants(list(names), base_model, prompt, tokens)
+
+
+def find_fine_tuned(*names: str) -> list[Variant]:
+    return [variant for variant in find_variants(*names) if variant.fine_tuned]
+
+
+def find_bases(*names: str, base_model: str | None = None) -> list[tuple[str, str | None]]:
+    """Each variant with its base."""
+    return [(variant.name, variant.base) for variant in find_variants(*names, base_model=base_model)]
 
 
 def test_patterns_give_finished_models_alone(capsys: pytest.CaptureFixture) -> None:
@@ -34,8 +54,8 @@ def test_patterns_give_finished_models_alone(capsys: pytest.CaptureFixture) -> N
     Path("models/a.txt").touch()
     assert choose_models(["models/a*"]) == ["models/a", "models/ab"]
     assert capsys.readouterr().out == "Skipped, no finished model: models/ac\n"
-    assert choose_models(["models/b", "models/*", "./models/b", "me/on-the-hub"]) == [
-        "models/b", "models/a", "models/ab", "me/on-the-hub"]  # fmt: skip
+    names = ["models/b", "models/*", "./models/b", "me/on-the-hub"]
+    assert choose_models(names) == ["models/b", "models/a", "models/ab", "me/on-the-hub"]
 
 
 def test_the_newest_model_is_the_default() -> None:
@@ -46,162 +66,133 @@ def test_the_newest_model_is_the_default() -> None:
     assert choose_models(None) == ["models/late"]
 
 
-@pytest.mark.parametrize("name", [None, "models/*", "models/a", "./b"])
-def test_no_finished_model(name: str | None) -> None:
+@pytest.mark.parametrize("name", ["models/*", "models/a", "./b"])
+def test_no_finished_model(name: str) -> None:
     Path("models/a").mkdir(parents=True)
-    wanted = name or "models/*"
-    with pytest.raises(InputError, match=re.escape(f"no finished model in {wanted!r}. First: python fine_tune.py")):
-        choose_models(name)
+    with pytest.raises(InputError, match=re.escape(f"no finished model in {name!r}. First: python fine_tune.py")):
+        choose_models([name])
 
 
 @pytest.mark.parametrize(
     ("models", "names"),
     [
-        (["models/a", "me/b"], ["a", "b"]),
         (["me/a", "you/a", "b"], ["me/a", "you/a", "b"]),
         (["x/1/a", "x/2/a", "y/2/a"], ["1/a", "x/2/a", "y/2/a"]),
-        (["me/lead", "me/Tie", "me/reference"], ["me/lead", "me/Tie", "me/reference"]),  # mean something else
+        (["me/lead", "me/Tie"], ["me/lead", "me/Tie"]),  # mean something else
     ],
 )
 def test_names_are_short_and_tell_models_apart(models: list[str], names: list[str]) -> None:
-    assert name_models({model: {} for model in models}) == dict(zip(models, names, strict=True))
-
-
-def describe(variants: list) -> list[tuple]:
-    return [(variant.name, variant.base, variant.fine_tuned) for variant in variants]
+    assert list(name_models({model: {} for model in models}).values()) == names
 
 
 def test_each_base_once_and_first(capsys: pytest.CaptureFixture) -> None:
     for name, base in (("m/a", "hub/one"), ("m/b", "hub/two"), ("m/c", "hub/one"), ("m/on-a", "m/a")):
-        make_folder(name, base_model=base, prompt_template=PROMPTS["plain"])
-    assert describe(find_variants(["m/*"], None, None, None)) == [
-        ("one", None, False), ("two", None, False), ("a", "one", True), ("b", "two", True), ("c", "one", True),
-        ("on-a", "a", True)]  # fmt: skip
-    assert describe(find_variants(["m/c"], "hub/other", None, None)) == [("other", None, False), ("c", "other", True)]
+        make_folder(name, base)
+    models = [("a", "one"), ("b", "two"), ("c", "one"), ("on-a", "a")]
+    assert find_bases("m/*") == [("one", None), ("two", None), *models]
+    assert [model.name for model in find_fine_tuned("m/*")] == ["a", "b", "c", "on-a"]
+    assert find_bases("m/c", base_model="hub/other") == [("other", None), ("c", "other")]
     assert capsys.readouterr().out == ""
-    make_folder("alone")
-    assert describe(find_variants(["alone"], None, None, None)) == [("alone", None, True)]
-    assert "alone does not record its base; BASE_MODEL names one" in capsys.readouterr().out
-    Path("adapter").mkdir()
-    Path("adapter/adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "hub/one"}))
-    assert describe(find_variants(["adapter"], None, None, None)) == [("one", None, False), ("adapter", "one", True)]
-    make_folder("t/base")
-    make_folder("t/tuned", base_model="t/base")
+    make_folder("alone", None)
+    assert find_bases("alone") == [("alone", None)]
+    assert capsys.readouterr().out.startswith("alone does not record its base")
+    make_adapter("adapter", "hub/one")
+    assert find_bases("adapter") == [("one", None), ("adapter", "one")]
+    make_folder("t/base", None)
+    make_folder("t/tuned", "t/base")
     for spelling in (["t/tuned", "t/base"], ["./t/*"], [str(Path("t").absolute() / "*")]):
-        assert describe(find_variants(spelling, None, None, None)) == [("base", None, False), ("tuned", "base", True)]
+        assert find_bases(*spelling) == [("base", None), ("tuned", "base")]
 
 
 def test_a_base_that_has_been_trained_again_is_no_base_any_more(capsys: pytest.CaptureFixture) -> None:
     make_folder("base")
     Path("base/model.safetensors").write_bytes(b"before")
-    record = {"base_model": "base", "settings": {"base_weights": hash_weights(Path("base"))}}
     for name in ("whole", "adapter"):
-        make_folder(name, **record)
-    Path("adapter/adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "base"}))
-    assert [one.name for one in find_variants(["whole", "adapter"], None, None, None)] == ["base", "whole", "adapter"]
+        make_folder(name, "base", settings={"base_weights": hash_weights(Path("base"))})
+    make_adapter("adapter", "base")
+    assert find_bases("whole", "adapter") == [("base", None), ("whole", "base"), ("adapter", "base")]
     Path("base/model.safetensors").write_bytes(b"after")
-    assert describe(find_variants(["whole"], None, None, None)) == [("whole", None, True)]
-    assert "whole was trained from weights that are not in base now; BASE_MODEL names one" in capsys.readouterr().out
-    assert len(find_variants(["whole"], "base", None, None)) == 2
+    assert find_bases("whole") == [("whole", None)]
+    assert "other weights are in its place now; BASE_MODEL names one" in capsys.readouterr().out
+    assert len(find_variants("whole", base_model="base")) == 2
     shutil.rmtree("base")
-    assert describe(find_variants(["whole"], None, None, None)) == [("whole", None, True)]
+    assert find_bases("whole") == [("whole", None)]
     with pytest.raises(InputError, match=r"^'adapter' is an adapter for weights that are not in 'base' now"):
-        find_variants(["adapter"], None, None, None)
+        find_variants("adapter")
 
 
 def test_each_reads_and_writes_as_in_its_training(capsys: pytest.CaptureFixture) -> None:
-    settings = {"prompt_template": PROMPTS["word_limit"], "keep": "a-z", "max_new_tokens": 50, "max_length": 300}
-    make_folder("a", base_model="hub/one", **settings, max_summary_tokens=99)
-    make_folder("b", base_model="hub/one")
-    make_folder("c", base_model="hub/one", prompt_template="My {review}:\n", keep="a-z", max_summary_tokens=50)
-    make_folder("d", base_model="hub/one")
-    base, first, second, *_ = find_variants(["a", "b", "c", "d"], None, None, None)
-    assert capsys.readouterr().out == (
-        "one has the settings of a (PROMPT word_limit, KEEP a-z, MAX_NEW_TOKENS 50); "
-        "b, d: PROMPT plain, KEEP a-zA-Z0-9, MAX_NEW_TOKENS 256; c: PROMPT My {review}:, KEEP a-z, MAX_NEW_TOKENS 50.\n"
-    )
-    assert base.settings.prompt == first.settings.prompt == PROMPTS["word_limit"]
+    plain, own = PROMPTS["plain"], PROMPTS["word_limit"]
+    make_folder("a", prompt_template=own, keep="a-z", max_new_tokens=50, max_length=300, max_summary_tokens=99)
+    make_folder("b")
+    base, first, second = find_variants("a", "b")
+    assert capsys.readouterr().out.startswith("b: another PROMPT, KEEP, MAX_NEW_TOKENS or LOAD_IN_4BIT")
+    assert base.settings.prompt == first.settings.prompt == own
     assert (base.keep, base.max_new_tokens, base.settings.max_length) == ("a-z", 50, 300) and base.record == {}
     assert (second.keep, second.max_new_tokens) == ("a-zA-Z0-9", 256)
-    assert all(variant.settings.prompt == "plain" for variant in find_variants(["a", "b"], None, "plain", None))
-    make_folder(
-        "next", base_model="a", prompt_template=PROMPTS["plain"], frame=["<user>### Review:\n", "\n\n", "<end>"]
-    )
-    base, _ = find_variants(["next"], None, None, None)
-    assert (base.keep, base.settings.prompt) == ("a-z", PROMPTS["word_limit"])  # its own
-    base, model = find_variants(["next"], "hub/other", None, None)  # perhaps with another chat template
-    assert (base.settings.prompt, base.settings.frame) == (
-        PROMPTS["plain"],
-        None,
-    ) and model.settings.frame.end == "<end>"
+    assert all(variant.settings.prompt == "plain" for variant in find_variants("a", "b", prompt="plain"))
+    make_folder("next", "a", prompt_template=plain, frame=["<user>### Review:\n", "\n\n", "<end>"])
+    base, _ = find_variants("next")
+    assert (base.keep, base.settings.prompt) == ("a-z", own)  # of its own training
+    base, model = find_variants("next", base_model="hub/other")  # perhaps with another chat template
+    assert (base.settings.prompt, base.settings.frame, model.settings.frame.end) == (plain, None, "<end>")
 
 
-@pytest.mark.parametrize(
-    ("asked", "record", "tokens"),
-    [
-        (None, {"max_summary_tokens": 300, "max_new_tokens": 40}, 40),
-        (300, {"max_summary_tokens": 300, "max_new_tokens": 40}, 300),
-        (None, {"max_summary_tokens": 100}, 100),  # no more than there is room for
-    ],
-)
-def test_texts_may_be_as_long_as_the_model_was_saved_with(asked: int | None, record: dict, tokens: int) -> None:
-    make_folder("a", base_model="hub/one", **record)
-    assert [variant.max_new_tokens for variant in find_variants(["a"], None, None, asked)] == [tokens] * 2
-    with pytest.raises(InputError, match=r"MAX_NEW_TOKENS .* must be at most .*, \d+; got 513"):
-        find_variants(["a"], None, None, 513)
+def test_texts_may_be_as_long_as_the_model_was_saved_with() -> None:
+    make_folder("a", max_summary_tokens=300, max_new_tokens=40)
+    make_folder("b", max_summary_tokens=100)  # no more than there is room for
+    for name, asked, tokens in (("a", None, 40), ("a", 300, 300), ("b", None, 100)):
+        assert [variant.max_new_tokens for variant in find_variants(name, tokens=asked)] == [tokens] * 2
+    with pytest.raises(InputError, match=r"MAX_NEW_TOKENS .* must be at most .*, 300; got 301"):
+        find_variants("a", tokens=301)
 
 
 def test_a_group_is_every_setting_but_the_seed() -> None:
-    """Models of one name in two folders, trained on other texts, are no seeds of each other."""
+    """Models of one name in two folders, trained on other texts, are no seeds of each other; neither is a copy."""
     for folder, texts in (("one", "a"), ("two", "b")):
         for seed in (1, 2):
-            settings = {"learning_rate": 1e-3, "texts": texts, "seed": seed}
-            make_folder(f"{folder}/m{seed}", base_model="hub/one", group="m", settings=settings)
-    make_folder("three/other", base_model="hub/one", group="other", settings={"learning_rate": 1e-4})
-    variants = [one for one in find_variants(["one/*", "two/*", "three/*"], None, None, None) if one.fine_tuned]
-    first, second, other = group_seeds(variants)
-    assert group_seeds(variants)[first] == ["one/m1", "one/m2"] and other == "other"
+            make_folder(f"{folder}/m{seed}", group="m", settings={"texts": texts, "seed": seed})
+    make_folder("three/other", group="other", settings={"texts": "a", "learning_rate": 1e-4})
+    assert group_seeds(find_fine_tuned("one/*", "two/*", "three/*")) == {
+        "m (2 seeds)": ["one/m1", "one/m2"],
+        "two/m1, two/m2 (2 seeds)": ["two/m1", "two/m2"],
+        "other": ["other"],
+    }
     shutil.copytree("one/m1", "one/m1 again")
-    copied = [one for one in find_variants(["one/m1", "one/m1 again"], None, None, None) if one.fine_tuned]
-    assert group_seeds(copied) == {"m1": ["m1"], "m1 again": ["m1 again"]}
-    assert first != second and all(re.fullmatch(r"m \(2 seeds\) \[[0-9a-f]{6}\]", name) for name in (first, second))
+    assert group_seeds(find_fine_tuned("one/m1", "one/m1 again")) == {"m1": ["m1"], "m1 again": ["m1 again"]}
 
 
 def test_weights_of_an_earlier_step_have_it_in_their_name() -> None:
     """A checkpoint has the record of its run, with its own step; the best weights may be those of an earlier step."""
-    results = {"epochs": 2.0, "steps": 48, "saved_step": 48, "saved_epoch": 2.0, "eval_loss": 3.0, "train_loss": 2.0}
-    record = {"base_model": "hub/one", "group": "m", "keep": "a-z", "results": results}
-    make_folder("models/m", **record, settings={"save": "last"})
-    make_folder("models/best", **record | {"results": results | {"saved_step": 6}}, settings={"save": "best"})
+    results = {"epochs": 2.0, "steps": 48, "saved_step": 48, "saved_epoch": 2.0, "eval_loss": 3.0}
+    make_folder("models/m", results=results, keep="a-z", settings={"save": "last"})
+    make_folder("models/best", results=results | {"saved_step": 6}, settings={"save": "best"})
     Path("models/m/checkpoint-6").mkdir()
     Path("models/m/checkpoint-6/config.json").write_text("{}")
-    _, *models = find_variants(["models/m", "models/m/checkpoint-6", "models/best"], None, None, None)
+    models = find_fine_tuned("models/m", "models/m/checkpoint-6", "models/best")
     assert [model.name for model in models] == ["m", "m/checkpoint-6 (step 6 of 48)", "best (step 6 of 48)"]
-    assert (models[1].base, models[1].keep) == ("one", "a-z")
     own = models[1].record["results"]
-    assert (own["saved_step"], own["saved_epoch"], own["eval_loss"]) == (6, 0.25, None)
+    assert (models[1].keep, own["saved_step"], own["saved_epoch"], own["eval_loss"]) == ("a-z", 6, 0.25, None)
     assert len(group_seeds(models)) == 3
-    make_folder("models/next", base_model="models/best", results=results)
-    assert [model.name for model in find_variants(["models/next"], None, None, None)] == ["best (step 6 of 48)", "next"]
 
 
 def test_data_cleaned_to_less_than_a_model_was_trained_on_are_refused() -> None:
-    for name, keep in (("a", "a-zA-Z0-9"), ("b", "a-zA-Z0-9.,")):
-        make_folder(name, base_model="hub/one", keep=keep)
-    models = [one for one in find_variants(["a", "b"], None, None, None) if one.fine_tuned]
+    make_folder("a", keep="a-zA-Z0-9")
+    make_folder("b", keep="a-zA-Z0-9.,")
+    models = find_fine_tuned("a", "b")
     check_cleaning(models, "data", "a-zA-Z0-9.,;")
     check_cleaning(models[:1], "data", "a-zA-Z0-9")
     with pytest.raises(InputError, match=r"^'data' is cleaned to 'a-zA-Z0-9', but b was trained on texts with .*KEEP"):
         check_cleaning(models, "data", "a-zA-Z0-9")
 
 
-def test_a_checkpoint_of_a_run_that_has_not_finished_is_refused() -> None:
+@pytest.mark.parametrize("is_again", [False, True])
+def test_a_checkpoint_of_a_run_that_has_not_finished_is_refused(is_again: bool) -> None:
     """How the model reads is recorded at the end; the record of a finished run that is begun again is of that one."""
-    for is_again in (False, True):
-        make_folder(f"{is_again}/checkpoint-6")
-        Path(f"{is_again}/checkpoint-6/training_record.json").unlink()
-        Path(f"{is_again}/run.json").write_text(json.dumps({"settings": {}, "is_finished": False}))
-        if is_again:
-            Path(f"{is_again}/training_record.json").write_text("{}")
-        with pytest.raises(InputError, match=f"'{is_again}/checkpoint-6' is of a run that has not finished"):
-            find_variants([f"{is_again}/checkpoint-6"], None, None, None)
+    Path("run/checkpoint-6").mkdir(parents=True)
+    Path("run/checkpoint-6/config.json").write_text("{}")
+    Path("run/run.json").write_text(json.dumps({"settings": {}, "is_finished": False}))
+    if is_again:
+        Path("run/training_record.json").write_text("{}")
+    with pytest.raises(InputError, match=r"'run/checkpoint-6' is of a run that has not finished"):
+        find_variants("run/checkpoint-6")
