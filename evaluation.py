@@ -88,11 +88,11 @@ class EvaluationFlags(PublishingFlags):
             find_template(self.prompt)
         if self.forum is not None:
             self.forum = read_id(self.forum)
-        papers = [name for name in ("reviews", "forum") if getattr(self, name)]
-        others = [name for name in ("output", "num_examples", "blind", "unblind", "push_to_hub") if getattr(self, name)]
-        if papers and len(refused := [*papers, *others]) > 1:
-            raise InputError(f"--{papers[0]} prints the meta-review of one paper and does not go with --{refused[1]}")
-        if self.save and not papers:
+        names = ("reviews", "forum", "output", "num_examples", "blind", "unblind", "push_to_hub")
+        wanted = [name for name in names if getattr(self, name)]
+        if (self.reviews or self.forum) and len(wanted) > 1:
+            raise InputError(f"--{wanted[0]} prints the meta-review of one paper and does not go with --{wanted[1]}")
+        if self.save and not (self.reviews or self.forum):
             raise InputError("--save adds a case that --reviews or --forum gives")
 
 
@@ -132,7 +132,7 @@ from metareview.workbook.blind import blind_path, check_blind, make_blind, unbli
 from metareview.workbook.cases import Case, draw_examples, identify_cases, name_log, name_target, open_cases
 from metareview.workbook.drafting import print_drafts, read_review_files
 from metareview.workbook.judgments import describe_judgments
-from metareview.workbook.results import Book, open_book, write_book
+from metareview.workbook.results import open_book, write_book
 from metareview.workbook.saving import (
     check_target,
     create_log,
@@ -152,13 +152,16 @@ def main(flags: EvaluationFlags) -> None:
         return
 
     # 1. Choose the models; each reads and writes as in its training. For one paper, print drafts.
-    variants = find_variants(flags.models, flags.base_model, flags.prompt, flags.max_new_tokens, choose_decoding(flags))
+    decoding = Decoding(
+        flags.no_repeat_ngram, flags.repetition_penalty, flags.num_beams, flags.temperature, flags.sample_seed
+    )
+    variants = find_variants(flags.models, flags.base_model, flags.prompt, flags.max_new_tokens, decoding)
     models = [variant for variant in variants if variant.fine_tuned]
+    keep = share([model.keep for model in models], DEFAULT_KEEP)  # of what is compared, which is cleaned alike
     if flags.bertscore_model:
         load_encoder(flags.bertscore_model)  # a wrong name shows before anything is written
     if flags.reviews or flags.forum:
-        test_cases = flags.test_cases if flags.save else None
-        print_drafts(read_paper(flags), models, test_cases, name_log(target), flags.bertscore_model)
+        draft(flags, models, name_log(target))
         return
     cards = choose_cards(models, flags.hub_model_id) if flags.push_to_hub else {}
 
@@ -180,9 +183,9 @@ def main(flags: EvaluationFlags) -> None:
 
     # 3. Let each model write, unless its texts are there; score what they wrote, all alike; compare.
     create_log(name_log(target), reviews)
-    results = write_and_score(variants, book.cases, flags.batch_size, name_log(target), flags.bertscore_model)
+    results = write_and_score(variants, book.cases, keep, flags.batch_size, name_log(target), flags.bertscore_model)
     learned = mark_learned(results, variants, book.cases)
-    describe_test(book.test, models, book.cases, learned, flags.bertscore_model)
+    book.test |= describe_test(book.cases, learned, keep, flags.bertscore_model)
     comparison = compare(results, models, book.cases, learned)
 
     # 4. Write the workbook and print what came out.
@@ -192,7 +195,9 @@ def main(flags: EvaluationFlags) -> None:
     print(format_scores(comparison.averages), *lines, sep="\n")
     print(f"The texts side by side, to read and to rate: {target}")
     if flags.blind:
-        save_blind(book, models, target)
+        save_workbook(make_blind(book, keep), blind_path(target), target)
+        print(f"To judge without knowing who wrote what: {blind_path(target)}")
+        print(f"Afterwards the same command with --unblind --output {quote(str(target))}")
 
     # 5. Add the scores to the models' cards; on the Hub, if asked.
     for model in models:
@@ -202,21 +207,16 @@ def main(flags: EvaluationFlags) -> None:
             push_scores(cards[model.name], model, *scores, target)
 
 
-def choose_decoding(flags: EvaluationFlags) -> Decoding:
-    """How all models decode."""
-    sampling = flags.temperature, flags.sample_seed
-    return Decoding(flags.no_repeat_ngram, flags.repetition_penalty, flags.num_beams, *sampling)
-
-
-def read_paper(flags: EvaluationFlags) -> Paper:
-    """The paper that a draft is written for: from OpenReview, or reviews from files."""
-    return fetch_forum(flags.forum) if flags.forum else Paper(read_review_files(flags.reviews, flags.encoding))
+def draft(flags: EvaluationFlags, models: list[Variant], log: Path) -> None:
+    """Print drafts for one paper, from OpenReview or from files."""
+    paper = fetch_forum(flags.forum) if flags.forum else Paper(read_review_files(flags.reviews, flags.encoding))
+    print_drafts(paper, models, flags.test_cases if flags.save else None, log, flags.bertscore_model)
 
 
 def write_and_score(
-    variants: list[Variant], cases: list[Case], batch_size: int, log: Path, encoder: str | None
+    variants: list[Variant], cases: list[Case], keep: str, batch_size: int, log: Path, encoder: str | None
 ) -> Results:
-    """Let each model write for the cases, unless its texts are in the log, and score all texts, cleaned alike."""
+    """Let each model write for the cases, unless its texts are in the log, and score all texts, cleaned by `keep`."""
     outputs, completions = {}, {}
     for variant in variants:
         rows = [
@@ -226,7 +226,6 @@ def write_and_score(
         outputs[variant.name] = write_summaries(variant, rows, batch_size, log)
         completions[variant.name] = variant.settings.completion
     print_remarks(variants)
-    keep = share([variant.keep for variant in variants if variant.fine_tuned], DEFAULT_KEEP)
     reviews = [clean_reviews(case.review, keep) for case in cases]
     references = [case.reference for case in cases]
     decisions, ratings = ([case.details[name] for case in cases] for name in ("decision", "ratings"))
@@ -239,21 +238,10 @@ def say_lacking(columns: Iterable[str], cases: list[Case]) -> None:
         print(f"No case has {', '.join(lacking)}, which a prompt names: the models read the reviews without.")
 
 
-def describe_test(
-    test: dict[str, Any], models: list[Variant], cases: list[Case], learned: Container[int], encoder: str | None
-) -> None:
-    """Add to `test` the number and the hash of the cases that count, which are not `learned`, and the encoder."""
+def describe_test(cases: list[Case], learned: Container[int], keep: str, encoder: str | None) -> dict[str, Any]:
+    """The number and the hash of the cases that count, which are not `learned`, and the encoder of BERTScore."""
     counted = [case for index, case in enumerate(cases) if index not in learned]
-    keep = share([model.keep for model in models], DEFAULT_KEEP)
-    test |= {"cases": len(counted), "test": identify_cases(counted, keep), "encoder": encoder and public_name(encoder)}
-
-
-def save_blind(book: Book, models: list[Variant], target: Path) -> None:
-    """Save the blind copy beside the results in `target`, and print where, with the command that takes it back."""
-    copy = blind_path(target)
-    save_workbook(make_blind(book, share([model.keep for model in models], DEFAULT_KEEP)), copy, target)
-    same = f"the same command with --unblind --output {quote(str(target))}"
-    print(f"To judge without knowing who wrote what: {copy}; afterwards {same}")
+    return {"cases": len(counted), "test": identify_cases(counted, keep), "encoder": encoder and public_name(encoder)}
 
 
 def mark_learned(results: Results, variants: list[Variant], cases: list[Case]) -> dict[int, list[str]]:
@@ -273,25 +261,20 @@ def compare(results: Results, models: list[Variant], cases: list[Case], learned:
 
     Cases that one of the models has `learned` are left out for all systems: what is compared has the same cases.
     """
-    told = [describe_learned(cases, learned)] if learned else []
-    kept = [case for case in range(len(cases)) if case not in learned]
-    results = {system: [scores[case] for case in kept] for system, scores in results.items()}
-    cases = [cases[case] for case in kept]
+    kept = [index for index in range(len(cases)) if index not in learned]
+    results = {system: [scores[index] for index in kept] for system, scores in results.items()}
     averages, groups = average_scores(results), group_seeds(models)
     verdicts = {model.name: compare_with_base(results, model.name, model.base) for model in models}
-    rows = [case.row for case in cases]
-    unread = find_unread(results, [case.reference for case in cases], rows)
-    weakest = find_weakest(results, averages, list(verdicts), rows)
-    sentences = [*verdicts.values(), *compare_models(results, groups), *told, *unread, *([weakest] if weakest else [])]
+    sentences = [*verdicts.values(), *compare_models(results, groups)]
+    if learned:
+        names = ", ".join(dict.fromkeys(name for each in learned.values() for name in each))
+        rows = ", ".join(str(cases[index].row) for index in sorted(learned))
+        told = f"The rows {rows} were in the training data of {names}: they are left out of all scores"
+        sentences.append(f"{told}." if kept else f"{told}, and nothing is left to compare: leave {names} out.")
+    rows = [cases[index].row for index in kept]
+    sentences += find_unread(results, [cases[index].reference for index in kept], rows)
+    sentences += filter(None, [find_weakest(results, averages, list(verdicts), rows)])
     return Comparison(averages, average_seeds(averages, groups), verdicts, sentences)
-
-
-def describe_learned(cases: list[Case], learned: dict[int, list[str]]) -> str:
-    """In a sentence, the rows that are left out of all scores, and which models have learned them."""
-    names = ", ".join(dict.fromkeys(name for models in learned.values() for name in models))
-    rows = ", ".join(str(cases[case].row) for case in sorted(learned))
-    told = f"The rows {rows} were in the training data of {names}: they are left out of all scores"
-    return f"{told}." if len(learned) < len(cases) else f"{told}, and nothing is left to compare: leave {names} out."
 
 
 if __name__ == "__main__":
