@@ -3,11 +3,9 @@
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import torch
-from transformers import DynamicCache, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase, StoppingCriteria
+from transformers import DynamicCache, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.cache_utils import DynamicLayer
 
 from metareview.common.device import free_memory
@@ -17,7 +15,7 @@ from metareview.generation.outputs import Output
 
 CACHE_SHARE = 0.5  # of the free memory, for the cache of a batch
 SHORT, LONG = 4, 32  # tokens of the prompts with which a batch is tried
-LEAST = 32  # tokens of a text that has not ended before a deadline
+LEAST = 32  # tokens after which it is seen which texts have ended, and whether a deadline is over
 PADDING = 0  # any token will do: it is masked on the left, and nobody reads on after an end token
 
 
@@ -83,28 +81,6 @@ def _try_batch(model: PreTrainedModel, prompt: list[int]) -> tuple[bool, float]:
     return bool(difference <= max(1e-3, 32 * torch.finfo(model.dtype).eps)), size / (2 * LONG)
 
 
-@dataclass(eq=False)
-class _Interruption(StoppingCriteria):
-    """Interrupts generation when at least half of the rows have ended."""
-
-    ends: torch.Tensor  # token ids
-    prompt_length: int
-    max_new_tokens: int
-    deadline: float
-
-    def find_ended(self, input_ids: torch.Tensor) -> torch.Tensor:
-        """Which rows have an end token; all have ended at their full length, or when the time is up."""
-        written = input_ids[:, self.prompt_length :]
-        is_late = written.shape[1] >= LEAST and time.perf_counter() > self.deadline
-        if is_late or written.shape[1] == self.max_new_tokens:
-            return torch.ones_like(written[:, 0], dtype=torch.bool)
-        return torch.isin(written, self.ends).any(1)
-
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **_: Any) -> torch.Tensor:
-        ended = self.find_ended(input_ids)
-        return torch.full_like(ended, bool(ended.float().mean() >= 0.5))
-
-
 @torch.inference_mode()
 def _continue_batch(
     model: PreTrainedModel,
@@ -116,37 +92,38 @@ def _continue_batch(
 ) -> Iterator[tuple[int, list[int]]]:
     """Continue prompts, the first of which is the longest; yields the key and the new token ids of each that has ended.
 
-    Rows that have ended still cost time. So whenever half of them have, generation resumes with the others, from their
-    cache if that is possible. With beams, all rows stay to the end.
+    Rows that have ended still cost time. So generation is interrupted after every LEAST tokens, and resumes with the
+    others, from their cache if that is possible. With beams, all rows stay to the end.
     """
     ids, mask = _pad(list(prompts.values()), model.device)
-    rows, length, is_greedy = list(prompts), ids.shape[1], decoding.num_beams == 1
+    rows, length, step, cache = list(prompts), ids.shape[1], max_new_tokens, None
     ends = torch.tensor(model.generation_config.eos_token_id, device=model.device)
-    interruption = _Interruption(ends, length, max_new_tokens, deadline)
-    cache = read_prompts(model, list(prompts.values()), length + max_new_tokens, report) if is_greedy else None
+    if decoding.num_beams == 1:
+        cache, step = read_prompts(model, list(prompts.values()), length + max_new_tokens, report), LEAST
     while rows:
         report(f"{'writing' if cache else 'reading and writing'} {len(rows)}")
         output = model.generate(
             ids,
             attention_mask=mask,
-            max_length=length + max_new_tokens,
+            max_length=min(ids.shape[1] + step, length + max_new_tokens),
             logits_processor=decoding.make_processors(length, [prompts[row] for row in rows]),
-            stopping_criteria=[interruption] if is_greedy else [],
             return_dict_in_generate=True,
             **({CACHE_OPTION: cache} if cache else {}),
         )
-        ended = interruption.find_ended(output.sequences)
-        for row, tokens, has_ended in zip(rows, output.sequences[:, length:].tolist(), ended.tolist(), strict=True):
+        written, cache = output.sequences[:, length:], output.past_key_values
+        ended = torch.isin(written, ends).any(1)
+        if written.shape[1] == max_new_tokens or time.perf_counter() > deadline:
+            ended[:] = True
+        for row, tokens, has_ended in zip(rows, written.tolist(), ended.tolist(), strict=True):
             if has_ended:
                 yield row, tokens
         rest = (~ended).nonzero().flatten()
         rows, ids = [rows[place] for place in rest.tolist()], output.sequences[rest]
         mask = torch.nn.functional.pad(mask[rest], (0, ids.shape[1] - mask.shape[1]), value=1)
-        cache = output.past_key_values
-        if rows and type(cache) is DynamicCache and any(isinstance(layer, DynamicLayer) for layer in cache.layers):
+        if type(cache) is not DynamicCache or not any(isinstance(layer, DynamicLayer) for layer in cache.layers):
+            cache, step = None, max_new_tokens  # it does not know its length: what is there is read again, but once
+        elif 0 < len(rows) < len(ended):
             cache.reorder_cache(rest)
-        else:
-            cache = None  # without such a layer it does not know its length: what there is so far is read again
 
 
 def _pad(prompts: list[list[int]], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:

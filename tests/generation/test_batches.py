@@ -7,6 +7,7 @@ import torch
 from conftest import make_model
 from transformers import GenerationConfig
 
+from metareview.generation import batches
 from metareview.generation.batches import generate
 from metareview.generation.cache import CACHE_OPTION
 from metareview.generation.decoding import Decoding
@@ -22,13 +23,16 @@ NEVER = 400  # an end token that no model writes
 class Ids:
     """A tokenizer that shows the token ids; any of them can be its end token."""
 
-    pad_token_id = 398
-
-    def __init__(self, end: int) -> None:
+    def __init__(self, end: int = NEVER) -> None:
         self.eos_token_id = end
 
     def decode(self, ids: list[int], **_: bool) -> str:
         return " ".join(map(str, ids))
+
+
+@pytest.fixture(autouse=True)
+def _many_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches, "LEAST", 3)
 
 
 # The caches of the last four hold something besides keys and values of all tokens.
@@ -46,7 +50,7 @@ def test_each_text_of_a_batch_is_as_if_alone(architecture: str, capsys: pytest.C
         assert sorted(written) == list(range(7))
         for index, ids in enumerate(alone):
             length = ids.index(end) if end in ids else 16
-            assert written[index] == Output(Ids(end).decode(ids[:length]), end in ids, min(length + 1, 16))
+            assert written[index] == Output(Ids().decode(ids[:length]), end in ids, min(length + 1, 16))
     one_at_a_time = "gets one prompt at a time" in capsys.readouterr().out
     assert one_at_a_time == (architecture == "rwkv")  # its state has no mask
 
@@ -54,7 +58,7 @@ def test_each_text_of_a_batch_is_as_if_alone(architecture: str, capsys: pytest.C
 @pytest.mark.parametrize("decoding", [Decoding(2), Decoding(2, temperature=1.0), Decoding(2, num_beams=3)], ids=str)
 def test_so_it_is_with_every_decoding(decoding: Decoding) -> None:
     model = make_model("gpt_neox").eval()
-    free = dict(generate(model, Ids(NEVER), PROMPTS, 20, 7, decoding))
+    free = dict(generate(model, Ids(), PROMPTS, 20, 7, decoding))
     for output in free.values():
         pairs = list(pairwise(output.text.split()))
         assert len(set(pairs)) == len(pairs)  # none is repeated
@@ -66,13 +70,13 @@ def test_so_it_is_with_every_decoding(decoding: Decoding) -> None:
 
 def test_a_prompt_may_be_a_single_token() -> None:
     model = make_model("llama").eval()
-    written = dict(generate(model, Ids(NEVER), [[1, 2, 3], [9]], 10, 2))
-    assert written[1] == dict(generate(model, Ids(NEVER), [[9]], 10, 1))[0]
+    written = dict(generate(model, Ids(), [[1, 2, 3], [9]], 10, 2))
+    assert written[1] == dict(generate(model, Ids(), [[9]], 10, 1))[0]
 
 
 def test_samples_follow_from_the_seed_and_the_prompt() -> None:
     model = make_model("gpt_neox").eval()
-    texts = [dict(generate(model, Ids(NEVER), PROMPTS, 20, 7, Decoding(temperature=1.0, seed=s))) for s in (1, 1, 2)]
+    texts = [dict(generate(model, Ids(), PROMPTS, 9, 7, Decoding(temperature=1.0, seed=seed))) for seed in (1, 1, 2)]
     assert texts[0] == texts[1] and all(texts[0][index] != texts[2][index] for index in range(7))
 
 
@@ -80,7 +84,7 @@ def test_samples_follow_from_the_seed_and_the_prompt() -> None:
 def test_a_batch_is_smaller_if_memory_is_small(architecture: str, layers: int, monkeypatch) -> None:
     """And prompts are read alone if the cache holds their keys and values and nothing else."""
     model, calls = make_model(architecture, scale=3).eval(), []
-    row = layers * 2 * 32 * (60 + 4) * 4  # keys and values of all tokens in fp32
+    row = layers * 2 * 32 * (60 + 3) * 4  # keys and values of all tokens in fp32
     write = model.generate
 
     def generate_and_note(ids: torch.Tensor, **options: object) -> object:
@@ -88,19 +92,19 @@ def test_a_batch_is_smaller_if_memory_is_small(architecture: str, layers: int, m
         return write(ids, **options)
 
     monkeypatch.setattr(model, "generate", generate_and_note)
-    for free, fitting in ((100 * row, 7), (10.5 * row, 5), (row, 1), (0, 1)):
-        monkeypatch.setattr("metareview.generation.batches.free_memory", lambda free=free: free)
+    for free, fitting in ((100 * row, 7), (10.5 * row, 5), (0, 1)):
+        monkeypatch.setattr(batches, "free_memory", lambda free=free: free)
         calls.clear()
-        assert len(list(generate(model, Ids(NEVER), PROMPTS, 4, 7))) == 7
+        assert len(list(generate(model, Ids(), PROMPTS, 3, 7))) == 7
         assert calls[2] == (fitting, architecture == "gpt_neox")  # after the two with which a batch is tried
 
 
 def test_a_text_ends_at_any_of_the_given_ends_whatever_the_settings_of_the_model_say() -> None:
     model = make_model("gpt_neox").eval()
-    plain = dict(generate(model, Ids(NEVER), PROMPTS[:1], 5, batch_size=1))[0]
+    plain = dict(generate(model, Ids(), PROMPTS[:1], 5, batch_size=1))[0]
     assert not plain.stopped and plain.tokens == 5
     model.generation_config = GenerationConfig(repetition_penalty=5.0, no_repeat_ngram_size=2, eos_token_id=[3, 4, 5])
     written = plain.text.split()
     length = written.index(written[2])
-    ended = dict(generate(model, Ids(NEVER), PROMPTS[:1], 5, 1, ends=[NEVER, int(written[2]), int(written[4])]))[0]
+    ended = dict(generate(model, Ids(), PROMPTS[:1], 5, 1, ends=[NEVER, int(written[2]), int(written[4])]))[0]
     assert ended == Output(" ".join(written[:length]), True, length + 1)
