@@ -98,12 +98,13 @@ def _find_base(name: str, record: dict[str, Any]) -> str | None:
     """
     adapted = find_adapter_base(name)
     base, weights = record.get("base_model") or adapted, (record.get("settings") or {}).get("base_weights")
-    if not base or weights in (None, base) or hash_weights(Path(base)) == weights:  # not recorded, or of the Hub
-        return base
-    if adapted:
-        told = f"{name!r} is an adapter for weights that are not in {base!r} now"
-        raise InputError(f"{told}: bring them back, or name the other models alone")
-    return None
+    is_known = base and weights not in (None, base)  # older records have none, those of a base on the Hub its id
+    is_changed = is_known and hash_weights(Path(base)) != weights
+    if is_changed and adapted:
+        raise InputError(
+            f"{name!r} is an adapter for weights that are not in {base!r} now: bring them back or leave it out"
+        )
+    return None if is_changed else base
 
 
 def name_models(records: dict[str, dict[str, Any]]) -> dict[str, str]:
@@ -132,22 +133,17 @@ def _read_settings(
 
     Raises `InputError` for more tokens than are reserved for the summary.
     """
-    template = record.get("prompt_template", PROMPTS["plain"])
-    frame = Frame(*record["frame"]) if "frame" in record else None
+    trained = record.get("prompt_template", PROMPTS["plain"])
+    prompt, frame = prompt or trained, None
+    if "frame" in record:
+        frame = change_prompt(Frame(*record["frame"]), trained, find_template(prompt))
     reserve = record.get("max_summary_tokens", DEFAULT_SUMMARY_TOKENS)
     if max_new_tokens and max_new_tokens > reserve:
-        told = f"at most what was reserved for the summary in training (MAX_SUMMARY_TOKENS), {reserve}"
-        raise InputError(f"MAX_NEW_TOKENS (--max_new_tokens) must be {told}; got {max_new_tokens}")
-    settings = TokenizationArguments(
-        model_name_or_path=model,
-        prompt=prompt or template,
-        max_length=record.get("max_length"),
-        max_summary_tokens=reserve,
-        completion=record.get("completion", PLAIN_COMPLETION),
-        frame=frame and change_prompt(frame, template, find_template(prompt or template)),
-    )
+        limit = f"what was reserved for the summary in training (MAX_SUMMARY_TOKENS), {reserve}"
+        raise InputError(f"MAX_NEW_TOKENS (--max_new_tokens) must be at most {limit}; got {max_new_tokens}")
+    length, completion = record.get("max_length"), record.get("completion", PLAIN_COMPLETION)
     return {
-        "settings": settings,
+        "settings": TokenizationArguments(model, prompt, length, reserve, frame, completion),
         "keep": record.get("keep", DEFAULT_KEEP),
         "max_new_tokens": max_new_tokens or min(record.get("max_new_tokens", DEFAULT_NEW_TOKENS), reserve),
         "load_in_4bit": bool((record.get("settings") or {}).get("load_in_4bit")),
