@@ -16,7 +16,6 @@ from metareview.generation.outputs import Output
 CACHE_SHARE = 0.5  # of the free memory, for the cache of a batch
 SHORT, LONG = 4, 32  # tokens of the prompts with which a batch is tried
 LEAST = 32  # tokens after which it is seen which texts have ended, and whether a deadline is over
-PADDING = 0  # any token will do: it is masked on the left, and nobody reads on after an end token
 
 
 def generate(
@@ -39,7 +38,7 @@ def generate(
     texts are broken off at LEAST tokens.
     """
     ends = list(ends) or [tokenizer.eos_token_id]
-    settings = {"num_beams": decoding.num_beams, "eos_token_id": ends, "pad_token_id": PADDING}
+    settings = {"num_beams": decoding.num_beams, "eos_token_id": ends, "pad_token_id": ends[0]}
     model.generation_config = GenerationConfig(**settings)  # not the model's own: base and fine-tuned decode alike
     waiting = sorted(range(len(prompts)), key=lambda index: -len(prompts[index]))
     most, token_bytes = max(1, batch_size // decoding.num_beams), 0.0
@@ -120,15 +119,19 @@ def _continue_batch(
         rest = (~ended).nonzero().flatten()
         rows, ids = [rows[place] for place in rest.tolist()], output.sequences[rest]
         mask = torch.nn.functional.pad(mask[rest], (0, ids.shape[1] - mask.shape[1]), value=1)
-        if type(cache) is not DynamicCache or not any(isinstance(layer, DynamicLayer) for layer in cache.layers):
+        layers = cache.layers if type(cache) is DynamicCache else []
+        if not any(isinstance(layer, DynamicLayer) and layer.get_seq_length() for layer in layers):
             cache, step = None, max_new_tokens  # it does not know its length: what is there is read again, but once
         elif 0 < len(rows) < len(ended):
             cache.reorder_cache(rest)
 
 
 def _pad(prompts: list[list[int]], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Token ids and attention mask of prompts, the first of which is the longest, padded on the left."""
-    length = len(prompts[0])
-    ids = [[PADDING] * (length - len(prompt)) + prompt for prompt in prompts]
+    """Token ids and attention mask of prompts, the first of which is the longest, padded on the left.
+
+    Not with a padding token: its embedding may be zero, which would hide that a model ignores the mask.
+    """
+    length, padding = len(prompts[0]), prompts[0][:1]
+    ids = [padding * (length - len(prompt)) + prompt for prompt in prompts]
     mask = [[0] * (length - len(prompt)) + [1] * len(prompt) for prompt in prompts]
     return torch.tensor(ids, device=device), torch.tensor(mask, device=device)
