@@ -35,7 +35,7 @@ def generate(
     In fp32 the texts are those of one prompt at a time, which a model gets if a batch would change them. A text ends at
     the first of `ends` (token ids), by default the tokenizer's end-of-text token. `report` is told what is going on
     in a batch, none of whose texts has ended for a while. After the `deadline`, in seconds of `time.perf_counter()`,
-    texts are broken off at LEAST tokens.
+    texts are broken off when LEAST more tokens are written.
     """
     ends = list(ends) or [tokenizer.eos_token_id]
     settings = {"num_beams": decoding.num_beams, "eos_token_id": ends, "pad_token_id": ends[0]}
