@@ -2,7 +2,9 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -23,6 +25,7 @@ PROMPTS = {  # add your own, with {review} where the reviews go; a line whose co
 PLAIN_COMPLETION = "{summary}"
 ANSWER = "\ue001"  # stands for an answer while a chat template is filled in; no text has it
 SYSTEM_MESSAGE = {"role": "system", "content": "You are a helpful assistant."}  # for a template that demands one
+TEMPLATE_SECONDS = 5  # for filling in a chat template
 PROMPT_MARK = "{# the prompt of the meta-review scripts #}"  # begins a chat template that is a frame
 
 
@@ -71,6 +74,25 @@ class Frame:
     end: str
 
 
+@contextmanager
+def _time_limit(seconds: int) -> Iterator[None]:
+    """Raise `TimeoutError` in a block that takes longer; Windows has no such signal, and waits."""
+
+    def stop(*_: object) -> None:
+        raise TimeoutError(f"it takes more than {seconds} seconds")
+
+    if not hasattr(signal, "SIGALRM"):
+        yield
+        return
+    handler = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, handler)
+
+
 def build_frame(tokenizer: "Tokenizer", name: str, prompt: str) -> Frame:
     """The prompt, inside the user's message of the tokenizer's own chat template if it has one.
 
@@ -85,12 +107,13 @@ def build_frame(tokenizer: "Tokenizer", name: str, prompt: str) -> Frame:
     question = {"role": "user", "content": prompt}
     for messages in ([question], [SYSTEM_MESSAGE, question]):
         try:
-            asked = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-            messages = [*messages, {"role": "assistant", "content": ANSWER}]
-            answered = tokenizer.apply_chat_template(messages, tokenize=False)
+            with _time_limit(TEMPLATE_SECONDS):
+                asked = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+                messages = [*messages, {"role": "assistant", "content": ANSWER}]
+                answered = tokenizer.apply_chat_template(messages, tokenize=False)
             break
         except Exception as error:  # a template is a program: it may fail in any way
-            reason = " ".join(str(error).split())
+            reason = " ".join((str(error) or type(error).__name__).split())[:200]
     else:
         raise InputError(f"the chat template of {name!r} cannot be used: {reason}; choose another model")
     if asked.count("{review}") != 1:

@@ -1,6 +1,7 @@
 """What the Trainer is told: its arguments, built from the flags of fine_tune.py."""
 
 import math
+from dataclasses import fields
 from typing import Any
 from warnings import catch_warnings
 
@@ -57,7 +58,7 @@ def build_training_arguments(flags: Flags) -> TrainingArguments:
         "restore_callback_states_from_checkpoint": bool(flags.patience),
     }
     for name in ours.keys() & flags.trainer.keys():
-        raise InputError(f"TRAINER cannot set {name!r}: it follows from our own constants and flags; see --help_all")
+        raise InputError(f"TRAINER cannot set {name!r}: {_find_place(flags, name)}")
     try:
         with catch_warnings(action="ignore", category=FutureWarning):  # gradient_checkpointing has a new name
             args = TrainingArguments(**ours | flags.trainer | {"use_cpu": device == "cpu"})
@@ -70,6 +71,14 @@ def build_training_arguments(flags: Flags) -> TrainingArguments:
     # One process would use DataParallel on several GPUs, which is slow. There is no public way to turn it off.
     args._n_gpu = min(args.n_gpu, 1)
     return args
+
+
+def _find_place(flags: Flags, name: str) -> str:
+    """Where a user sets what the Trainer calls `name`."""
+    for option in fields(flags):
+        if name in (option.name, *option.metadata.get("aliases", ())):
+            return f"give --{option.name}" if option.metadata["help"] else f"edit {option.name.upper()}"
+    return "the script sets it itself"
 
 
 def _check_optimizer(args: TrainingArguments) -> None:

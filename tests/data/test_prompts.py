@@ -131,8 +131,18 @@ def test_another_prompt_replaces_the_first_within_the_frame() -> None:
         prompts.change_prompt(shouted, PROMPTS["plain"], PROMPTS["instruction"])
 
 
-def test_a_chat_template_that_cannot_be_used_is_told() -> None:
-    with pytest.raises(InputError, match=r"^the chat template of 'it' does not take the user's message once; choose"):
-        prompts.build_frame(chat("{{ messages[0]['role'] }}"), "it", PROMPTS["plain"])
-    with pytest.raises(InputError, match=r"^the chat template of 'it' cannot be used: no user; choose another model$"):
-        prompts.build_frame(chat("{{ raise_exception('no user') }}"), "it", PROMPTS["plain"])
+LOOPS = "".join(f"{{% for {name} in range(99999) %}}" for name in "abc") + "{% endfor %}" * 3
+
+
+@pytest.mark.parametrize(
+    ("template", "told"),
+    [
+        ("{{ messages[0]['role'] }}", "does not take the user's message once"),
+        ("{{ raise_exception('no user') }}", "cannot be used: no user"),
+        (LOOPS, "cannot be used: it takes more than 1 seconds"),
+    ],
+)
+def test_a_chat_template_that_cannot_be_used_is_told(template: str, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prompts, "TEMPLATE_SECONDS", 1)
+    with pytest.raises(InputError, match=f"^the chat template of 'it' {told}; choose another model$"):
+        prompts.build_frame(chat(template), "it", PROMPTS["plain"])

@@ -57,7 +57,8 @@ def test_the_trainers_own_flags_join_the_constant(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("trainer", "told"),
     [
-        ({"gradient_accumulation_steps": 1}, "it follows from our own constants and flags"),
+        ({"gradient_accumulation_steps": 1}, "cannot set 'gradient_accumulation_steps': edit ACCUMULATION_STEPS"),
+        ({"eval_on_start": True}, "cannot set 'eval_on_start': the script sets it itself"),
         ({"no_such": 1}, "with these flags and TRAINER: TrainingArguments.__init__() got an unexpected keyword"),
         ({"lr_scheduler_type": "reduce_lr_on_plateau"}, "evaluations would change what is learned"),
         ({"ignore_data_skip": True}, "could not resume exactly"),
