@@ -273,7 +273,7 @@ def compare(results: Results, models: list[Variant], cases: list[Case], learned:
         sentences.append(f"{told}." if kept else f"{told}, and nothing is left to compare: leave {names} out.")
     rows = [cases[index].row for index in kept]
     sentences += find_unread(results, [cases[index].reference for index in kept], rows)
-    sentences += filter(None, [find_weakest(results, averages, list(verdicts), rows)])
+    sentences += find_weakest(results, averages, list(verdicts), rows)
     return Comparison(averages, average_seeds(averages, groups), verdicts, sentences)
 
 

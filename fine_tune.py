@@ -140,7 +140,7 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 from transformers import TrainingArguments
 from transformers.trainer_callback import TrainerState
 
-from metareview.common.files import lock, remove
+from metareview.common.files import lock
 from metareview.common.hub import open_repository
 from metareview.common.model import TRAINING_RECORD, check_base, prepare_model
 from metareview.data.learned import LEARNED, hash_training_texts, load_learned
@@ -149,7 +149,7 @@ from metareview.data.tokenization import find_ends, load_tokenizer
 from metareview.generation.merging import merge_adapter
 from metareview.generation.previews import Previews
 from metareview.training.arguments import build_adapter, build_training_arguments, count_steps, name_precision
-from metareview.training.batching import SummaryCollator, draw_validation
+from metareview.training.batching import draw_validation
 from metareview.training.callbacks import Patience, Stop
 from metareview.training.checkpoints import (
     CheckpointKeeper,
@@ -164,7 +164,6 @@ from metareview.training.dataset import (
     choose_tokenization,
     load_examples,
     load_texts,
-    shared_folder,
 )
 from metareview.training.hub_checkpoints import CheckpointPusher, fetch_run, push_model
 from metareview.training.model_card import model_card
@@ -254,12 +253,11 @@ def load(flags: FineTuningFlags) -> Job:
     asked = {"max_length": how.max_length, "max_summary_tokens": how.max_summary_tokens}
     check_base(how.model_name_or_path, flags.use_lora)
     tokenizer = load_tokenizer(how)
-    with args.main_process_first(local=False):
-        examples, record = load_examples(flags, args, how, tokenizer)
-        texts = load_texts(flags.processed_dir).get("train")
+    texts = load_texts(flags.processed_dir)
+    examples, record = load_examples(flags, texts, how, tokenizer)
     flags.max_new_tokens = choose_new_tokens(flags.max_new_tokens, how.max_summary_tokens)
     before = load_learned(how.model_name_or_path)
-    learned = hash_training_texts(texts, examples["train"], tokenizer, how.completion, before)
+    learned = hash_training_texts(texts.get("train"), examples["train"], tokenizer, how.completion, before)
     return Job(args, how.model_name_or_path, asked, tokenizer, examples, record, learned)
 
 
@@ -322,7 +320,6 @@ def train(flags: FineTuningFlags, job: Job) -> tuple[TrainerState, float | None]
     trainer = SummaryTrainer(
         model=model,
         args=job.args,
-        data_collator=SummaryCollator.for_model(model, job.tokenizer),
         train_dataset=job.examples["train"],
         eval_dataset=draw_validation(job.examples["validation"], flags.validation_examples),
         processing_class=job.tokenizer,
@@ -367,7 +364,6 @@ def save(flags: FineTuningFlags, job: Job, state: TrainerState, speed: float | N
     best = find_best(state, job.folder)
     mark_finished(job.folder)
     keep_weights(job.folder, last, best)
-    remove(shared_folder(flags.tokenized_dir))  # all processes have read it
     print(describe_results(record["results"], speed))
     print(f"Model: {job.folder} (the weights of step {saved_step:,}, epoch {record['results']['saved_epoch']:g})")
     print(*advise_on_losses(state.log_history, record["results"], best), sep="\n", end="")

@@ -110,7 +110,6 @@ def ours(model: torch.nn.Module, rows: DatasetDict, folder: str) -> Trainer:
     return SummaryTrainer(
         model=model,
         args=arguments,
-        data_collator=SummaryCollator.for_model(model, tokenizer),
         train_dataset=rows["train"],
         eval_dataset=draw_validation(rows["validation"], VALIDATION_EXAMPLES),
         processing_class=tokenizer,

@@ -43,7 +43,7 @@ from fine_tune import FineTuningFlags
 from metareview.common.model import RUN
 from metareview.data.prompts import PROMPTS, build_frame, frame_as_chat_template
 from metareview.training.arguments import build_training_arguments
-from metareview.training.batching import SummaryCollator, draw_validation
+from metareview.training.batching import draw_validation
 from metareview.training.trainer import SummaryTrainer
 
 settings.register_profile("repeatable", deadline=None, derandomize=True)  # the same examples in every run
@@ -193,7 +193,6 @@ def make_trainer(
     return SummaryTrainer(
         model=model,
         args=args,
-        data_collator=SummaryCollator.for_model(model, tokenizer),
         train_dataset=data,
         eval_dataset=draw_validation(data, validation_examples),
         processing_class=tokenizer,

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,20 +33,21 @@ _MOST = 10_000  # layers or experts: a configuration with more would be built fo
 _SAMPLES, _SAMPLE_BYTES = 64, 4096  # of a file of weights, for its hash
 
 
-def reading_model(name: str) -> AbstractContextManager[None]:
-    """`reading` for the files of a model, in a folder or on the Hub."""
-    return reading("model", name)
+def find_adapter_base(name: str) -> str | None:
+    """The base that an adapter, in a folder or on the Hub, was trained on; None for a complete model."""
+    with reading("model", name):
+        adapter = find_adapter_config_file(name)
+        return json.loads(Path(adapter).read_text())["base_model_name_or_path"] if adapter else None
 
 
 def check_base(name: str, use_lora: bool = True) -> None:
     """Raise `InputError` where a model, or with `use_lora` an adapter on it, cannot be trained, as its files say."""
     if Path(name).is_file():
         raise InputError(f"MODEL (--model) must be a folder or a Hub id with safetensors, but {name!r} is a file")
-    with reading_model(name):
-        if adapter := find_adapter_config_file(name):
-            base = json.loads(Path(adapter).read_text())["base_model_name_or_path"]
-            advice = f"merge it (python fine_tune.py --merge {name}), or set MODEL (--model) to its base, {base!r}"
-            raise InputError(f"{name!r} is an adapter, which cannot be trained on: {advice}")
+    if base := find_adapter_base(name):
+        advice = f"merge it (python fine_tune.py --merge {name}), or set MODEL (--model) to its base, {base!r}"
+        raise InputError(f"{name!r} is an adapter, which cannot be trained on: {advice}")
+    with reading("model", name):
         config = AutoConfig.from_pretrained(name, trust_remote_code=False)
         for size in ("num_hidden_layers", "num_experts", "num_local_experts", "n_routed_experts"):
             number = getattr(config.get_text_config(), size, None)
@@ -56,7 +57,7 @@ def check_base(name: str, use_lora: bool = True) -> None:
         told = f"{name!r} ({config.model_type}) is no causal language model"
         raise InputError(f"{told}, which writes token after token; choose another MODEL (--model)")
     if quantization := getattr(config, "quantization_config", None):
-        with reading_model(name):  # names a package that is missing
+        with reading("model", name):  # names a package that is missing
             AutoHfQuantizer.from_config(quantization, pre_quantized=True).validate_environment(device_map=None)
         if not use_lora:
             raise InputError(f"the weights of {name!r} are quantized and cannot be trained; set USE_LORA = True")
@@ -78,7 +79,7 @@ def load_model(name: str, dtype: torch.dtype = torch.float32, load_in_4bit: bool
             "bnb_4bit_compute_dtype": dtype,
         }
     disable_progress_bar()  # that of loading, which takes a moment
-    with reading_model(name):
+    with reading("model", name):
         model, loaded = AutoModelForCausalLM.from_pretrained(name, dtype=dtype, output_loading_info=True, **own)
         if missing := sorted(loaded["missing_keys"]):
             raise ValueError(f"its files lack {len(missing)} of its weights, such as {missing[0]}")
@@ -108,7 +109,7 @@ def check_causality(model: "PreTrainedModel | PeftModel") -> None:
 
 def count_parameters(name: str) -> int:
     """Parameters of a model, from its configuration alone: one too large to load is counted too."""
-    with reading_model(name), torch.device("meta"):
+    with reading("model", name), torch.device("meta"):
         config = AutoConfig.from_pretrained(name, trust_remote_code=False)
         return AutoModelForCausalLM.from_config(config, trust_remote_code=False).num_parameters()
 

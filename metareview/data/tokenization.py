@@ -1,21 +1,19 @@
 """From texts to token ids: the tokenizer of a model, examples with labels, and a record of how they were made."""
 
 import hashlib
-import json
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import astuple, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from datasets import Dataset, DatasetDict
 from transformers import AutoConfig, AutoTokenizer, GenerationConfig, PretrainedConfig
 from transformers import PreTrainedTokenizerBase as Tokenizer
-from transformers.utils import find_adapter_config_file
 
 from metareview.common.cli import InputError
-from metareview.common.model import TRAINING_RECORD, read_training_record, reading_model
+from metareview.common.hub import reading
+from metareview.common.model import TRAINING_RECORD, find_adapter_base, read_training_record
 from metareview.data import prompts
 from metareview.data.context import fit_prompts
 from metareview.data.placeholders import ESSENTIAL, fill, find_columns
@@ -68,9 +66,8 @@ def follow_record(arguments: TokenizationArguments, record: dict[str, Any]) -> N
 
 def _read_config(name: str) -> PretrainedConfig:
     """The configuration of a model's text part; of an adapter, that of its base."""
-    adapter = find_adapter_config_file(name)
-    base = json.loads(Path(adapter).read_text())["base_model_name_or_path"] if adapter else name
-    with reading_model(base):  # an adapter may be there while its base is not
+    base = find_adapter_base(name) or name
+    with reading("model", base):  # an adapter may be there while its base is not
         return AutoConfig.from_pretrained(base, trust_remote_code=False).get_text_config()
 
 
@@ -81,7 +78,7 @@ def load_tokenizer(arguments: TokenizationArguments) -> Tokenizer:
     not a fast one, for an end token that it or the model lacks, and for a context too small for any review.
     """
     name = arguments.model_name_or_path
-    with reading_model(name):
+    with reading("model", name):
         config = _read_config(name)
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
     if tokenizer.eos_token_id is None or not tokenizer.is_fast:
@@ -134,7 +131,7 @@ def _check_context(arguments: TokenizationArguments, context: int | None, tokeni
 def find_ends(name: str, tokenizer: Tokenizer) -> list[int]:
     """The tokens at which a model's answer ends: that of the frame, of the tokenizer, and all that the model names."""
     named = [prompts.find_end(tokenizer), tokenizer.eos_token_id]
-    with reading_model(name):
+    with reading("model", name):
         named.append(getattr(_read_config(name), "eos_token_id", None))
         with suppress(OSError):  # it has no generation settings
             named.append(GenerationConfig.from_pretrained(name).eos_token_id)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from metareview.common.model import find_model_revision, hash_weights
-from metareview.generation.variants import Variant, find_adapter_base
+from metareview.common.model import find_adapter_base, find_model_revision, hash_weights
+from metareview.generation.variants import Variant
 
 
 @dataclass

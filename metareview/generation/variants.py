@@ -9,11 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from transformers.utils import find_adapter_config_file
-
 from metareview.common.cli import InputError
-from metareview.common.hub import reading
-from metareview.common.model import MODELS_DIR, hash_weights, is_model, read_training_record
+from metareview.common.model import MODELS_DIR, find_adapter_base, hash_weights, is_model, read_training_record
 from metareview.data.cleaning import DEFAULT_KEEP, clean_text
 from metareview.data.prompts import PLAIN_COMPLETION, PROMPTS, Frame, change_prompt, find_template
 from metareview.data.tokenization import DEFAULT_SUMMARY_TOKENS, TokenizationArguments
@@ -82,13 +79,6 @@ def _expand_pattern(name: str) -> list[str]:
     if len(models) < len(folders):
         print(f"Skipped, no finished model: {', '.join(folder for folder in folders if folder not in models)}")
     return models
-
-
-def find_adapter_base(name: str) -> str | None:
-    """The base that an adapter, in a folder or on the Hub, was trained on; None for a complete model."""
-    with reading("model", name):
-        adapter = find_adapter_config_file(name)
-    return json.loads(Path(adapter).read_text())["base_model_name_or_path"] if adapter else None
 
 
 def _find_base(name: str, record: dict[str, Any]) -> str | None:

@@ -163,15 +163,15 @@ def average_seeds(averages: Averages, groups: dict[str, list[str]]) -> Averages:
     return spread
 
 
-def find_weakest(results: Results, averages: Averages, models: list[str], rows: list[int]) -> str:
-    """In a sentence, the rows where the best of the models has its lowest ROUGE-L; `rows` has one for each case."""
+def find_weakest(results: Results, averages: Averages, models: list[str], rows: list[int]) -> list[str]:
+    """In a sentence, if any, the rows where the best model has its lowest ROUGE-L; `rows` has one for each case."""
     scored = [model for model in models if "rougeL" in averages[model]]
     if not scored:
-        return ""
+        return []
     best = max(scored, key=lambda model: averages[model]["rougeL"][0])
     cases = zip(results[best], rows, strict=True)
     weakest = sorted((case["rougeL"], row) for case, row in cases if case["rougeL"] is not None)[:5]
-    return f"{best} is weakest in the rows {', '.join(str(row) for _, row in weakest)} (lowest ROUGE-L)."
+    return [f"{best} is weakest in the rows {', '.join(str(row) for _, row in weakest)} (lowest ROUGE-L)."]
 
 
 def find_unread(results: Results, references: list[str], rows: list[int]) -> list[str]:

@@ -15,7 +15,6 @@ from peft import PeftModel
 from torch.nn.functional import cross_entropy, pad
 from torch.utils.checkpoint import checkpoint as recompute_backward
 from transformers import PreTrainedModel
-from transformers import PreTrainedTokenizerBase as Tokenizer
 from transformers.utils import ModelOutput
 
 from metareview.data.tokenization import IGNORE_INDEX
@@ -109,12 +108,6 @@ class SummaryCollator:
 
     pad_token_id: int
     context: int = sys.maxsize  # tokens that the model can read
-
-    @classmethod
-    def for_model(cls, model: AnyModel, tokenizer: Tokenizer) -> "SummaryCollator":
-        """The collator for a model."""
-        context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-        return cls(tokenizer.pad_token_id, context or sys.maxsize)
 
     def __call__(self, examples: list[dict[str, list[int]]]) -> dict[str, torch.Tensor]:
         longest = max(len(example["input_ids"]) for example in examples)

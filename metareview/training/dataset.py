@@ -6,11 +6,10 @@ from typing import Any
 
 from datasets import DatasetDict
 from transformers import PreTrainedTokenizerBase as Tokenizer
-from transformers import TrainingArguments
 
 from metareview.common.cli import InputError, format_table
 from metareview.data.prompts import PLAIN_COMPLETION
-from metareview.data.splits import load_source, read_record, save_splits
+from metareview.data.splits import load_source, read_record
 from metareview.data.tokenization import (
     DEFAULT_SUMMARY_TOKENS,
     TokenizationArguments,
@@ -59,11 +58,6 @@ def choose_new_tokens(given: int | None, reserve: int) -> int:
     return given or reserve
 
 
-def shared_folder(tokenized_dir: str) -> Path:
-    """Where the first of several processes leaves what it has tokenized, for the others to read."""
-    return Path(tokenized_dir).with_name(f".{Path(tokenized_dir).name}.shared")
-
-
 def load_texts(name: str) -> DatasetDict:
     """The cleaned texts in a folder or on the Hub, empty where there is no such folder. Raises `InputError`."""
     if not Path(name).exists() and "/" not in name:
@@ -79,7 +73,7 @@ def load_texts(name: str) -> DatasetDict:
 
 
 def load_examples(
-    flags: Flags, args: TrainingArguments, how: TokenizationArguments, tokenizer: Tokenizer
+    flags: Flags, texts: DatasetDict, how: TokenizationArguments, tokenizer: Tokenizer
 ) -> tuple[DatasetDict, dict[str, Any]]:
     """Tokenized splits that fit the model, and the record of what they were made with.
 
@@ -87,7 +81,6 @@ def load_examples(
     context; otherwise the texts are tokenized again. Raises `InputError` where there is neither.
     """
     name, saved = flags.processed_dir, read_record(flags.tokenized_dir)
-    texts = load_texts(name)
     if texts:
         check_columns(texts["train"], how)
         choose_reserve(how, texts["train"], tokenizer)
@@ -103,13 +96,7 @@ def load_examples(
     if not texts:
         raise InputError(f"there is no {name!r} here, and {why}. First: python processing_meta_review.py")
 
-    shared = str(shared_folder(flags.tokenized_dir))
-    if args.process_index > 0:
-        return load_source(shared), read_record(shared)
     print(f"Tokenizing {name} again: {why}.")
     tokenized, lengths = tokenize_splits(texts, tokenizer, how)
     print(format_table(lengths))
-    record = {"dataset_name": name} | read_record(name) | record | {"model": how.model_name_or_path}
-    if args.world_size > 1:
-        save_splits(tokenized, record, shared)
-    return tokenized, record
+    return tokenized, {"dataset_name": name} | read_record(name) | record | {"model": how.model_name_or_path}

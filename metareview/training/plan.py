@@ -15,7 +15,7 @@ from metareview.common.cli import format_bytes, format_count, format_seconds, fo
 from metareview.common.device import OutOfMemory, peak_memory
 from metareview.common.model import count_parameters, prepare_model
 from metareview.training.arguments import Flags, build_adapter, count_step_examples, count_steps
-from metareview.training.batching import SummaryCollator, draw_validation
+from metareview.training.batching import draw_validation
 from metareview.training.callbacks import Progress
 from metareview.training.trainer import MEMORY_ADVICE, SummaryTrainer
 
@@ -51,7 +51,6 @@ def measure_run(
         trainer = SummaryTrainer(
             model=model,
             args=args,
-            data_collator=SummaryCollator.for_model(model, tokenizer),
             train_dataset=train,
             processing_class=tokenizer,
         )

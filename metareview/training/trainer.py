@@ -3,6 +3,7 @@
 import math
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +22,7 @@ from metareview.common.device import OutOfMemory, is_out_of_memory, overflows_in
 from metareview.common.model import check_causality
 from metareview.data.tokenization import IGNORE_INDEX
 from metareview.training.arguments import count_step_examples
-from metareview.training.batching import AnyModel, LengthGroupedSampler, use_summary_loss
+from metareview.training.batching import AnyModel, LengthGroupedSampler, SummaryCollator, use_summary_loss
 from metareview.training.callbacks import EpochSetter, Progress
 from metareview.training.checkpoints import checkpoint_folder, find_checkpoint, find_fault
 
@@ -48,14 +49,16 @@ class SummaryTrainer(Trainer):
     def __init__(self, model: AnyModel, args: TrainingArguments, **others: Any) -> None:
         """Raises `InputError` for flags that do not go together, `OutOfMemory` for a model that is too large."""
         use_summary_loss(model)
+        context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+        collator = SummaryCollator(others["processing_class"].pad_token_id, context or sys.maxsize)
         asks_for_fsdp = bool(args.fsdp) or os.environ.get("ACCELERATE_USE_FSDP") == "true"
         try:
             if args.fp16 and not asks_for_fsdp:  # with FSDP only the first process has the weights by now
-                batch = others["data_collator"](list(others["train_dataset"].take(TRIED_EXAMPLES)))
+                batch = collator(list(others["train_dataset"].take(TRIED_EXAMPLES)))
                 if overflows_in_fp16(model.to(args.device), batch):
                     args.fp16, args.mixed_precision = False, "no"
                     print("This model overflows in fp16. Training is in fp32, which is slower.")
-            super().__init__(model=model, args=args, compute_metrics=mean_over_tokens, **others)
+            super().__init__(model=model, args=args, data_collator=collator, compute_metrics=mean_over_tokens, **others)
             check_causality(model)
         except (ImportError, RuntimeError, ValueError) as error:
             if is_out_of_memory(error):

@@ -115,8 +115,8 @@ def test_models_that_differ_in_their_seed_alone_count_as_one() -> None:
 def test_the_weakest_rows_are_those_of_the_best_model() -> None:
     results = {"a": [{"rougeL": score} for score in (0.9, 0.1, None)], "b": [{"rougeL": 0.0}] * 3}
     averages = {name: {"rougeL": (mean, None, None)} for name, mean in (("a", 0.5), ("b", 0.0))}
-    assert find_weakest(results, averages, ["a", "b"], [2, 3, 4]) == "a is weakest in the rows 3, 2 (lowest ROUGE-L)."
-    assert find_weakest(results, {"a": {}, "b": {}}, ["a", "b"], [2, 3, 4]) == ""
+    assert find_weakest(results, averages, ["a", "b"], [2, 3, 4]) == ["a is weakest in the rows 3, 2 (lowest ROUGE-L)."]
+    assert find_weakest(results, {"a": {}, "b": {}}, ["a", "b"], [2, 3, 4]) == []
 
 
 @pytest.mark.parametrize("keep", ["a-zA-Z0-9", "一-龥"])  # cleaning leaves nothing of the references, or all

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import PROCESSED, TOKENIZED, make_arguments, make_model, make_tokenizer
+from conftest import PROCESSED, TOKENIZED, make_model, make_tokenizer
 from datasets import load_from_disk
 
 from fine_tune import FineTuningFlags
@@ -20,7 +20,7 @@ def load(processed: Path, folder: Path, **given: object) -> tuple[TokenizationAr
     data = {"processed_dir": str(processed / PROCESSED), "tokenized_dir": str(processed / TOKENIZED)}
     flags = FineTuningFlags(**data | given)
     how = choose_tokenization(flags)
-    return how, *load_examples(flags, make_arguments(folder), how, load_tokenizer(how))
+    return how, *load_examples(flags, load_texts(flags.processed_dir), how, load_tokenizer(how))
 
 
 @pytest.mark.parametrize("given", [{}, {"tokenized_dir": "nowhere"}], ids=["token ids", "texts"])
