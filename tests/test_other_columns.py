@@ -64,8 +64,3 @@ def test_a_case_that_a_model_has_learned_is_marked_and_left_out(folder: Path) ->
     write_csv(folder / "learned.csv", cases[:1])
     printed = run_to_end(EVALUATE, *flags, "--output", "all.xlsx", cwd=folder)
     assert "nothing is left to compare: leave m out." in printed
-
-
-def test_a_column_that_is_not_there_is_named(folder: Path, refused) -> None:
-    told = refused(PROCESS, "--dataset", folder / "rows", "--model", folder / "m", "--prompt", "{venue}: {review}")
-    assert "PROMPT or COMPLETION names venue, but the columns are Rating, Abstract, decision" in told

@@ -17,18 +17,16 @@ _INLINE = r"a|b|i|u|s|em|strong|span|code|font|small|big|del|ins|mark|strike|cit
 _HIDDEN = re.compile(r"<!--.*?-->|<(script|style)\b[^<>]*>.*?</\1\s*>", re.DOTALL | re.IGNORECASE)
 _BLOCK_TAG = re.compile(rf"</?(?:{_BLOCKS}){_ATTRIBUTES}", re.IGNORECASE)
 _INDEX_TAG = re.compile(rf"</?su[bp]{_ATTRIBUTES}", re.IGNORECASE)
-_INLINE_TAGS = re.compile(rf"</?(?:{_INLINE}){_ATTRIBUTES}(?:</?(?:{_INLINE}){_ATTRIBUTES})*", re.IGNORECASE)
+_INLINE_TAGS = rf"(?i:</?(?:{_INLINE}){_ATTRIBUTES})+"
 _CODE = re.compile(r"_x([\dA-Fa-f]{4})_|\\\\{0,3}u([\dA-Fa-f]{4})")  # as Office Open XML (ECMA-376, 22.9.2.19) and JSON
 # A line break as a backslash and n; commands of LaTeX that begin so are none.
-_LATEX = (
-    "abla|u|e|exists|eq|eqq|eg|ot|otin|ewline|ewcommand|ewpage|oindent|onumber|olimits|ormalsize|orm|um|icefrac|atural"
-)
-_LATEX += "|sim|leq|geq|gtr|prec|succ|cong|rightarrow|leftarrow|earrow|warrow|subseteq"
+_LATEX = "abla|u|e|exists|eqq?|eg|ot|otin|ew(?:line|command|page)|oindent|onumber|olimits|ormalsize|orm|um|icefrac"
+_LATEX += "|atural|sim|leq|geq|gtr|prec|succ|cong|rightarrow|leftarrow|earrow|warrow|subseteq"
 _BREAK = re.compile(rf"\\\\{{0,3}}(?:r\\{{1,4}}n|r(?![a-z{{])|n(?!(?:{_LATEX})(?![a-z])))|\r\n?")
 _STRING = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\""""
 _LITERAL = re.compile(  # a text, or the end of a form, before another one without a comma, as NumPy writes; or a word
     rf"(?P<item>{_STRING}|[}}\]])(?P<gap>\s+(?=['\"{{\[]))?|(?P<word>\b(?:nan|NaT|null|NULL|true|false)\b|<NA>)"
-    r"|(?P<array>array\()|,\s*dtype=\w+",
+    r"|array(?P<bracket>\()|,\s*dtype=\w+",
     re.DOTALL,
 )
 _BEGUN = re.compile(r"""\s*\[\s*\{?\s*(['"]).*?\1\s*[,:]\s*['"\[{]""", re.DOTALL)
@@ -41,14 +39,9 @@ def plain_text(value: Any) -> str:
     for _ in range(3):  # &amp;quot; is common
         text = _ENTITY.sub(lambda entity: html.unescape(entity[0]), text)
     text = _INDEX_TAG.sub("", _BLOCK_TAG.sub("\n", _HIDDEN.sub("", text)))
-    text = _INLINE_TAGS.sub(_keep_apart, text)
+    text = re.sub(rf"(?<=[^\W_]){_INLINE_TAGS}(?=[^\W_])", " ", text)  # no words are glued
+    text = re.sub(_INLINE_TAGS, "", text)
     return re.sub(r"\\\\{0,3}t(?![a-z{])", " ", _BREAK.sub("\n", text))
-
-
-def _keep_apart(tags: re.Match[str]) -> str:
-    """What stands for tags: a blank between two words, else nothing."""
-    between = tags.string[max(0, tags.start() - 1) : tags.end() + 1]
-    return " " if between[:1].isalnum() and between[-1:].isalnum() else ""
 
 
 def parse_list(text: str) -> list[Any] | dict[str, Any] | None:
@@ -86,6 +79,6 @@ def _to_python(part: re.Match[str]) -> str:
     """A part of a literal as Python reads it."""
     if part["item"]:
         return part["item"].replace("\n", "\\n") + ("," if part["gap"] else "")
-    if part["word"] in ("true", "false"):
-        return part["word"].capitalize()
-    return "None" if part["word"] else "(" if part["array"] else ""
+    if part["word"]:
+        return {"true": "True", "false": "False"}.get(part["word"], "None")
+    return part["bracket"] or ""

@@ -99,19 +99,19 @@ def name_fields(content: Any) -> dict[str, Any]:
     return fields
 
 
-def find_texts(fields: dict[str, Any], names: tuple[str, ...]) -> dict[str, str]:
-    """Those of the named fields that hold a text, in the order of the names."""
+def read_form(fields: dict[str, Any], names: tuple[str, ...]) -> str:
+    """The texts in the named fields of a form, several under their titles; of a meta-review's form the first."""
     texts = {}
     for name in names:
         text = fields.get(name)
         if isinstance(text, list):
             text = "\n".join(map(str, text))
-        if not isinstance(text, str) or not re.search(r"\w", text):
-            continue
-        if name == "recommendation" and len(text.split()) < VERDICT_WORDS:
-            continue
-        texts[name] = plain_text(text).strip()
-    return texts
+        is_text = isinstance(text, str) and re.search(r"\w", text)
+        if is_text and (name != "recommendation" or len(text.split()) >= VERDICT_WORDS):
+            texts[name] = plain_text(text).strip()
+    if len(texts) <= 1 or names is META_REVIEW_FIELDS:
+        return next(iter(texts.values()), "")
+    return "\n".join(f"{name.replace('_', ' ').capitalize()}: {text}" for name, text in texts.items())
 
 
 def find_score(fields: dict[str, Any], names: tuple[str, ...]) -> str:
@@ -121,7 +121,7 @@ def find_score(fields: dict[str, Any], names: tuple[str, ...]) -> str:
     return found[1].removesuffix(".0") if found else ""
 
 
-def find_number(fields: dict[str, Any], names: tuple[str, ...]) -> float | None:
+def _find_number(fields: dict[str, Any], names: tuple[str, ...]) -> float | None:
     """The score in the first of the named fields as a number, without its scale."""
     score = find_score(fields, names).partition("/")[0]
     return float(score) if score else None
@@ -147,51 +147,45 @@ def _find_kind(reply: dict[str, Any]) -> str | None:
     return next(filter(None, kinds), None)
 
 
-def find_year(venue: str, created: int | None) -> int | None:
+def _find_year(venue: str, created: int | None) -> int | None:
     """The year in the name of a venue; for a journal, which has none there, that of `created` (milliseconds)."""
     if named := re.search(r"(?<!\d)20\d\d(?!\d)", venue):
         return int(named[0])
     return time.gmtime(created / 1000).tm_year if created else None
 
 
-def title_texts(texts: dict[str, str]) -> str:
-    """The texts of a review under the titles of their fields, a single one without."""
-    titled = [f"{name.replace('_', ' ').capitalize()}: {text}" for name, text in texts.items()]
-    return "\n".join(titled if len(titled) > 1 else texts.values())
-
-
 def read_paper(note: Any) -> Paper:
     """What was written about a paper: `note` is its submission, as the client returns it with all replies."""
     fields = name_fields(note.content)
     invitations = getattr(note, "invitations", None) or [getattr(note, "invitation", None) or ""]
-    paper = Paper([], forum=note.id, title=str(fields.get("title") or ""), venue=invitations[0].partition("/-/")[0])
-    paper.year = find_year(paper.venue, note.cdate or note.tcdate)
-    meta_reviews: dict[str, str] = {}  # by kind: a decision counts only where there is no meta-review
-    decisions: dict[str, str] = {}  # by kind
+    venue = invitations[0].partition("/-/")[0]
+    year = _find_year(venue, note.cdate or note.tcdate)
+    paper = Paper([], forum=note.id, title=str(fields.get("title") or ""), venue=venue, year=year)
+    first: dict[str, tuple[str, str]] = {}  # by kind: text and decision of the first meta-review, and decision
     replies = (note.details or {}).get("replies") or []
     for reply in sorted(replies, key=lambda reply: reply.get("tcdate") or 0):
         kind, answers = _find_kind(reply), name_fields(reply.get("content"))
         if kind is None:
             continue
-        texts = find_texts(answers, REVIEW_FIELDS if kind == "review" else META_REVIEW_FIELDS)
+        text = read_form(answers, REVIEW_FIELDS if kind == "review" else META_REVIEW_FIELDS)
         if reply.get("ddate"):
             paper.left_out[f"{kind}s deleted"] += 1
-        elif kind == "review" and texts:
-            paper.reviews.append(title_texts(texts))
-            paper.ratings.append(find_number(answers, RATING_FIELDS))
-            paper.confidences.append(find_number(answers, CONFIDENCE_FIELDS))
-        elif texts or kind == "decision":  # which need not give reasons
-            meta_reviews.setdefault(kind, next(iter(texts.values()), ""))
-            decisions.setdefault(kind, find_decision(answers))
+        elif kind == "review" and text:
+            paper.reviews.append(text)
+            paper.ratings.append(_find_number(answers, RATING_FIELDS))
+            paper.confidences.append(_find_number(answers, CONFIDENCE_FIELDS))
+        elif text or kind == "decision":  # which need not give reasons
+            first.setdefault(kind, (text, find_decision(answers)))
         else:
             paper.left_out[f"{kind}s without a text in a known field"] += 1
-    paper.meta_review = meta_reviews.get("meta-review") or meta_reviews.get("decision", "")
-    venueid = str(fields.get("venueid"))
-    known = (decisions.get("decision"), _read_venue(f"{fields.get('venue')} {venueid}"), decisions.get("meta-review"))
-    paper.decision = next(filter(None, known), "")
+    meta_review, verdict = first.get("meta-review", ("", ""))
+    reasons, decision = first.get("decision", ("", ""))
+    paper.meta_review = meta_review or reasons
+    paper.decision = decision or _read_venue(f"{fields.get('venue')} {fields.get('venueid')}") or verdict
+    marks = f"{invitations} {fields.get('venueid')}"
     if note.ddate:
         paper.skipped = "deleted"
-    elif fields.get("withdrawal") or re.search(r"withdrawn|desk_?reject", f"{invitations} {venueid}", re.IGNORECASE):
+    elif fields.get("withdrawal") or re.search(r"withdrawn|desk_?reject", marks, re.IGNORECASE):
         paper.skipped = "withdrawn or desk-rejected"
     elif not paper.reviews:
         paper.skipped = "without a review"

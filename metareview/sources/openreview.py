@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from metareview.sources.forms import Paper, describe_counts, name_fields, read_p
 PAGE = 500  # papers per request, with everything that was written about them; 1,000 is the most
 PAUSE = 1.0  # seconds between two pages; after an error the client waits by itself, as long as the server asks
 TIMEOUT = 300  # seconds without an answer
+KEPT = ("forum", "title", "venue", "year", "ratings", "confidences", "decision")  # of a paper, beside its texts
 LOGIN = ("OPENREVIEW_USERNAME", "OPENREVIEW_PASSWORD")  # the client's own names, as are those of the addresses
 ADDRESSES = {
     2: ("OPENREVIEW_API_BASEURL_V2", "https://api2.openreview.net"),
@@ -32,13 +34,11 @@ ADDRESSES = {
 
 
 def _connect(version: int) -> Any:
-    """The official client, logged in if there is a login. `InputError` if it or half of the login is missing."""
+    """The official client, logged in if there is a login. Raises `InputError` if it is not installed."""
     try:
         import openreview
     except ImportError as error:
         raise InputError("reading OpenReview needs its client; first: pip install openreview-py") from error
-    if len(set(map(bool, map(os.environ.get, LOGIN)))) == 2:
-        raise InputError(f"of {' and '.join(LOGIN)} only one is set; set both, or neither to read as a guest")
     name, default = ADDRESSES[version]
     address = os.environ.get(name, default).rstrip("/")
     client_class = openreview.api.OpenReviewClient if version == 2 else openreview.Client
@@ -70,10 +70,9 @@ def _ask(attempt: str, call: Callable[..., Any], **query: Any) -> Any:
             raise OSError(f"{failure}; run the same command again later") from error
         advice = "check" if os.environ.get(LOGIN[0]) else "log in: set"
         raise InputError(f"{failure}; {advice} {' and '.join(LOGIN)}") from error
-    except (ValueError, LookupError, TypeError, AttributeError) as error:  # what the client raises for no answer, too
-        raise OSError(f"{attempt}: OpenReview fails, or answers nonsense; try again later ({error!r:.200})") from error
-    except requests.RequestException as error:
-        raise OSError(f"{attempt}: cannot reach OpenReview; check the network and try again") from error
+    except (requests.RequestException, ValueError, LookupError, TypeError, AttributeError) as error:
+        failure = f"{attempt}: cannot reach OpenReview, or it answers nonsense ({error!r:.200})"
+        raise OSError(f"{failure}; check the network and try again later") from error
 
 
 def fetch_forum(forum: str) -> Paper:
@@ -83,8 +82,6 @@ def fetch_forum(forum: str) -> Paper:
     if not notes:
         advice = f"if it is not public, log in: set {' and '.join(LOGIN)}"
         raise InputError(f"OpenReview has no forum {forum!r} that you may read; {advice}")
-    if (notes[0].forum or forum) != forum:
-        raise InputError(f"{forum!r} is a reply, not a paper; its forum is {notes[0].forum}")
     paper = read_paper(notes[0])
     if not paper.reviews:
         others = f" ({describe_counts(paper.left_out)})" if paper.left_out else ""
@@ -121,15 +118,12 @@ def _read_pages(client: Any, invitation: str, after: str | None) -> Iterator[tup
 
 
 def _cut_part(part: Path) -> str | None:
-    """Cut off half a line from what an interrupted fetch has left in a file; the forum of its last paper."""
+    """Cut off what an interruption has left of a line at the end of a file; the forum of the last paper in it."""
     with part.open("a+b") as file:
         file.seek(0)
-        lines = [line for line in file if line.endswith(b"\n")]
+        lines = list(takewhile(lambda line: line.endswith(b"}\n"), file))
         file.truncate(sum(map(len, lines)))
-    try:
-        return json.loads(lines[-1])["forum"] if lines else None
-    except (ValueError, LookupError, TypeError) as error:
-        raise InputError(f"line {len(lines)} of {part} is damaged; delete it to fetch anew") from error
+    return json.loads(lines[-1])["forum"] if lines else None
 
 
 def fetch_venue(venue: str, folder: Path) -> Path:
@@ -148,13 +142,13 @@ def fetch_venue(venue: str, folder: Path) -> Path:
     with part.open("a", encoding="utf-8") as file, tqdm(desc=venue, unit=" papers") as progress:
         for page, progress.total in _read_pages(client, invitation, last):
             for paper in map(read_paper, page):
-                known = vars(paper).copy()
-                joined = join_reviews(known.pop("reviews"), f" {DEFAULT_SEPARATOR} ")
-                left_out.update(known.pop("left_out"))
-                if reason := known.pop("skipped"):
-                    left_out[f"papers {reason}"] += 1
-                else:
-                    file.write(json.dumps({"Input": joined, "Output": known.pop("meta_review"), **known}) + "\n")
+                left_out.update(paper.left_out)
+                if paper.skipped:
+                    left_out[f"papers {paper.skipped}"] += 1
+                    continue
+                row = {"Input": join_reviews(paper.reviews, f" {DEFAULT_SEPARATOR} "), "Output": paper.meta_review}
+                row |= {name: getattr(paper, name) for name in KEPT}
+                file.write(json.dumps(row) + "\n")
             file.flush()
             progress.update(len(page))
     written = [bool(json.loads(line)["Output"]) for line in part.read_text(encoding="utf-8").splitlines()]

@@ -97,8 +97,7 @@ def _read_fields(text: str, signed: bool) -> str:
         elif re.search(r"\w", line):
             begun = True
     if len(fields) + others > (0 if signed else 1) and (signed or not begun):
-        texts = forms.find_texts({name: "\n".join(part) for name, part in fields.items()}, forms.REVIEW_FIELDS)
-        return forms.title_texts(texts) or text
+        return forms.read_form(fields, forms.REVIEW_FIELDS) or text
     return text
 
 

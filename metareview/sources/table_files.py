@@ -9,23 +9,28 @@ import csv
 import json
 import re
 from io import StringIO
-from itertools import islice
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile, ZipFile
 
+from datasets import Dataset
+
 from metareview.common.cli import InputError
+from metareview.common.hub import explain_hub
 from metareview.sources.forms import REVIEW_NAMES, SUMMARY_NAMES, unify_name
 
-FORMATS = (".csv", ".tsv", ".xlsx", ".json", ".jsonl", ".parquet")  # Parquet is read by `datasets`
+FORMATS = (".csv", ".tsv", ".xlsx", ".json", ".jsonl", ".parquet")
 DELIMITERS = "\t;|,"  # many texts have a comma: of two that fit equally well, the other one is meant
 LONGEST_FIELD = 2**31 - 1  # characters of a text in a CSV file; the csv module stops at 131,072
 MOST_CELLS = 500_000  # in a workbook: each takes some hundred bytes of memory, even one of ten bytes in the file
 OLD_OFFICE = b"\xd0\xcf\x11\xe0"  # how files of Word and Excel before 2007 begin, and later ones with a password
 DOCUMENTS = {b"PK\x03\x04": "an Office document", OLD_OFFICE: "an Office document", b"%PDF": "a PDF", b"{\\rtf": "RTF"}
 _NO_ROW = re.compile(r"[\s-]*|\(\d+ rows?( affected)?\)")  # what databases write below the header and at the end
+_BLANKS = re.compile(r"\s*")
 _KNOWN_NAMES = tuple({unify_name(name) for name in names} for names in (REVIEW_NAMES, SUMMARY_NAMES))
 Row = dict[str, Any]
+Line = tuple[int, list[Any]]  # its number in the file, and its values
 
 
 class Formula(str):
@@ -33,7 +38,7 @@ class Formula(str):
 
 
 def read_table(path: Path, encoding: str = "utf-8") -> tuple[list[Row], list[str]]:
-    """The rows of a file in one of FORMATS but Parquet, each with all columns; the sheets of a workbook left unread.
+    """The rows of a file in one of FORMATS, each with all columns; the sheets of a workbook left unread.
 
     Raises `InputError` if the file cannot be read, naming the line if there is one.
     """
@@ -41,39 +46,37 @@ def read_table(path: Path, encoding: str = "utf-8") -> tuple[list[Row], list[str
     if suffix not in FORMATS:
         raise InputError(f"the file {str(path)!r} must end in one of {', '.join(FORMATS)}")
     if suffix == ".xlsx":
-        return _read_sheet(path)
+        return _read_workbook(path)
+    if suffix == ".parquet":
+        with explain_hub(f"cannot read {str(path)!r}"):
+            return Dataset.from_parquet(str(path)).to_list(), []
     try:
         text = decode_text(path.read_bytes(), repr(str(path)), encoding)
     except OSError as error:
         raise InputError(f"cannot read {str(path)!r}: {error.strerror}") from error
     if suffix in (".json", ".jsonl"):
-        rows = _read_json(text, path)
-    else:
-        rows = _read_csv(text, path, "\t" if suffix == ".tsv" else _find_delimiter(text))
-    names = dict.fromkeys(name for row in rows for name in row)
-    return [{name: row.get(name) for name in names} for row in rows], []
+        return _read_json(text, path), []
+    return _read_csv(text, path, "\t" if suffix == ".tsv" else _find_delimiter(text)), []
 
 
 def decode_text(content: bytes, name: str, encoding: str) -> str:
     """The text in a file's bytes; the mark that Windows puts first says that it is UTF-8 or UTF-16.
 
-    Raises `InputError` for a document that is not plain text, and for another encoding, with the one to try.
+    Raises `InputError` for a document that is not plain text, and for another encoding.
     """
     if kind := next((kind for begin, kind in DOCUMENTS.items() if content.startswith(begin)), ""):
         raise InputError(f"{name} is {kind}, not plain text; save it as text in UTF-8 (a table as .csv or .xlsx)")
     if codecs.lookup(encoding).name == "utf-8":
         encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
-    where, other = "", "gb18030" if encoding == "cp1252" else "cp1252 (Western Windows)"
     try:
         text = content.decode(encoding)
-        if "\0" not in text[:1000]:
-            return text
+        if "\0" in text[:1000]:
+            raise UnicodeError("it has null bytes, as UTF-16 has")
     except UnicodeError as error:
-        where = f" (byte {error.start:,})" if isinstance(error, UnicodeDecodeError) else ""
-    if b"\0" in content[:1000]:
-        other = "utf-16-be" if content.startswith(b"\0") else "utf-16-le"
-    known_as = encoding.removesuffix("-sig").upper()
-    raise InputError(f"{name} is not a text in {known_as}{where}; try --encoding {other}, or save it as UTF-8")
+        known_as = encoding.removesuffix("-sig").upper()
+        advice = "try --encoding cp1252 (Western Windows) or utf-16-le, or save it as UTF-8"
+        raise InputError(f"{name} is not a text in {known_as} ({error}); {advice}") from error
+    return text
 
 
 def _find_header(rows: list[list[str]]) -> int:
@@ -91,12 +94,18 @@ def _find_header(rows: list[list[str]]) -> int:
     return (certain or sorted(alone + several) or [0])[0]
 
 
-def _name_columns(header: list[str], path: Path) -> list[str]:
-    """The names in a header, each on one line. Raises `InputError` if two columns have one name."""
-    names = [" ".join(name.split()) for name in header]
+def _split_header(lines: list[Line], path: Path) -> tuple[list[str], list[Line]]:
+    """The names in the header, each on one line, and the lines below. `InputError` if two columns have one name."""
+    start = _find_header([list(map(str, values)) for _, values in lines[:20]])
+    names = [" ".join(str(name).split()) for name in lines[start][1]] if lines else []
     if twice := [name for name in dict.fromkeys(names) if name and names.count(name) > 1]:
         raise InputError(f"{str(path)!r} has several columns {', '.join(map(repr, twice))}; rename all but one")
-    return names
+    return names, lines[start + 1 :]
+
+
+def _name_values(names: list[str], lines: list[Line]) -> list[Row]:
+    """The rows, without the columns that have no name; what a line lacks at its end is empty."""
+    return [{name: value for name, value in zip_longest(names, values, fillvalue="") if name} for _, values in lines]
 
 
 def _fits(fields: list[str], width: int) -> bool:
@@ -131,105 +140,96 @@ def _read_csv(text: str, path: Path, delimiter: str) -> list[Row]:
         if r"\"" in text:  # as some databases write a quote
             return _read_csv(text.replace(r"\"", '""'), path, delimiter)
         raise InputError(f"line {reader.line_num:,} of {str(path)!r} is not CSV: {error}; check its quotes") from error
-    start = _find_header([fields for _, fields in lines])
-    names = _name_columns(lines[start][1], path) if lines else []
-    for line, fields in lines[start + 1 :]:
+    names, lines = _split_header(lines, path)
+    for line, fields in lines:
         if not _fits(fields, len(names)) and (len(fields) > 1 or '"' not in text):  # with quotes, it is no broken line
             count = f"{len(fields)} columns, and the header has {sum(map(bool, names))}"
             advice = "a text with a delimiter, a quote or a line break in it must be in quotes"
             raise InputError(f"the row that ends in line {line:,} of {str(path)!r} has {count}; {advice}")
-    complete = ([*fields, *[""] * len(names)] for _, fields in lines[start + 1 :])
-    return [{name: text for name, text in zip(names, fields, strict=False) if name} for fields in complete]
+    return _name_values(names, lines)
 
 
 def _read_json(text: str, path: Path) -> list[Row]:
     """The rows of JSON in the shapes that `_find_rows` knows, or of JSON Lines. NaN is None."""
     decoder = json.JSONDecoder(parse_constant=lambda _: None)
+    text, end = text.strip(), 0
+    found = []
     try:
-        if path.suffix.lower() == ".json" or text.lstrip().startswith("["):
-            rows, wanted = _find_rows(decoder.decode(text)), "a list of objects with the columns as keys"
-            if isinstance(rows, list) and all(isinstance(row, dict) for row in rows):
-                return rows
-            raise InputError(f'{str(path)!r} must be {wanted}: DataFrame.to_json(..., orient="records", lines=True)')
+        while end < len(text):
+            value, end = decoder.raw_decode(text, end)
+            end = _BLANKS.match(text, end).end()
+            found.append(value)
     except (ValueError, RecursionError) as error:
-        if "Extra data" not in str(error):  # a second object: JSON Lines under another name
-            raise InputError(f"{str(path)!r} is not valid JSON: {error}") from error
-    rows = []
-    for number, line in enumerate(text.split("\n"), start=1):
-        try:
-            rows += [decoder.decode(line)] if line.strip() else []
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"line {number:,} of {str(path)!r} is not valid JSON: {error}") from error
-        if not isinstance(rows[-1], dict):
-            raise InputError(f"line {number:,} of {str(path)!r} is not an object with the columns as keys")
-    return rows
+        raise InputError(f"{str(path)!r} is not valid JSON: {error}") from error
+    is_table = len(found) == 1 and (path.suffix.lower() == ".json" or isinstance(found[0], list))
+    rows = _find_rows(found[0]) if is_table else found
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        advice = 'DataFrame.to_json(..., orient="records", lines=True)'
+        raise InputError(f"{str(path)!r} must be a list of objects with the columns as keys: {advice}")
+    names = dict.fromkeys(name for row in rows for name in row)
+    return [{name: row.get(name) for name in names} for row in rows]
 
 
 def _find_rows(found: Any) -> Any:
-    """The rows in JSON: a list of objects, perhaps inside of an object, or DataFrame.to_json in any `orient`."""
+    """The rows in JSON: a list of objects, perhaps in an object; an object for each paper; or pandas' columns."""
     if not isinstance(found, dict):
         return found
-    parts = list(found.values())
-    named = bool({unify_name(name) for name in found} & _KNOWN_NAMES[0])
-    if isinstance(found.get("columns"), list) and isinstance(found.get("data"), list):  # split
-        return [dict(zip(found["columns"], row, strict=True)) for row in found["data"]]
-    nested = [found["data"]] if "data" in found else [part for part in parts if isinstance(part, list | dict)]
-    if len(nested) == 1 and not named:  # table, {"data": [...]}, {"papers": [...], "version": 1}
-        return _find_rows(nested[0])
-    if all(isinstance(part, list) and len(part) == len(parts[0]) for part in parts):
-        return [dict(zip(found, row, strict=True)) for row in zip(*parts, strict=True)]
-    if all(isinstance(part, dict) and part for part in parts):
-        alike = all(part.keys() == parts[0].keys() for part in parts)
-        if alike and (named or next(iter(parts[0])).isdigit()):  # columns
-            return [{name: column[index] for name, column in found.items()} for index in parts[0]]
-        if not named:  # index
-            return parts
-    return [found]
+    columns = list(found.values())
+    lists = [part for part in columns if isinstance(part, list)]
+    if len(lists) == 1:
+        return lists[0]
+    if all(isinstance(part, dict) for part in columns):
+        if not all(name.isdigit() for part in columns for name in part):
+            return columns
+        columns = [list(part.values()) for part in columns]
+    if all(isinstance(column, list) and len(column) == len(columns[0]) for column in columns):
+        return [dict(zip(found, row, strict=True)) for row in zip(*columns, strict=True)]
+    return None
 
 
-def _read_sheet(path: Path) -> tuple[list[Row], list[str]]:
+def _read_workbook(path: Path) -> tuple[list[Row], list[str]]:
     """The rows of the sheet that opens first, by its header; the other sheets and the columns that are not read."""
     check_unpacked(str(path))
     from openpyxl import load_workbook  # here: flags are checked before it is loaded
     from openpyxl.utils import get_column_letter
 
     try:
-        values, formulas = load_workbook(path, data_only=True), load_workbook(path)
+        calculated, workbook = load_workbook(path, data_only=True), load_workbook(path)
     except Exception as error:  # openpyxl raises whatever zip, XML and its own parts raise
         raise InputError(f"{str(path)!r} is no .xlsx workbook that can be read: {error}") from error
-    sheets = {sheet.title: sheet for sheet in formulas.worksheets}
-    opens_first = getattr(formulas.active, "title", None)
-    sheet = sheets.pop(opens_first if opens_first in sheets else next(iter(sheets)))
-    others = [f"sheet {title!r}" for title, other in sheets.items() if filled_rows(other)]
-    rows = _read_cells(values[sheet.title], sheet)
-    cells = list(rows.values())
-    start = _find_header([[str(row.get(column, "")) for column in range(1, max(row) + 1)] for row in cells[:20]])
-    header = {column: str(name) for column, name in sorted(cells[start].items())} if cells else {}
-    names = dict(zip(header, _name_columns(list(header.values()), path), strict=True))
-    say_hidden(sheet, list(rows)[start + 1 :], str(path))
-    data = cells[start + 1 :]
-    unnamed = {column for row in data for column, text in row.items() if isinstance(text, str) and column not in names}
-    others += [f"column {get_column_letter(column)} (it has no header)" for column in sorted(unnamed)]
-    return [{name: row.get(column) for column, name in names.items() if name} for row in data], others
+    sheets = workbook.worksheets
+    sheet = workbook.active if workbook.active in sheets else sheets[0]
+    others = [f"sheet {other.title!r}" for other in sheets if other is not sheet and filled_rows(other)]
+    columns, lines = _read_cells(calculated[sheet.title], sheet)
+    names, lines = _split_header(lines, path)
+    say_hidden(sheet, [number for number, _ in lines], str(path))
+    for index, name in enumerate(names):
+        if not name and any(isinstance(values[index], str) and values[index] for _, values in lines):
+            others.append(f"column {get_column_letter(columns[index])} (it has no header)")
+    return _name_values(names, lines), others
 
 
-def _read_cells(values: Any, formulas: Any) -> dict[int, dict[int, Any]]:
-    """The filled rows of a sheet, read with values and with formulas, by number: values by column, counted from 1.
+def _read_cells(calculated: Any, sheet: Any) -> tuple[list[int], list[Line]]:
+    """The numbers of the filled columns of a sheet, and its filled rows, with "" for an empty cell.
 
-    What is merged counts in each of its rows.
+    `calculated` is the sheet read with values for formulas. What is merged counts in each of its rows.
     """
-    rows: dict[int, dict[int, Any]] = {row: {} for row in filled_rows(formulas)}
-    for (row, column), cell in formulas._cells.items():
-        value, kind = values.cell(row, column).value, values.cell(row, column).data_type
-        if cell.data_type == "f" and value is None and kind != "str":  # that is an empty text
+    cells: dict[tuple[int, int], Any] = {}
+    for place, cell in sheet._cells.items():
+        result = calculated.cell(*place)
+        value = result.value
+        if cell.data_type == "f" and value is None and result.data_type != "str":  # that is an empty text
             value = Formula(getattr(cell.value, "text", cell.value))
-        if row in rows and value is not None:
-            rows[row][column] = value if isinstance(value, str | int | float) else str(value)
-    for area in formulas.merged_cells.ranges:
-        for row in range(area.min_row + 1, area.max_row + 1):
-            if row in rows and area.min_col in rows.get(area.min_row, ()):
-                rows[row][area.min_col] = rows[area.min_row][area.min_col]
-    return {number: row for number, row in rows.items() if row}
+        if value is not None:
+            cells[place] = value if isinstance(value, str | int | float) else str(value)
+    rows = filled_rows(sheet)
+    for area in sheet.merged_cells.ranges:
+        for row in rows:
+            if area.min_row < row <= area.max_row and (area.min_row, area.min_col) in cells:
+                cells[row, area.min_col] = cells[area.min_row, area.min_col]
+    columns = sorted({column for _, column in cells})
+    filled = sorted({row for row, _ in cells} & set(rows))  # a formula may be calculated to be nothing
+    return columns, [(row, [cells.get((row, column), "") for column in columns]) for row in filled]
 
 
 def filled_rows(sheet: Any) -> list[int]:
@@ -261,23 +261,10 @@ def check_unpacked(path: str) -> None:
             kind = "protected by a password" if locked else "a workbook of Excel 97 to 2003"
             raise InputError(f"{path!r} is {kind}; save it as an ordinary workbook (.xlsx) without a password")
         with ZipFile(path) as archive:
-            names = archive.namelist()
-            sheets = [archive.read(name) for name in names if re.match(r"xl/worksheets/.*\.xml$", name)]
-            main = archive.read("xl/workbook.xml") if "xl/workbook.xml" in names else b""
+            parts = [archive.read(name) for name in archive.namelist() if re.match(r"xl/work(sheets/|book\.xml)", name)]
     except (BadZipFile, OSError, RuntimeError, ValueError) as error:
         raise InputError(f"{path!r} is no .xlsx workbook that can be read: {error}") from error
-    if (cells := sum(map(_count_cells, sheets))) > MOST_CELLS:
+    if (cells := sum(len(re.findall(rb"<(?:\w+:)?c[ />]", part)) for part in parts)) > MOST_CELLS:
         raise InputError(f"{path!r} has {cells:,} cells, more than {MOST_CELLS:,}; give it as CSV")
-    if b"purl.oclc.org/ooxml" in main:
+    if any(b"purl.oclc.org/ooxml" in part[:1000] for part in parts):
         raise InputError(f"{path!r} is a workbook in Strict Open XML; save it as an ordinary Excel workbook (.xlsx)")
-
-
-def _count_cells(sheet: bytes) -> int:
-    """How many cells openpyxl makes of the XML of a sheet, among them all those of its merged areas."""
-    from openpyxl.utils import range_boundaries
-
-    cells = len(re.findall(rb"<(?:\w+:)?c[ />]", sheet))
-    for area in re.findall(rb'mergeCell ref="([^"]+)"', sheet):
-        left, top, right, bottom = range_boundaries(area.decode())
-        cells += (right - left + 1) * (bottom - top + 1)
-    return cells

@@ -4,11 +4,9 @@ import json
 from typing import Any
 
 import pytest
-from datasets import Dataset
 
 from metareview.common.cli import InputError
 from metareview.data.details import DETAILS
-from metareview.data.rows import clean_splits, drop_rows
 from metareview.sources.columns import Columns, choose_columns, read_papers
 from metareview.sources.table_files import Formula
 
@@ -37,9 +35,8 @@ def test_names_that_people_use_are_recognized_and_flags_name_others(review: str,
     [
         (["text", "target"], {}, ["'reviews' or 'review_text': set REVIEW_COLUMN (--review_column)",
                                   "'Output'", "set SUMMARY_COLUMN (--summary_column). The columns are text, target"]),
-        (["Review", "review", "summary"], {}, ["several columns, 'Review', 'review'", "--review_column"]),
+        (["Review", "review", "summary"], {}, ["several columns, Review, review: ", "--review_column"]),
         (["review", "Output"], {"paper": "paper_id", "reviews": ["r1"]}, ["no column 'r1'; no column 'paper_id'"]),
-        (list(map(str, range(1_000))), {}, [", 18, 19, and 980 more"]),
     ],
 )  # fmt: skip
 def test_all_that_is_missing_is_in_one_error(names: list[str], given: dict[str, Any], words: list[str]) -> None:
@@ -54,14 +51,12 @@ def test_a_column_must_be_in_all_splits_and_never_replaces_one_of_ours() -> None
         choose_columns(source, None, None, None, "<REVBREAK>")
     with pytest.raises(InputError, match="a column 'review' cannot be kept"):
         choose_columns({"train": [{"Input": "", "Output": "", "review": ""}]}, ["Input"], None, None, "", ["Review"])
+    with pytest.raises(InputError, match="PROMPT or COMPLETION names venue, but the columns are Rating"):
+        choose_columns({"train": [{"Input": "", "Output": "", "Rating": ""}]}, None, None, None, "", needed=["venue"])
 
 
 def read(*rows: dict[str, Any], **columns: Any) -> tuple[list[dict[str, Any]], list[str]]:
-    """The papers of rows, which are the same whether they come from a file of ours or from `datasets`."""
     papers, notes = read_papers({"train": list(rows)}, Columns(**columns))
-    if {type(value) for row in rows for value in row.values()} <= {str, type(None)}:
-        again, _ = read_papers({"train": Dataset.from_list(list(rows))}, Columns(**columns))
-        assert again["train"].to_list() == papers["train"].to_list()
     return papers["train"].to_list(), notes
 
 
@@ -103,14 +98,14 @@ def test_what_is_missing_is_missing_in_every_column(value: Any) -> None:
         ([{"rating": 5, "text": "There is not"}], "s", "row 1 of train: .*only rating, text.*REVIEW_FIELDS"),
         ("a", {"grade": 5}, "only grade.*META_REVIEW_FIELDS"),
         ("a", ["s", "t"], "'summary' holds 2 texts"),
-        (Formula("=B2"), "s", r"'review' holds a formula that no program has calculated \(=B2\); open"),
-        ("a", 0, "'summary' holds 0, which is no text; if it is a formula"),
-        ("['good', 6]", "s", "a list holds 6, which is neither a text nor a form"),
+        (Formula("=B2"), "s", "'review' holds =B2, and no text; if that is a formula, open"),
+        ("a", 0, "'summary' holds 0, and no text; if that is a formula"),
+        ("['good', 0]", "s", "a list holds a number, which is neither a text nor a form"),
     ],
 )
 def test_what_is_no_text_is_refused_and_never_written_out(cell: Any, summary: Any, words: str) -> None:
     with pytest.raises(InputError, match=words):
-        read({"review": cell, "summary": summary, "f": Formula("=A1")}, reviews=["review"], summary="summary")
+        read({"review": cell, "summary": summary}, reviews=["review"], summary="summary")
 
 
 def test_rows_are_joined_by_paper() -> None:
@@ -183,6 +178,3 @@ def test_title_ratings_and_decision_come_along(row: dict[str, Any], details: tup
     source = {"train": [{"review": "a", "summary": "s"} | row]}
     papers, _ = read_papers(source, choose_columns(source, None, None, None, "<REVBREAK>"))
     assert tuple(papers["train"][0][name] for name in DETAILS) == details
-    kept, _, _ = drop_rows(clean_splits(papers, "a-zA-Z"))
-    known = {name for name in DETAILS if kept["train"][0].get(name)}
-    assert known == {name for name in DETAILS if papers["train"][0][name]}

@@ -56,20 +56,14 @@ def test_a_login_opens_what_is_private_and_is_never_shown(openreview: OpenReview
     log_in(monkeypatch, "wrong")
     with pytest.raises(InputError, match=r"cannot log in .*Invalid username or password: \.\.\.\); check") as wrong:
         fetch_forum("hidden")
-    monkeypatch.delenv("OPENREVIEW_PASSWORD")
-    with pytest.raises(InputError, match="only one is set") as half:
-        fetch_forum("hidden")
-    said = "".join(capfd.readouterr()) + str(wrong.value) + str(half.value)
+    said = "".join(capfd.readouterr()) + str(wrong.value)
     assert not any(secret in said for secret in (USER, PASSWORD, TOKEN, "wrong"))
 
 
-def test_an_unknown_forum_a_reply_and_one_without_reviews(openreview: OpenReview) -> None:
+def test_an_unknown_forum_and_one_without_reviews(openreview: OpenReview) -> None:
     with pytest.raises(InputError, match="no forum 'nowhere' that you may read"):
         fetch_forum("nowhere")
     assert [path.split("/")[1] for path, _ in openreview.requests] == ["2", "1"]
-    openreview.add_paper(2, NEW, "reply", [], forum="abc")
-    with pytest.raises(InputError, match="its forum is abc"):
-        fetch_forum("reply")
     openreview.add_paper(2, NEW, "early", make_replies(2)[2:])
     with pytest.raises(InputError, match=r"no review that you may read .*1 reviews deleted"):
         fetch_forum("early")
@@ -79,7 +73,7 @@ def test_failures_of_the_server_and_of_the_network(openreview: OpenReview) -> No
     openreview.add_paper(2, NEW, "abc", [])
     for body in (b"{ not JSON", b'{"notes": 3}'):
         openreview.faults.append(Fault(status=200, body=body))
-        with pytest.raises(OSError, match="the forum abc: OpenReview fails, or answers nonsense; try again"):
+        with pytest.raises(OSError, match="the forum abc: cannot reach OpenReview, or it answers nonsense"):
             fetch_forum("abc")
     openreview.faults.append(Fault(cut_after=5, always=True))
     with pytest.raises(OSError, match="cannot read the forum abc: cannot reach OpenReview"):
@@ -139,20 +133,17 @@ def test_an_interrupted_venue_resumes_without_asking_twice(openreview: OpenRevie
     [part] = tmp_path.iterdir()
     assert part.name.endswith(".jsonl.part") and len(read_rows(part)) == 4
     with part.open("a") as file:
-        file.write('{"forum": "p4", "Inp')  # as an interruption leaves it
+        file.write('\0\0\n{"forum": "p4", "Inp')  # as an interruption leaves it
     asked = len(openreview.requests)
     assert [row["forum"] for row in read_rows(fetch_venue(NEW, tmp_path))] == [f"p{number}" for number in range(5)]
     answered = [path.partition("after=")[2][:2] for path, _ in openreview.requests[asked:] if "replies" in path]
     assert answered == ["p3", "p4"]
 
 
-def test_a_damaged_file_an_unknown_venue_and_one_without_reviews(openreview: OpenReview, tmp_path: Path) -> None:
+def test_an_unknown_venue_and_one_without_reviews(openreview: OpenReview, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no venue 'Shells\.org/1999'"):
         fetch_venue("Shells.org/1999", tmp_path)
     openreview.add_paper(2, NEW, "early", [])
     with pytest.raises(InputError, match=r"no paper with a review .*1 papers without a review"):
         fetch_venue(NEW, tmp_path)
     assert not list(tmp_path.iterdir())
-    (tmp_path / f"{NEW.replace('/', '_')}.jsonl.part").write_bytes(b'{"forum": "p0"}\n\x00\x00\n')
-    with pytest.raises(InputError, match=r"line 2 of .*\.part is damaged; delete it"):
-        fetch_venue(NEW, tmp_path)

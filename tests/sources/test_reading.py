@@ -72,8 +72,8 @@ def test_what_is_not_there_is_named(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "a.csv").write_text("Input,Output\n")
     (tmp_path / "a.docx").write_text("x")
-    reasons = {"nowhere.csv": "there is no file", "empty": "holds no data", "a.csv": r"a\.csv' has no rows"}
-    for name, words in {**reasons, "a.docx": r"must end in one of \.csv, \.tsv"}.items():
+    reasons = {"empty": "holds no data", "a.csv": r"a\.csv' has no rows", "a.docx": r"must end in one of \.csv, \.tsv"}
+    for name, words in reasons.items():
         with pytest.raises(InputError, match=words):
             read_source(str(tmp_path / name))
 
