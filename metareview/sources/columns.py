@@ -152,10 +152,7 @@ def _is_missing(value: Any) -> bool:
 
 
 def _read_value(value: Any) -> str:
-    """A name, a title, a decision or ratings as a text, the same for 1, 1.0 and "1"; empty if there is none.
-
-    Of a list the items, of a decision's form the decision.
-    """
+    """A name, title, rating or decision as a text, the same for 1, 1.0 and "1"; the items of a list; or empty."""
     if isinstance(value, str):
         value = parse_list(value) or value
     if isinstance(value, dict):
@@ -167,10 +164,7 @@ def _read_value(value: Any) -> str:
 
 
 def _read_cell(value: Any, fields: tuple[str, ...], separator: str | None = None) -> list[tuple[str, dict[str, Any]]]:
-    """The texts in a cell, split at `separator` unless that is None, each with the form that it is from, if any.
-
-    Raises `InputError` for a number in a list, and for a form without any of `fields`, naming those that it has.
-    """
+    """The texts in a cell, split at `separator` unless that is None, each with the form that it is from, if any."""
     if _is_missing(value):
         return []
     if isinstance(value, dict):

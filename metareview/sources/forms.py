@@ -73,10 +73,7 @@ class Paper:
 
 
 def read_id(given: str, name: str = "--forum") -> str:
-    """The id in an address of openreview.net, or the id itself; `name` is the flag's.
-
-    Raises `InputError` for anything else.
-    """
+    """The id in an address of openreview.net, or the id itself; `InputError` naming the flag for anything else."""
     found = parse_qs(urlsplit(given).query).get("id", [given])[0].strip().strip("/")
     if not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)*", found):
         raise InputError(f"{name} {given!r} is neither an id of OpenReview nor an address with one (.../forum?id=ID)")

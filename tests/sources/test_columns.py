@@ -23,11 +23,11 @@ def choose(*names: str, **given: Any) -> Columns:
     return choose_columns({"train": [dict.fromkeys(names)]}, *flags, "<REVBREAK>")
 
 
-@pytest.mark.parametrize(("review", "summary"), [("Input", "Output"), ("Review Text", "Meta-Review")])
-def test_names_that_people_use_are_recognized_and_flags_name_others(review: str, summary: str) -> None:
-    assert choose("paper_id", review, "rating", summary) == Columns([review], summary, details={"ratings": "rating"})
+def test_names_that_people_use_are_recognized_and_flags_name_others() -> None:
+    wanted = Columns(["Review Text"], "Meta-Review", details={"ratings": "rating"})
+    assert choose("paper_id", "Review Text", "rating", "Meta-Review") == wanted
     wanted = Columns(["r1", "r2"], "text", "id")
-    assert choose("id", "r1", "r2", "text", review, reviews=["r1", "r2"], summary="text", paper="id") == wanted
+    assert choose("id", "r1", "r2", "text", "Input", reviews=["r1", "r2"], summary="text", paper="id") == wanted
 
 
 @pytest.mark.parametrize(
@@ -46,13 +46,13 @@ def test_all_that_is_missing_is_in_one_error(names: list[str], given: dict[str, 
 
 
 def test_a_column_must_be_in_all_splits_and_never_replaces_one_of_ours() -> None:
-    source = {"train": [{"review": "a", "summary": "b"}], "test": [{"review": "a"}]}
+    source = {"train": [{"review": "a", "summary": "b", "empty": "c"}]}
     with pytest.raises(InputError, match=r"no column 'Output'.* The columns that all splits have are review"):
-        choose_columns(source, None, None, None, "<REVBREAK>")
-    with pytest.raises(InputError, match="a column 'review' cannot be kept"):
-        choose_columns({"train": [{"Input": "", "Output": "", "review": ""}]}, ["Input"], None, None, "", ["Review"])
-    with pytest.raises(InputError, match="PROMPT or COMPLETION names venue, but the columns are Rating"):
-        choose_columns({"train": [{"Input": "", "Output": "", "Rating": ""}]}, None, None, None, "", needed=["venue"])
+        choose_columns(source | {"test": [{"review": "a"}]}, None, None, None, "<REVBREAK>")
+    with pytest.raises(InputError, match="a column 'empty' cannot be kept"):
+        choose_columns(source, None, None, None, "", ["Empty"])
+    with pytest.raises(InputError, match="PROMPT or COMPLETION names venue, but the columns are empty"):
+        choose_columns(source, None, None, None, "", needed=["venue"])
 
 
 def read(*rows: dict[str, Any], **columns: Any) -> tuple[list[dict[str, Any]], list[str]]:
@@ -69,7 +69,6 @@ def read(*rows: dict[str, Any], **columns: Any) -> tuple[list[dict[str, Any]], l
         ("<p>a</p>---<p>b</p>", ["\na\n", "\nb\n"]),
         (["a", "b\n---\nstill b"], ["a", "b\n---\nstill b"]),
         (FORMS, READ),
-        ({"content": FORMS[1]}, READ[1:]),
         ([{"reviewer": "R1", "review": FORMS[0]}], READ[:1]),
         ({"review": ["a", "b"], "rating": [1, 2]}, ["a", "b"]),  # as older versions of `datasets` keep a list of forms
         (["a", None, NAN, "nan", ["c"], {"review": "b"}], ["a", "c", "b"]),
@@ -122,10 +121,7 @@ def test_rows_are_joined_by_paper() -> None:
     assert [(paper["reviews"], paper["summary"], paper["paper"]) for paper in papers["train"]] == [
         (["a", "c"], "one", "p1"), (["b"], "two", "p2"), (["d"], "three", ""), (["e"], "four", "")]  # fmt: skip
     assert [papers["train"][0][name] for name in DETAILS] == ["On knots", "8: good; 6", "Accept"]
-    assert notes == [
-        "train: By id, 6 rows are of 4 papers.",
-        "train: 1 paper with several meta-reviews, such as 'p2': the first is taken.",
-    ]
+    assert "6 rows are of 4 papers" in notes[0] and "1 paper with several meta-reviews, such as 'p2'" in notes[1]
 
 
 @pytest.mark.parametrize(
@@ -171,7 +167,6 @@ def test_a_name_in_the_first_row_alone_counts_for_the_rows_below(names: list[Any
         ({"review": FORMS, "ratings": "1, 2", "title": "T &amp; U", "decision": {"decision": "No", "comment": "."}},
          ("T & U", "1, 2", "No")),
         ({"review": [{"review": "a", "rating": "4/5"}, {"review": NAN, "rating": 1}]}, ("", "4/5", "")),
-        ({"summary": {"comment": "s", "recommendation": "I like it, all do, accept it as an oral"}}, ("", "", "")),
     ],
 )  # fmt: skip
 def test_title_ratings_and_decision_come_along(row: dict[str, Any], details: tuple[str, ...]) -> None:

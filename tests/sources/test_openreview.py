@@ -1,6 +1,5 @@
 """OpenReview through its real client, against a server on loopback: papers, venues, failures."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ from metareview.data.details import DETAILS
 from metareview.sources.columns import choose_columns, read_papers
 from metareview.sources.openreview import fetch_forum, fetch_venue
 from metareview.sources.reading import load_venues
+from metareview.sources.table_files import read_table
 
 NEW, OLD = "Shells.org/2024/Conference", "Shells.org/2021/Conference"
 STRUCTURED = {
@@ -69,8 +69,12 @@ def test_an_unknown_forum_and_one_without_reviews(openreview: OpenReview) -> Non
         fetch_forum("early")
 
 
-def test_failures_of_the_server_and_of_the_network(openreview: OpenReview) -> None:
-    openreview.add_paper(2, NEW, "abc", [])
+def test_failures_of_the_server_and_of_the_network(openreview: OpenReview, capfd) -> None:
+    openreview.add_paper(2, NEW, "abc", make_replies(2))
+    openreview.faults += [Fault(status=429), Fault(status=503)]
+    assert len(fetch_forum("abc").reviews) == 2
+    said = capfd.readouterr()
+    assert said.err.count("Retrying") == 2 and not said.out
     for body in (b"{ not JSON", b'{"notes": 3}'):
         openreview.faults.append(Fault(status=200, body=body))
         with pytest.raises(OSError, match="the forum abc: cannot reach OpenReview, or it answers nonsense"):
@@ -80,23 +84,10 @@ def test_failures_of_the_server_and_of_the_network(openreview: OpenReview) -> No
         fetch_forum("abc")
 
 
-def test_the_client_tries_again_and_says_so_below_the_output(openreview: OpenReview, capfd) -> None:
-    openreview.add_paper(2, NEW, "abc", make_replies(2))
-    openreview.faults += [Fault(status=429), Fault(status=503)]
-    assert len(fetch_forum("abc").reviews) == 2
-    said = capfd.readouterr()
-    assert said.err.count("Retrying") == 2 and not said.out
-
-
-def read_rows(path: Path) -> list[dict]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
-
-
 @pytest.mark.parametrize(("version", "venue", "year"), [(2, NEW, 2024), (1, OLD, 2021)])
 def test_a_venue_comes_in_pages_and_is_not_fetched_again(
     openreview: OpenReview, tmp_path: Path, version: int, venue: str, year: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """In both versions of the API; and one of its papers."""
     replies = make_replies(version)
     for number in range(5):
         openreview.add_paper(version, venue, f"p{number}", replies if number else [], title=f"P {number}")
@@ -104,7 +95,7 @@ def test_a_venue_comes_in_pages_and_is_not_fetched_again(
     withdrawn = {"venueid": {"value": f"{venue}/Withdrawn_Submission"}} if version == 2 else {"withdrawal": "Confirmed"}
     openreview.papers[version]["p2"]["content"] = withdrawn
     path = fetch_venue(venue, tmp_path)
-    rows = read_rows(path)
+    rows, _ = read_table(path)
     assert [row["title"] for row in rows] == ["P 3", "P 4"]
     assert (rows[0]["Input"], rows[0]["Output"]) == (f"{READ} <REVBREAK> One field for all of it.", META["metareview"])
     assert path.name == f"{venue.replace('/', '_')}.jsonl" and list(tmp_path.iterdir()) == [path]
@@ -112,7 +103,7 @@ def test_a_venue_comes_in_pages_and_is_not_fetched_again(
     said, asked = capsys.readouterr().out, len(openreview.requests)
     assert f"{path}: 2 papers, 2 meta-reviews of {venue}; left out: " in said
     assert all(words in said for words in ("1 papers without a review", "1 papers deleted", "1 papers withdrawn"))
-    assert fetch_venue(venue, tmp_path) == path and read_rows(path) == rows and len(openreview.requests) == asked
+    assert fetch_venue(venue, tmp_path) == path and len(openreview.requests) == asked
     source = load_venues([venue], tmp_path, year)
     papers, _ = read_papers(source, choose_columns(source, None, None, None, "<REVBREAK>"))
     assert [papers["test"][0][name] for name in DETAILS] == ["P 3", "8; 6", "Accept (poster)"]
@@ -131,11 +122,12 @@ def test_an_interrupted_venue_resumes_without_asking_twice(openreview: OpenRevie
     with pytest.raises(OSError, match="does not go on after p3"):
         fetch_venue(NEW, tmp_path)
     [part] = tmp_path.iterdir()
-    assert part.name.endswith(".jsonl.part") and len(read_rows(part)) == 4
+    assert part.name.endswith(".jsonl.part") and part.read_text().count("\n") == 4
     with part.open("a") as file:
         file.write('\0\0\n{"forum": "p4", "Inp')  # as an interruption leaves it
     asked = len(openreview.requests)
-    assert [row["forum"] for row in read_rows(fetch_venue(NEW, tmp_path))] == [f"p{number}" for number in range(5)]
+    rows, _ = read_table(fetch_venue(NEW, tmp_path))
+    assert [row["forum"] for row in rows] == [f"p{number}" for number in range(5)]
     answered = [path.partition("after=")[2][:2] for path, _ in openreview.requests[asked:] if "replies" in path]
     assert answered == ["p3", "p4"]
 

@@ -45,17 +45,13 @@ def test_a_folder_is_read_by_the_names_in_it(names: list[str], unread: list[str]
 
 def test_several_files_make_one_split_and_what_datasets_has_saved_is_read(tmp_path: Path) -> None:
     fill(tmp_path, "a.csv", "b.parquet", "c.jsonl")
-    splits, unread = read_source(str(tmp_path))
-    assert list(splits) == ["train"] and splits["train"] == OTHERS * 3 and unread == []
+    assert read_source(str(tmp_path)) == ({"train": OTHERS * 3}, [])
     write_csv(tmp_path / "a.csv", [{"Output": "s", "Input": "r", "more": "m"}])
     assert read_source(str(tmp_path))[0]["train"][0] == {"Output": "s", "Input": "r"}
+    fill(tmp_path, "test.csv")
+    assert read_source(str(tmp_path))[1] == ["b.parquet", "c.jsonl"]  # of the format of the test split is a.csv alone
     DatasetDict(train=Dataset.from_list(TRAIN), test=Dataset.from_list(OTHERS)).save_to_disk(tmp_path / "saved")
     assert read_source(str(tmp_path / "saved"))[0]["test"].to_list() == OTHERS
-
-
-def test_files_without_a_split_are_the_training_data_beside_a_test_file(tmp_path: Path) -> None:
-    fill(tmp_path, "reviews.csv", "test.csv", "info.jsonl")
-    assert read_source(str(tmp_path)) == ({"train": OTHERS, "test": OTHERS}, ["info.jsonl"])
 
 
 def test_no_split_is_left_out_silently() -> None:

@@ -123,7 +123,7 @@ def test_merged_cells_and_formulas_of_a_workbook(tmp_path: Path) -> None:
     [
         ("a.csv", "Input,Output\nnaïve,b\n".encode("latin-1"), ["UTF-8", "position 15", "--encoding cp1252"]),
         ("a.csv", "Input,Output\né,b\n".encode("utf-16-le"), ["UTF-8", "utf-16-le"]),
-        ("a.csv", b"PK\x03\x04", ["an Office document", "save it as"]),
+        ("a.csv", b"PK\x03\x04", ["an Office document"]),
         ("a.csv", b"Input,Output\na,b,c\n", ["line 2", "3 columns, and the header has 2", "quotes"]),
         ("a.csv", b"id,Input,Output\n1,a\nstill a\n", ["line 3", "1 columns, and the header has 3", "quotes"]),
         ("a.csv", b'Input,Output\n"a,b\n', ["line 2", "unexpected end of data", "quotes"]),
@@ -131,7 +131,6 @@ def test_merged_cells_and_formulas_of_a_workbook(tmp_path: Path) -> None:
         ("a.json", b"{ this is not JSON", ["a.json' is not valid JSON", "line 1 column 3"]),
         ("a.jsonl", b'{"a": 1}\n{"a": \n', ["a.jsonl' is not valid JSON", "line 2"]),
         ("a.json", b'[["a", "b"]]', ["a list of objects", 'orient="records", lines=True']),
-        ("a.jsonl", b'{"a": 1}\n["a"]', ["a list of objects"]),
         ("a.xlsx", b"PK no workbook", ["a.xlsx' is no .xlsx workbook"]),
         ("a.xlsx", b"\xd0\xcf\x11\xe0" + "EncryptedPackage".encode("utf-16-le"), ["protected by a password"]),
         ("a.xlsx", b"\xd0\xcf\x11\xe0 old", ["Excel 97 to 2003; save it as"]),
@@ -141,8 +140,7 @@ def test_what_cannot_be_read_is_named(name: str, content: bytes, words: list[str
     (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError) as caught:
         read_table(tmp_path / name)
-    assert all(word in str(caught.value) for word in words), caught.value
-    assert "\n" not in str(caught.value)
+    assert all(word in str(caught.value) for word in words) and "\n" not in str(caught.value), caught.value
 
 
 def test_totals_are_no_row_and_hidden_rows_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
