@@ -23,7 +23,6 @@ from metareview.sources.forms import REVIEW_NAMES, SUMMARY_NAMES, unify_name
 FORMATS = (".csv", ".tsv", ".xlsx", ".json", ".jsonl", ".parquet")
 DELIMITERS = "\t;|,"  # many texts have a comma: of two that fit equally well, the other one is meant
 LONGEST_FIELD = 2**31 - 1  # characters of a text in a CSV file; the csv module stops at 131,072
-MOST_CELLS = 500_000  # in a workbook: each takes some hundred bytes of memory, even one of ten bytes in the file
 OLD_OFFICE = b"\xd0\xcf\x11\xe0"  # how files of Word and Excel before 2007 begin, and later ones with a password
 DOCUMENTS = {b"PK\x03\x04": "an Office document", OLD_OFFICE: "an Office document", b"%PDF": "a PDF", b"{\\rtf": "RTF"}
 _NO_ROW = re.compile(r"[\s-]*|\(\d+ rows?( affected)?\)")  # what databases write below the header and at the end
@@ -253,7 +252,7 @@ def say_hidden(sheet: Any, rows: list[int], path: str) -> None:
 
 
 def check_unpacked(path: str) -> None:
-    """Raise `InputError` for what openpyxl cannot read, saying what it is, or would read into gigabytes of memory."""
+    """Raise `InputError` for what openpyxl cannot read, saying what it is."""
     try:
         content = Path(path).read_bytes()
         if content.startswith(OLD_OFFICE):
@@ -261,10 +260,9 @@ def check_unpacked(path: str) -> None:
             kind = "protected by a password" if locked else "a workbook of Excel 97 to 2003"
             raise InputError(f"{path!r} is {kind}; save it as an ordinary workbook (.xlsx) without a password")
         with ZipFile(path) as archive:
-            parts = [archive.read(name) for name in archive.namelist() if re.match(r"xl/work(sheets/|book\.xml)", name)]
+            names = [name for name in archive.namelist() if name.startswith("xl/workbook")]
+            is_strict = any(b"purl.oclc.org/ooxml" in archive.read(name) for name in names)
     except (BadZipFile, OSError, RuntimeError, ValueError) as error:
         raise InputError(f"{path!r} is no .xlsx workbook that can be read: {error}") from error
-    if (cells := sum(len(re.findall(rb"<(?:\w+:)?c[ />]", part)) for part in parts)) > MOST_CELLS:
-        raise InputError(f"{path!r} has {cells:,} cells, more than {MOST_CELLS:,}; give it as CSV")
-    if any(b"purl.oclc.org/ooxml" in part[:1000] for part in parts):
+    if is_strict:
         raise InputError(f"{path!r} is a workbook in Strict Open XML; save it as an ordinary Excel workbook (.xlsx)")
