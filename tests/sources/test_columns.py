@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+from datasets import DatasetDict
 
 from metareview.common.cli import InputError
 from metareview.data.details import DETAILS
@@ -107,6 +108,11 @@ def test_what_is_no_text_is_refused_and_never_written_out(cell: Any, summary: An
         read({"review": cell, "summary": summary}, reviews=["review"], summary="summary")
 
 
+def join(rows: list[dict[str, Any]], paper: str = "id", needed: tuple[str, ...] = ()) -> tuple[DatasetDict, list[str]]:
+    columns = choose_columns({"train": rows[:1]}, None, None, paper, "<REVBREAK>", needed=needed)
+    return read_papers({"train": rows}, columns)
+
+
 def test_rows_are_joined_by_paper() -> None:
     rows = [
         {"id": "p1", "review": "a", "summary": "", "Rating": "8: good", "Decision": None, "Title": "On knots"},
@@ -116,8 +122,7 @@ def test_rows_are_joined_by_paper() -> None:
         {"id": None, "review": "d", "summary": "three"},
         {"id": "", "review": "e", "summary": "four"},
     ]
-    columns = choose_columns({"train": rows[:1]}, None, None, "id", "<REVBREAK>")
-    papers, notes = read_papers({"train": rows}, columns)
+    papers, notes = join(rows)
     assert [(paper["reviews"], paper["summary"], paper["paper"]) for paper in papers["train"]] == [
         (["a", "c"], "one", "p1"), (["b"], "two", "p2"), (["d"], "three", ""), (["e"], "four", "")]  # fmt: skip
     assert [papers["train"][0][name] for name in DETAILS] == ["On knots", "8: good; 6", "Accept"]
@@ -136,15 +141,13 @@ def test_rows_are_joined_by_paper() -> None:
 )
 def test_each_review_has_one_rating(rows: list[tuple[str, str]], ratings: str) -> None:
     table = [{"id": "p", "review": review, "ratings": rating, "summary": "s"} for review, rating in rows]
-    columns = choose_columns({"train": table}, None, None, "id", "<REVBREAK>")
-    assert read_papers({"train": table}, columns)[0]["train"]["ratings"] == [ratings]
+    assert join(table)[0]["train"]["ratings"] == [ratings]
 
 
 def test_the_column_that_names_the_paper_may_be_one_that_a_prompt_reads() -> None:
     for name, needed in (("title", ()), ("paper_id", ("paper_id",))):
         table = [{name: "On knots", "review": text, "summary": "s"} for text in "ab"]
-        columns = choose_columns({"train": table}, None, None, name, "<REVBREAK>", needed=needed)
-        assert read_papers({"train": table}, columns)[0]["train"][name] == ["On knots"]
+        assert join(table, name, needed)[0]["train"][name] == ["On knots"]
 
 
 @pytest.mark.parametrize("names", [[2, 2.0, " 2", "2.0"], [2, NAN, NAN, NAN]])

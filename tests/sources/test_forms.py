@@ -62,9 +62,7 @@ def test_the_text_of_a_meta_review(content: dict[str, str], meta_review: str) ->
     [
         ([OF_OLD, ("Meta_Review", {"metareview": "No.", "recommendation": "Reject"})], "X 2024 poster", "Accept"),
         ([("Meta_Review", {"metareview": "No.", "recommendation": "Reject"})], "", "Reject"),
-        ([], "ICLR 2024 Workshop Tiny Papers Oral", "Oral"),
         ([], "ICLR 2023 notable top 25%", "notable top 25%"),
-        ([], "Accepted by TMLR", "Accepted"),
         ([], "Submitted to ICLR 2024", "Reject"),
         ([], "ICLR 2024 Conference Submission", ""),
     ],

@@ -5,7 +5,6 @@ import pytest
 from metareview.sources.pasted import split_pasted
 
 PAGE = """On the pitch of shells
-Abstract: Shells are sorted.
 
 Official Review of Submission12 by Reviewer aBcD
 Official Reviewby Reviewer aBcD28 Oct 2023, 14:05 (modified: 10 Nov 2023)EveryoneRevisions
@@ -20,12 +19,10 @@ Strengths:
 - Tested.
 Minor comments: none.
 Weaknesses: Few beaches.
-Flag For Ethics Review: No ethics review needed.
 Details Of Ethics Concerns:
 The beach is private.
 Rating: 6: marginally above
 Confidence: 4: I am sure.
-Code Of Conduct: Yes
 Add: Public Comment
 Thanks
 Official Comment by Authors

@@ -1,6 +1,5 @@
 """Sources: files, folders and data sets with splits; what of them is not read is said."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -18,13 +17,8 @@ def fill(folder: Path, *names: str) -> None:
     for name in names:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        rows = TRAIN if "train" in name.lower() else OTHERS
-        if path.suffix.lower() == ".csv":
-            write_csv(path, rows)
-        elif path.suffix == ".parquet":
-            Dataset.from_list(rows).to_parquet(path)
-        else:
-            path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        rows = Dataset.from_list(TRAIN if "train" in name.lower() else OTHERS)
+        {".parquet": rows.to_parquet, ".jsonl": rows.to_json}.get(path.suffix, rows.to_csv)(path)
 
 
 @pytest.mark.parametrize(

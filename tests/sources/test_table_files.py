@@ -86,16 +86,17 @@ def test_json_in_all_its_shapes(tmp_path: Path) -> None:
     assert rows == [{"a": 1, "b": None}, {"a": None, "b": ["x"]}]
 
 
-def test_of_a_workbook_a_sheet_is_read(tmp_path: Path) -> None:
-    rows = [["Of 2024"], [None, *ROWS[0]], *([1, *row.values()] for row in ROWS)]
+def test_of_a_workbook_a_sheet_is_read_with_hidden_rows_but_without_totals(tmp_path: Path, capsys) -> None:
+    rows = [["Of 2024"], [None, *ROWS[0]], *([1, *row.values()] for row in ROWS), [None, "Total", 3]]
     workbook = make_sheet(*rows).parent
     workbook.active["D4"] = "merged cells above this one, perhaps"
+    workbook.active.add_table(Table(displayName="T", ref="B2:C6", totalsRowCount=1))
+    workbook.active.row_dimensions[3].hidden = True  # as by a filter
     workbook.create_sheet("notes").append(["mine"])
     workbook.create_sheet("empty")
     workbook.save(tmp_path / "a.xlsx")
-    read, unread = read_table(tmp_path / "a.xlsx")
-    assert read == ROWS
-    assert unread == ["sheet 'notes'", "column D (it has no header)"]
+    assert read_table(tmp_path / "a.xlsx") == (ROWS, ["sheet 'notes'", "column D (it has no header)"])
+    assert "1 hidden or filtered rows of 'Sheet' are read like the others." in capsys.readouterr().out
 
 
 def test_merged_cells_and_formulas_of_a_workbook(tmp_path: Path) -> None:
@@ -141,12 +142,3 @@ def test_what_cannot_be_read_is_named(name: str, content: bytes, words: list[str
     with pytest.raises(InputError) as caught:
         read_table(tmp_path / name)
     assert all(word in str(caught.value) for word in words) and "\n" not in str(caught.value), caught.value
-
-
-def test_totals_are_no_row_and_hidden_rows_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    workbook = make_sheet(["review", "summary"], ["a", "s"], ["b", "t"], ["Total", 2]).parent
-    workbook.active.add_table(Table(displayName="T", ref="A1:B4", totalsRowCount=1))
-    workbook.active.row_dimensions[3].hidden = True  # as by a filter
-    workbook.save(tmp_path / "a.xlsx")
-    assert [row["review"] for row in read_table(tmp_path / "a.xlsx")[0]] == ["a", "b"]
-    assert "1 hidden or filtered rows of 'Sheet' are read like the others." in capsys.readouterr().out
