@@ -3,7 +3,6 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from textwrap import shorten
 from typing import Any
 
 from datasets import Dataset, DatasetDict, Features, List, Value
@@ -39,7 +38,8 @@ class Columns:
 
 def _describe_names(names: list[str]) -> str:
     """The names of columns or fields, of many the first ones."""
-    return shorten(", ".join(names), 300, placeholder=" ...") or "none"
+    listed = ", ".join(names) or "none"
+    return listed if len(listed) < 300 else f"{listed[:300]} ..."
 
 
 def _match_names(columns: list[str], names: tuple[str, ...]) -> list[str]:

@@ -22,7 +22,6 @@ from metareview.sources.forms import REVIEW_NAMES, SUMMARY_NAMES, unify_name
 
 FORMATS = (".csv", ".tsv", ".xlsx", ".json", ".jsonl", ".parquet")
 DELIMITERS = "\t;|,"  # many texts have a comma: of two that fit equally well, the other one is meant
-LONGEST_FIELD = 2**31 - 1  # characters of a text in a CSV file; the csv module stops at 131,072
 OLD_OFFICE = b"\xd0\xcf\x11\xe0"  # how files of Word and Excel before 2007 begin, and later ones with a password
 DOCUMENTS = {b"PK\x03\x04": "an Office document", OLD_OFFICE: "an Office document", b"%PDF": "a PDF", b"{\\rtf": "RTF"}
 _NO_ROW = re.compile(r"[\s-]*|\(\d+ rows?( affected)?\)")  # what databases write below the header and at the end
@@ -49,10 +48,7 @@ def read_table(path: Path, encoding: str = "utf-8") -> tuple[list[Row], list[str
     if suffix == ".parquet":
         with explain_hub(f"cannot read {str(path)!r}"):
             return Dataset.from_parquet(str(path)).to_list(), []
-    try:
-        text = decode_text(path.read_bytes(), repr(str(path)), encoding)
-    except OSError as error:
-        raise InputError(f"cannot read {str(path)!r}: {error.strerror}") from error
+    text = decode_text(path.read_bytes(), repr(str(path)), encoding)
     if suffix in (".json", ".jsonl"):
         return _read_json(text, path), []
     return _read_csv(text, path, "\t" if suffix == ".tsv" else _find_delimiter(text)), []
@@ -131,7 +127,7 @@ def _find_delimiter(text: str) -> str:
 
 def _read_csv(text: str, path: Path, delimiter: str) -> list[Row]:
     """The rows of CSV by its header. Raises `InputError` naming the line with too many fields or a stray quote."""
-    csv.field_size_limit(LONGEST_FIELD)
+    csv.field_size_limit(2**31 - 1)  # characters; the csv module stops at 131,072
     reader = csv.reader(StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
         lines = [(reader.line_num, fields) for fields in reader if not _NO_ROW.fullmatch("".join(fields))]

@@ -74,29 +74,26 @@ class OpenReview(ThreadingHTTPServer):
         self.papers[version][id] = note | named | more
 
     def answer(self, version: int, path: str, query: dict[str, str], token: str, body: bytes) -> tuple[int, dict]:
-        def refuse(status: int, name: str, message: str) -> tuple[int, dict]:
-            return status, {"name": name, "message": message, "status": status}
-
         if path == "login":
             wanted = json.loads(body)
             if (wanted["id"], wanted["password"]) != (USER, PASSWORD):
-                return refuse(400, "Error", f"Invalid username or password: {wanted['id']}")
+                return 400, {"name": "Error", "message": f"Invalid username or password: {wanted['id']}"}
             return 200, {"token": TOKEN, "user": {"profile": {"id": "~Ada_L1"}}}
         if token and token not in self.tokens:
-            return refuse(401, "TokenExpiredError", "Token has expired")
+            return 401, {"name": "TokenExpiredError", "message": "Token has expired"}
         if path == "groups" and (venue := query["id"]) in self.venues:
             group = {"domain": venue, "content": {"submission_name": {"value": "Submission"}}}
             return 200, {"groups": [{"id": venue} | (group if self.venues[venue] == 2 else {})]}
         hidden = set() if query.get("details") == "replies" else {"details"}
         notes = {id: {name: note[name] for name in note.keys() - hidden} for id, note in self.papers[version].items()}
         if path != "notes" or query.get("id", "") not in {"", *notes}:
-            return refuse(404, "NotFoundError", "Not found")
+            return 404, {"name": "NotFoundError", "message": "Not found"}
         if "id" in query:
             if query["id"] in self.private and not token:
-                return refuse(403, "ForbiddenError", "You don't have permission to read it")
+                return 403, {"name": "ForbiddenError", "message": "You don't have permission to read it"}
             return 200, {"notes": [notes[query["id"]]]}
         if "after" in query and query.get("sort") != "id":
-            return refuse(400, "Error", "after goes with sort=id")
+            return 400, {"name": "Error", "message": "after goes with sort=id"}
         named = {id: note.get("invitations") or [note["invitation"]] for id, note in notes.items()}
         invited = sorted(id for id in named if query["invitation"] in named[id])
         fitting = [notes[id] for id in invited if id > query.get("after", "")]

@@ -18,7 +18,8 @@ def fill(folder: Path, *names: str) -> None:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         rows = Dataset.from_list(TRAIN if "train" in name.lower() else OTHERS)
-        {".parquet": rows.to_parquet, ".jsonl": rows.to_json}.get(path.suffix, rows.to_csv)(path)
+        write = {".parquet": rows.to_parquet, ".jsonl": rows.to_json}.get(path.suffix, rows.to_csv)
+        write(path)
 
 
 @pytest.mark.parametrize(
