@@ -30,41 +30,37 @@ def checkpoint_folder(args: TrainingArguments, state: TrainerState) -> Path:
 
 def write_manifest(checkpoint: Path) -> None:
     """Note the files of a checkpoint when all of them are on the disk: only then is it complete."""
-    manifest = {}
+    for file in filter(Path.is_file, checkpoint.rglob("*")):
+        with file.open("rb+") as opened:
+            os.fsync(opened.fileno())
+    write_json(checkpoint / MANIFEST, _describe_files(checkpoint))
+
+
+def _describe_files(checkpoint: Path) -> dict[str, dict[str, Any]]:
+    """By their names, the sizes of the files in a checkpoint, and the SHA-256 of weights."""
+    described = {}
     for file in sorted(checkpoint.rglob("*")):
         if file.is_file() and file.name not in (MANIFEST, UNREAD):
-            with file.open("rb+") as opened:
-                os.fsync(opened.fileno())
-            manifest[file.relative_to(checkpoint).as_posix()] = _describe_file(file, read=True)
-    write_json(checkpoint / MANIFEST, manifest)
+            about = described[file.relative_to(checkpoint).as_posix()] = {"size": file.stat().st_size}
+            if file.suffix == ".safetensors":
+                with file.open("rb") as opened:
+                    about["sha256"] = hashlib.file_digest(opened, "sha256").hexdigest()
+    return described
 
 
-def _describe_file(file: Path, read: bool) -> dict[str, Any]:
-    """The size of a file and, with `read`, the SHA-256 of weights."""
-    about: dict[str, Any] = {"size": file.stat().st_size}
-    if file.suffix == ".safetensors" and read:
-        with file.open("rb") as opened:
-            about["sha256"] = hashlib.file_digest(opened, "sha256").hexdigest()
-    return about
-
-
-def find_fault(checkpoint: Path, read: bool = True) -> str | None:
-    """Why a checkpoint is incomplete, None if it is complete; without `read` by the sizes of its files alone."""
+def find_fault(checkpoint: Path) -> str | None:
+    """Why a checkpoint cannot be used, None if all of its files are as they were saved."""
     if not (checkpoint / MANIFEST).is_file():
-        return f"its saving was not finished (no {MANIFEST})"
+        return f"it has no {MANIFEST}: its saving was not finished, or only its weights were kept"
     try:
         manifest = read_json(checkpoint / MANIFEST)
-        for name, about in manifest.items():
-            file = checkpoint / name
-            if not file.is_file():
-                return f"{file.name} is missing"
-            if any(about[key] != value for key, value in _describe_file(file, read).items()):
-                return f"{file.name} is not as it was saved"
-        if TRAINER_STATE in manifest and load_state(checkpoint).global_step > 0:
-            return None
-    except (AttributeError, InputError, KeyError, TypeError, ValueError):
-        pass
-    return f"its {MANIFEST} or {TRAINER_STATE} is damaged"
+    except InputError:
+        return f"its {MANIFEST} is damaged"
+    files = _describe_files(checkpoint)
+    for name, about in manifest.items():
+        if files.get(name) != about:
+            return f"{name} is not as it was saved"
+    return None
 
 
 def list_checkpoints(folder: Path) -> dict[int, Path]:
@@ -77,7 +73,8 @@ def list_checkpoints(folder: Path) -> dict[int, Path]:
 def find_checkpoint(folder: Path) -> Path | None:
     """The newest complete checkpoint; prints which ones were skipped and why."""
     for checkpoint in list_checkpoints(folder).values():
-        if (fault := find_fault(checkpoint)) is None:
+        fault = find_fault(checkpoint)
+        if fault is None:
             return checkpoint
         print(f"Skipped {checkpoint}: {fault}.")
     return None
@@ -89,9 +86,9 @@ def load_state(checkpoint: Path | None) -> TrainerState:
 
 
 def find_best(state: TrainerState, folder: Path) -> Path | None:
-    """The checkpoint with the lowest validation loss, None if it was not saved or is incomplete."""
+    """The checkpoint with the lowest validation loss, None if it was not saved completely. Its files are not read."""
     best = folder / f"checkpoint-{state.best_global_step}"
-    return None if find_fault(best, read=False) else best
+    return best if (best / MANIFEST).is_file() else None
 
 
 def choose_result(state: TrainerState, folder: Path, last: Path, save: str) -> Path:
@@ -100,30 +97,12 @@ def choose_result(state: TrainerState, folder: Path, last: Path, save: str) -> P
     Prints where the best one is damaged: then it is the last one. Raises `OSError` where that is damaged, too.
     """
     best = find_best(state, folder) if save == "best" else None
-    if best and best != last:
-        if (fault := find_fault(best)) is None:
-            return best
-        print(f"The best checkpoint, {best}, cannot be used: {fault}. The model is that of the last step instead.")
-    if fault := find_fault(last):
-        raise OSError(f"{last} cannot be used: {fault}. The same command resumes from the checkpoint before it")
-    return last
-
-
-def delete_checkpoints(folder: Path, step: int) -> None:
-    """Delete the checkpoints of later steps, so that they are not taken for those of the run that starts."""
-    for number, checkpoint in list_checkpoints(folder).items():
-        if number > step:
-            remove(checkpoint)
-
-
-def rotate_checkpoints(folder: Path, state: TrainerState, number: int | None) -> None:
-    """Keep the newest `number` complete checkpoints (None: all) and the best one; delete the others."""
-    checkpoints = list(list_checkpoints(folder).values())
-    kept = [checkpoint for checkpoint in checkpoints if find_fault(checkpoint, read=False) is None][:number]
-    best = find_best(state, folder)
-    for checkpoint in checkpoints:
-        if checkpoint not in kept and checkpoint != best:
-            remove(checkpoint)
+    for checkpoint in [best, last] if best else [last]:
+        fault = find_fault(checkpoint)
+        if fault is None:
+            return checkpoint
+        print(f"The model cannot be that of {checkpoint}: {fault}.")
+    raise OSError(f"{last} is damaged; the same command resumes from the checkpoint before it")
 
 
 def keep_weights(folder: Path, last: Path, best: Path | None) -> None:
@@ -141,8 +120,7 @@ class CheckpointKeeper(TrainerCallback):
     """Completes each checkpoint that the Trainer has saved, then deletes older ones; the last step is always saved."""
 
     def __init__(self, number: int | None) -> None:
-        """`number` complete checkpoints are kept besides the best one, None: all."""
-        self.number = number
+        self.number = number  # of complete checkpoints that are kept besides the best one, None: all
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         if args.save_strategy == "no" and state.global_step >= state.max_steps:
@@ -156,13 +134,15 @@ class CheckpointKeeper(TrainerCallback):
         if control.should_training_stop or (is_best and args.save_strategy != "no"):
             control.should_save = True
 
-    def on_epoch_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        if args.should_save and control.should_save:  # perhaps the same step again, which is incomplete meanwhile
-            (checkpoint_folder(args, state) / MANIFEST).unlink(missing_ok=True)
-
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         PartialState().wait_for_everyone()  # each process writes a file of its own
-        if args.should_save:
-            checkpoint = checkpoint_folder(args, state)
-            write_manifest(checkpoint)
-            rotate_checkpoints(checkpoint.parent, state, self.number)
+        if not args.should_save:
+            return
+        folder = Path(args.output_dir)
+        write_manifest(checkpoint_folder(args, state))
+        checkpoints = list(list_checkpoints(folder).values())
+        kept = [checkpoint for checkpoint in checkpoints if (checkpoint / MANIFEST).is_file()][: self.number]
+        kept.append(find_best(state, folder))
+        for checkpoint in checkpoints:
+            if checkpoint not in kept:
+                remove(checkpoint)

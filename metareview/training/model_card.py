@@ -16,22 +16,17 @@ from metareview.common.hub import public_name
 from metareview.training.results import describe_loss
 
 
-def find_license(name: str) -> str | None:
-    """The license that a model's card names; None if it names none, or the card cannot be read."""
-    with suppress(OSError, ValueError, YAMLError, HTTPError):
-        return ModelCard.load(Path(name, "README.md") if Path(name).exists() else name).data.license
-    return None
-
-
 def model_card(args: TrainingArguments, record: dict[str, Any], name: str) -> ModelCard:
     """README.md of a saved model: how to use it, how it was made. `name` is its Hub id or its folder."""
-    base, data, results = record["base_model"], record["dataset_name"], record["results"]
+    base, data, license = record["base_model"], record["dataset_name"], None
+    with suppress(OSError, ValueError, YAMLError, HTTPError):  # a base without a card, or with one that cannot be read
+        license = ModelCard.load(Path(base, "README.md") if Path(base).exists() else base).data.license
     metadata = ModelCardData(
         library_name="transformers",
         pipeline_tag="text-generation",
         tags=["meta-review", "peer-review"],
         base_model=None if Path(base).exists() else base,
-        license=find_license(base),
+        license=license,
         datasets=[data] if data.count("/") == 1 and not Path(data).exists() else None,
     )
     return ModelCard.from_template(
@@ -40,7 +35,7 @@ def model_card(args: TrainingArguments, record: dict[str, Any], name: str) -> Mo
         title=Path(name).name,
         load_from=public_name(name),
         base=public_name(base),
-        losses={key: describe_loss(value) for key, value in results.items() if "loss" in key},
+        losses={key: describe_loss(value) for key, value in record["results"].items() if "loss" in key},
         args=args,
         record=record,
         software=f"transformers {transformers.__version__}, torch {torch.__version__}",

@@ -85,8 +85,3 @@ def name_run(base: str, settings: dict[str, Any]) -> str:
         return name
     cut = name[: LONGEST_NAME - 7]
     return f"{cut.rpartition('_')[0] or cut}_{hash_run(settings)}"  # no part of a value
-
-
-def name_group(base: str, settings: dict[str, Any]) -> str:
-    """The name that a run shares with those that differ from it in their seed alone."""
-    return name_run(base, settings | {"seed": NAMED["seed"][1]})

@@ -13,7 +13,7 @@ from typing import Any
 from metareview.common.cli import InputError, format_table
 from metareview.common.files import read_json, write_json
 
-REPORT = "METAREVIEW_REPORT"  # environment variable: the file in which a run tells its sweep its folder and losses
+REPORTS = "METAREVIEW_REPORTS"  # environment variable: the file with the records of the runs so far, by folder
 LOSSES = {"eval_loss_before": "validation loss before", "eval_loss": "after", "train_loss": "training loss"}
 
 
@@ -26,82 +26,68 @@ def run_sweep(script: str, runs: list[tuple[dict[str, Any], Any]]) -> int:
     """
     if "RANK" in os.environ:
         raise InputError("several values make several runs, which torchrun cannot start: give one value each")
-    shared = [name for name in ("output_dir", "hub_model_id", "resume_from_checkpoint") if getattr(runs[0][1], name)]
+    combinations, flags = [combination for combination, _ in runs], runs[0][1]
+    shared = [name.upper() for name in ("output_dir", "hub_model_id", "resume_from_checkpoint") if getattr(flags, name)]
     if shared:
-        raise InputError(f"{' and '.join(map(str.upper, shared))} must be None for several runs: each has its own")
-    if runs[0][1].merge:  # which has nothing to do with what is swept
-        return _run(script, [f"--{name}={_format(value)}" for name, value in runs[0][0].items()])[0]
-    reports, failed = [], []
-    for number, (combination, _) in enumerate(runs, start=1):
-        label = ", ".join(f"{name.upper()} = {value!r}" for name, value in combination.items())
-        print(f"\nRun {number} of {len(runs)}: {label}", flush=True)
-        status, report, is_stopped = _run(script, [f"--{name}={_format(value)}" for name, value in combination.items()])
-        known = [known["folder"] for known in reports]  # what changes no weights has the same folder
-        reports += [report] if report and report["folder"] not in known else []
-        failed += [label] if status else []
-        if is_stopped:
-            print("Stopped. Run the same command again to resume.")
-            return 1
-    print(_describe_runs(reports), *(f"Failed: {label}" for label in failed), sep="\n")
+        raise InputError(f"{' and '.join(shared)} must be None for several runs: each has its own")
+    if flags.merge:  # which has nothing to do with what is swept
+        return _run(script, combinations[0])
+    failed = []
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "reports.json")
+        write_json(path, {})
+        os.environ[REPORTS] = str(path)
+        for number, combination in enumerate(combinations, start=1):
+            label = ", ".join(f"{name.upper()} = {value!r}" for name, value in combination.items())
+            print(f"\nRun {number} of {len(runs)}: {label}", flush=True)
+            if _run(script, combination):
+                failed.append(label)
+        reports = read_json(path)
+    if reports:
+        _print_reports(reports)
+    for label in failed:
+        print(f"Failed: {label}")
     return 1 if failed else 0
 
 
-def _format(value: Any) -> str:
-    """A value as it is given on the command line."""
-    return json.dumps(value) if isinstance(value, dict) else str(value)
-
-
-def _run(script: str, values: list[str]) -> tuple[int, dict[str, Any], bool]:
-    """Run the script with the same command line and `values`: its status, its report, and whether a signal came."""
+def _run(script: str, combination: dict[str, Any]) -> int:
+    """The status of the script, run with these values. A signal stops it with a checkpoint, and then this process."""
+    texts = {name: json.dumps(value) if isinstance(value, dict) else value for name, value in combination.items()}
+    values = [f"--{name}={text}" for name, text in texts.items()]
+    process = subprocess.Popen([sys.executable, script, *sys.argv[1:], *values])
     signals: list[int] = []
-    with tempfile.TemporaryDirectory() as folder:
-        report = Path(folder, "report")
-        command = [sys.executable, script, *sys.argv[1:], *values]
-        process = subprocess.Popen(command, env=os.environ | {REPORT: str(report)})
 
-        def forward(number: int, _frame: Any) -> None:
-            signals.append(number)
-            if number != signal.SIGINT:  # which a terminal sends to both
-                process.send_signal(number)
+    def forward(number: int, _frame: Any) -> None:
+        signals.append(number)
+        if number != signal.SIGINT:  # which a terminal sends to both
+            process.send_signal(number)
 
-        before = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            status = process.wait()
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-        return status, read_json(report) if report.exists() else {}, bool(signals)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, forward)
+    status = process.wait()
+    if signals:
+        raise KeyboardInterrupt("stopped; run the same command again to resume")
+    return status
 
 
 def report_run(folder: Path, record: dict[str, Any]) -> None:
     """Tell the folder and the record of a finished run to the sweep that it is part of, if there is one."""
-    if report := os.environ.get(REPORT):
-        write_json(Path(report), {"folder": str(folder)} | record)
+    if path := os.environ.get(REPORTS):
+        write_json(Path(path), read_json(Path(path)) | {str(folder): record})
 
 
-def _describe_runs(reports: list[dict[str, Any]]) -> str:
+def _print_reports(reports: dict[str, dict[str, Any]]) -> None:
     """A line for each finished run with its losses, their curves, and the command that compares their models."""
-    if not reports:
-        return ""
-    table = [["run", *LOSSES.values()]]
-    for report in reports:
-        losses = (report["results"].get(name) for name in LOSSES)
-        table.append([Path(report["folder"]).name, *("" if loss is None else f"{loss:.4f}" for loss in losses)])
-    folders = " ".join(quote(report["folder"]) for report in reports)
-    next_step = f"Next: python evaluation.py --models {folders}"
-    return "\n".join(["", format_table(table), *_plot_runs(reports), next_step])
-
-
-def _plot_runs(reports: list[dict[str, Any]]) -> list[str]:
-    """Plot the validation losses of runs beside their folders; a line that says where, if there are losses."""
     from metareview.training.curves import plot_sweep  # here: matplotlib takes most of a second to load
 
-    losses = {Path(report["folder"]).name: report.get("validation_losses") for report in reports}
-    losses = {name: points for name, points in losses.items() if points}
-    path = Path(reports[0]["folder"]).with_name("losses.png")
-    try:
-        if losses:
-            plot_sweep(losses, path)
-    except OSError as error:  # the table is worth more
-        return [f"Their curves were not saved: {error}"]
-    return [f"Their curves: {path}"] if losses else []
+    table, curves = [["run", *LOSSES.values()]], {}
+    for folder, record in reports.items():
+        name, losses = Path(folder).name, [record["results"].get(loss) for loss in LOSSES]
+        table.append([name, *("" if loss is None else f"{loss:.4f}" for loss in losses)])
+        curves[name] = record.get("validation_losses", [])
+    print(f"\n{format_table(table)}")
+    if any(curves.values()):
+        path = Path(folder).with_name("losses.png")
+        plot_sweep(curves, path)
+        print(f"Their curves: {path}")
+    print("Next: python evaluation.py --models", *map(quote, reports))

@@ -12,7 +12,7 @@ from metareview.training.callbacks import Patience
 from metareview.training.checkpoints import MANIFEST, CheckpointKeeper, find_checkpoint, find_fault
 
 
-def test_a_checkpoint_is_complete_when_each_file_is_there_in_its_size(interrupted: Path) -> None:
+def test_a_checkpoint_is_complete_when_each_file_is_as_it_was_saved(interrupted: Path) -> None:
     newest, before = checkpoints.list_checkpoints(interrupted).values()
     assert find_checkpoint(interrupted) == newest
     names = json.loads((newest / MANIFEST).read_text())
@@ -20,17 +20,13 @@ def test_a_checkpoint_is_complete_when_each_file_is_there_in_its_size(interrupte
     assert needed <= names.keys() and "training_args.bin" not in names
     for name in (*names, MANIFEST):
         content = (newest / name).read_bytes()
-        for damaged in (content[:-2], content[: len(content) // 2], b"", None):
+        for damaged in (content[:-2], b"", None):
             (newest / name).unlink()
             if damaged is not None:
                 (newest / name).write_bytes(damaged)
             assert name in str(find_fault(newest)), (name, damaged)
             assert find_checkpoint(interrupted) == before
         (newest / name).write_bytes(content)
-    assert find_fault(newest) is None
-    (newest / MANIFEST).unlink()
-    assert "not finished" in str(find_fault(newest))
-    checkpoints.write_manifest(newest)
     assert find_checkpoint(interrupted) == newest
 
 
@@ -93,11 +89,9 @@ def test_the_result_is_the_last_checkpoint_or_the_best_if_it_is_undamaged(interr
     state.best_global_step = 10
     assert checkpoints.choose_result(state, interrupted, last, "last") == last
     assert checkpoints.choose_result(state, interrupted, last, "best") == best
-    for checkpoint in (best, last):
-        content = (checkpoint / WEIGHTS).read_bytes()
-        (checkpoint / WEIGHTS).write_bytes(content[: len(content) // 2] + bytes(len(content) - len(content) // 2))
-        if checkpoint == best:
-            assert checkpoints.choose_result(state, interrupted, last, "best") == last
-            assert f"{best}, cannot be used: {WEIGHTS} is not as it was saved" in capsys.readouterr().out
-    with pytest.raises(OSError, match="checkpoint-12 cannot be used"):
+    (best / WEIGHTS).write_bytes(bytes((best / WEIGHTS).stat().st_size))
+    assert checkpoints.choose_result(state, interrupted, last, "best") == last
+    assert f"cannot be that of {best}: {WEIGHTS} is not as it was saved" in capsys.readouterr().out
+    (last / WEIGHTS).write_bytes(b"")
+    with pytest.raises(OSError, match="checkpoint-12 is damaged"):
         checkpoints.choose_result(state, interrupted, last, "last")

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metareview.data.prompts import PROMPTS
-from metareview.training.run_name import HASHED, LONGEST_NAME, NAMED, hash_settings, name_group, name_run
+from metareview.training.run_name import HASHED, LONGEST_NAME, NAMED, hash_settings, name_run
 
 PYTHIA = "EleutherAI/pythia-70m"
 DEFAULTS = {name: default for name, (_, default) in NAMED.items()} | HASHED
@@ -47,8 +47,6 @@ def test_the_same_settings_have_the_same_name_and_others_another(one: dict[str, 
     first, second = name_run(PYTHIA, DEFAULTS | one), name_run(PYTHIA, DEFAULTS | other)
     assert (first == second) == (one == other)
     assert "/" not in first and " " not in first
-    same = {"seed": DEFAULTS["seed"]}  # a group is what differs in its seed alone
-    assert name_group(PYTHIA, DEFAULTS | one) == name_run(PYTHIA, DEFAULTS | one | same)
 
 
 def test_a_long_name_is_cut_and_still_its_own() -> None:
