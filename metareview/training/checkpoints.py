@@ -82,7 +82,7 @@ def find_checkpoint(folder: Path) -> Path | None:
 
 def load_state(checkpoint: Path | None) -> TrainerState:
     """What the Trainer knew when it saved a checkpoint: steps, losses, the best; without one, a new state."""
-    return TrainerState.load_from_json(str(checkpoint / TRAINER_STATE)) if checkpoint else TrainerState()
+    return TrainerState(**read_json(checkpoint / TRAINER_STATE)) if checkpoint else TrainerState()
 
 
 def find_best(state: TrainerState, folder: Path) -> Path | None:

@@ -57,7 +57,7 @@ class Start:
 def run_settings(flags: Flags, args: TrainingArguments, base: str, record: dict[str, Any]) -> dict[str, Any]:
     """What decides the course of a run: a checkpoint of a run with other settings must not be resumed.
 
-    `record` is that of the tokenized data.
+    `record` is that of the tokenized data. Raises `InputError` where --resume_from_checkpoint names such a checkpoint.
     """
     settings: dict[str, Any] = {
         "base_model": Path(base).name,  # the rest of a path may change with the machine
@@ -75,19 +75,25 @@ def run_settings(flags: Flags, args: TrainingArguments, base: str, record: dict[
     settings |= {name: getattr(flags, name) for name in names}
     settings |= {name: record.get(name) for name in DATA_SETTINGS}
     settings = json.loads(json.dumps(settings, default=str))  # as they are read again
-    if flags.resume_from_checkpoint and (origin := _describe_origin(Path(flags.resume_from_checkpoint), settings)):
-        settings["continued_from"] = origin
-    return settings
+    origin = flags.resume_from_checkpoint and _find_origin(Path(flags.resume_from_checkpoint), settings)
+    return settings | {"continued_from": origin} if origin else settings
 
 
-def _describe_origin(checkpoint: Path, settings: dict[str, Any]) -> str | None:
-    """The step of the shorter run from which a run continues: it is none of its length from the start."""
-    run = read_run(checkpoint.parent)
-    if run is None or find_fault(checkpoint):
-        return None  # `find_start` refuses it
+def _find_origin(checkpoint: Path, settings: dict[str, Any]) -> str | None:
+    """The step of a shorter run from which a run continues; None if the checkpoint is its own.
+
+    Raises `InputError` where the checkpoint cannot be used, or its run differs in more than its length.
+    """
+    run, fault = read_run(checkpoint.parent), find_fault(checkpoint)
+    if run is None and fault is None:
+        fault = f"there is no {RUN} beside it that says what run it belongs to"
+    if fault:
+        raise InputError(f"cannot resume from {str(checkpoint)!r}: {fault}")
     origin = run.settings.get("continued_from")
     if not find_differences(run.settings, settings | {"continued_from": origin}):
-        return origin  # a checkpoint of this very run
+        return origin
+    same_length = {name: settings.get(name) for name in LENGTH}
+    check_settings(run.settings | same_length, settings, repr(str(checkpoint)))
     state = load_state(checkpoint)
     step = f"step {state.global_step} of {state.max_steps}"
     return f"{origin}, {step}" if origin else step
@@ -152,24 +158,11 @@ def find_start(folder: Path, settings: dict[str, Any], restart: bool, resume_fro
     if is_this and run.is_finished and is_model(folder) and not restart:
         return Start(is_finished=True)
     given = Path(resume_from) if resume_from else None
-    if given:
-        _check_checkpoint(given, settings)
     if run is None or restart:
         return Start(given)
     check_settings(run.settings, settings, repr(str(folder)))
     found = [checkpoint for checkpoint in (find_checkpoint(folder), given) if checkpoint]
     return Start(max(found, key=lambda checkpoint: load_state(checkpoint).global_step, default=None))
-
-
-def _check_checkpoint(checkpoint: Path, settings: dict[str, Any]) -> None:
-    """Raise `InputError` where a checkpoint is incomplete, or of a run that differs in more than its length."""
-    run, fault = read_run(checkpoint.parent), find_fault(checkpoint)
-    if run is None and fault is None:
-        fault = f"there is no {RUN} beside it that says what run it belongs to"
-    if fault:
-        raise InputError(f"cannot resume from {str(checkpoint)!r}: {fault}")
-    same_length = {name: settings.get(name) for name in LENGTH}
-    check_settings(run.settings | same_length, settings, repr(str(checkpoint)))
 
 
 def find_differences(before: dict[str, Any], settings: dict[str, Any]) -> list[str]:
