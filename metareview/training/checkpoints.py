@@ -41,21 +41,20 @@ def _describe_files(checkpoint: Path) -> dict[str, dict[str, Any]]:
     described = {}
     for file in sorted(checkpoint.rglob("*")):
         if file.is_file() and file.name not in (MANIFEST, UNREAD):
-            about = described[file.relative_to(checkpoint).as_posix()] = {"size": file.stat().st_size}
+            about: dict[str, Any] = {"size": file.stat().st_size}
             if file.suffix == ".safetensors":
                 with file.open("rb") as opened:
                     about["sha256"] = hashlib.file_digest(opened, "sha256").hexdigest()
+            described[file.relative_to(checkpoint).as_posix()] = about
     return described
 
 
 def find_fault(checkpoint: Path) -> str | None:
     """Why a checkpoint cannot be used, None if all of its files are as they were saved."""
-    if not (checkpoint / MANIFEST).is_file():
-        return f"it has no {MANIFEST}: its saving was not finished, or only its weights were kept"
     try:
         manifest = read_json(checkpoint / MANIFEST)
-    except InputError:
-        return f"its {MANIFEST} is damaged"
+    except (InputError, OSError):
+        return f"it has no intact {MANIFEST}: its saving was not finished, or only its weights were kept"
     files = _describe_files(checkpoint)
     for name, about in manifest.items():
         if files.get(name) != about:
@@ -94,15 +93,15 @@ def find_best(state: TrainerState, folder: Path) -> Path | None:
 def choose_result(state: TrainerState, folder: Path, last: Path, save: str) -> Path:
     """The checkpoint whose model is the result of a run: the last one, or with `save` "best" the best one.
 
-    Prints where the best one is damaged: then it is the last one. Raises `OSError` where that is damaged, too.
+    Prints where the best one is damaged: then it is the last one.
     """
     best = find_best(state, folder) if save == "best" else None
-    for checkpoint in [best, last] if best else [last]:
-        fault = find_fault(checkpoint)
-        if fault is None:
-            return checkpoint
-        print(f"The model cannot be that of {checkpoint}: {fault}.")
-    raise OSError(f"{last} is damaged; the same command resumes from the checkpoint before it")
+    if best is None:
+        return last
+    if fault := find_fault(best):
+        print(f"The model is that of the last step, because {best} cannot be used: {fault}.")
+        return last
+    return best
 
 
 def keep_weights(folder: Path, last: Path, best: Path | None) -> None:
@@ -120,7 +119,7 @@ class CheckpointKeeper(TrainerCallback):
     """Completes each checkpoint that the Trainer has saved, then deletes older ones; the last step is always saved."""
 
     def __init__(self, number: int | None) -> None:
-        self.number = number  # of complete checkpoints that are kept besides the best one, None: all
+        self.number = number  # of checkpoints that are kept besides the best one, None: all
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         if args.save_strategy == "no" and state.global_step >= state.max_steps:
@@ -141,8 +140,7 @@ class CheckpointKeeper(TrainerCallback):
         folder = Path(args.output_dir)
         write_manifest(checkpoint_folder(args, state))
         checkpoints = list(list_checkpoints(folder).values())
-        kept = [checkpoint for checkpoint in checkpoints if (checkpoint / MANIFEST).is_file()][: self.number]
-        kept.append(find_best(state, folder))
+        kept = [*checkpoints[: self.number], find_best(state, folder)]
         for checkpoint in checkpoints:
             if checkpoint not in kept:
                 remove(checkpoint)

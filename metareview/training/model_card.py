@@ -18,17 +18,16 @@ from metareview.training.results import describe_loss
 
 def model_card(args: TrainingArguments, record: dict[str, Any], name: str) -> ModelCard:
     """README.md of a saved model: how to use it, how it was made. `name` is its Hub id or its folder."""
-    base, data, license = record["base_model"], record["dataset_name"], None
-    with suppress(OSError, ValueError, YAMLError, HTTPError):  # a base without a card, or with one that cannot be read
-        license = ModelCard.load(Path(base, "README.md") if Path(base).exists() else base).data.license
+    base, data = record["base_model"], record["dataset_name"]
     metadata = ModelCardData(
         library_name="transformers",
         pipeline_tag="text-generation",
         tags=["meta-review", "peer-review"],
         base_model=None if Path(base).exists() else base,
-        license=license,
         datasets=[data] if data.count("/") == 1 and not Path(data).exists() else None,
     )
+    with suppress(OSError, ValueError, YAMLError, HTTPError):  # the base may have no card, or one that cannot be read
+        metadata.license = ModelCard.load(Path(base, "README.md") if Path(base).exists() else base).data.license
     return ModelCard.from_template(
         metadata,
         TEMPLATES / "model.md",

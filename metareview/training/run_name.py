@@ -58,11 +58,9 @@ def hash_run(settings: dict[str, Any]) -> str:
 
 def format_value(name: str, value: Any) -> str:
     """The value of a setting as a part of a name: 1e-4 for 0.0001, the name of a prompt, a hash of other texts."""
-    if name == "prompt_template":
+    if name in ("prompt_template", "keep", "completion"):
         names = {template: prompt for prompt, template in PROMPTS.items()}
         return names.get(value) or hash_settings(value)
-    if name in ("keep", "completion"):
-        return hash_settings(value)
     if value is True:
         return ""
     if isinstance(value, int | float):
@@ -75,7 +73,7 @@ def name_run(base: str, settings: dict[str, Any]) -> str:
     """The name of a run of a base model, a Hub id or a folder: `pythia-70m_finetuned_lr1e-4_epochs2`."""
     parts = [f"{Path(base).resolve().name}_finetuned"]
     for name, (label, default) in NAMED.items():
-        if name in settings and settings[name] != default:
+        if settings.get(name, default) != default:
             parts.append(label + format_value(name, settings[name]))
     others = {name: settings[name] for name in HASHED if settings.get(name, HASHED[name]) != HASHED[name]}
     if others:

@@ -50,31 +50,22 @@ def test_the_last_step_is_saved_once_and_told(strategy: str, saved: list[int], t
     assert [steps[0] for steps in listener.complete] == saved
 
 
-@pytest.mark.parametrize(
-    ("save_steps", "before", "after"),
-    [
-        (1, [[], [1], [2, 1], [3, 2], [4, 3, 2]], [[1], [2, 1], [3, 2], [4, 3, 2], [5, 4, 2]]),
-        (4, [[], [1], [2, 1], [4, 2]], [[1], [2, 1], [4, 2], [5, 4, 2]]),  # new best weights are always saved
-    ],
-)
-def test_two_complete_checkpoints_are_kept_besides_the_best(
-    save_steps: int, before: list, after: list, tmp_path: Path
-) -> None:
-    """Older ones are deleted only when the new one is complete."""
-    args = make_arguments(tmp_path, max_steps=5, eval_steps=1, save_steps=save_steps)
+def test_two_checkpoints_are_kept_besides_the_best(tmp_path: Path) -> None:
+    """Older ones are deleted only when the new one is complete; the best weights are saved whatever the interval is."""
+    args = make_arguments(tmp_path, max_steps=5, eval_steps=1, save_steps=4)
     listeners = Listener(), Listener()
-    callbacks = (listeners[0], CheckpointKeeper(2), listeners[1])
+    callbacks = (listeners[0], CheckpointKeeper(2), listeners[1])  # before older ones are deleted, and after
     trainer = make_trainer(make_model("gpt_neox"), args, make_examples(LENGTHS), callbacks)
     losses = iter([9.0, 3.0, 1.0, 2.0, 4.0, 5.0])  # before the first step, and after each
     trainer.compute_metrics = lambda _: {"loss": next(losses)}
     trainer.train()
-    assert [listener.complete for listener in listeners] == [before, after]
+    assert listeners[0].complete == [[], [1], [2, 1], [4, 2]]
+    assert listeners[1].complete == [[1], [2, 1], [4, 2], [5, 4, 2]]
     assert checkpoints.find_best(trainer.state, tmp_path) == tmp_path / "checkpoint-2"
 
 
-@pytest.mark.parametrize("given", [{"save_steps": 4}, {"save_strategy": "no"}], ids=str)
-def test_where_patience_ends_the_run_its_last_step_is_saved(given: dict, tmp_path: Path) -> None:
-    args = make_arguments(tmp_path, max_steps=9, eval_steps=1, patience=1, **given)
+def test_where_patience_ends_the_run_its_last_step_is_saved(tmp_path: Path) -> None:
+    args = make_arguments(tmp_path, max_steps=9, eval_steps=1, patience=1, save_strategy="no")
     trainer = make_trainer(make_model("gpt_neox"), args, make_examples(LENGTHS), (Patience(1), CheckpointKeeper(2)))
     losses = iter([9.0, 3.0, 1.0, 2.0])  # before the first step, and after each
     trainer.compute_metrics = lambda _: {"loss": next(losses)}
@@ -91,7 +82,4 @@ def test_the_result_is_the_last_checkpoint_or_the_best_if_it_is_undamaged(interr
     assert checkpoints.choose_result(state, interrupted, last, "best") == best
     (best / WEIGHTS).write_bytes(bytes((best / WEIGHTS).stat().st_size))
     assert checkpoints.choose_result(state, interrupted, last, "best") == last
-    assert f"cannot be that of {best}: {WEIGHTS} is not as it was saved" in capsys.readouterr().out
-    (last / WEIGHTS).write_bytes(b"")
-    with pytest.raises(OSError, match="checkpoint-12 is damaged"):
-        checkpoints.choose_result(state, interrupted, last, "last")
+    assert f"{best} cannot be used: {WEIGHTS} is not as it was saved" in capsys.readouterr().out
