@@ -12,7 +12,7 @@ from metareview.common.cli import InputError
 from metareview.common.files import read_json
 from metareview.common.hub import explain_hub
 from metareview.common.model import RUN
-from metareview.training.checkpoints import UNREAD, checkpoint_folder, find_best
+from metareview.training.checkpoints import UNREAD
 from metareview.training.resuming import find_differences
 
 
@@ -29,13 +29,13 @@ class CheckpointPusher(TrainerCallback):
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         if not state.is_world_process_zero:
             return
-        last, best = checkpoint_folder(args, state), find_best(state, Path(args.output_dir))
+        steps = (state.global_step, state.best_global_step)
         try:
             with explain_hub(f"the checkpoint of step {state.global_step} was not pushed", OSError):
                 huggingface_hub.upload_folder(
                     repo_id=self.repo_id,
                     folder_path=args.output_dir,
-                    allow_patterns=[RUN, *(f"{checkpoint.name}/*" for checkpoint in (last, best) if checkpoint)],
+                    allow_patterns=[RUN, *(f"checkpoint-{step}/*" for step in steps)],
                     ignore_patterns=f"*/{UNREAD}",
                     delete_patterns="checkpoint-*",
                     commit_message=f"Checkpoint of step {state.global_step}",

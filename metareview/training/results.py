@@ -96,9 +96,7 @@ def renew_max_new_tokens(folder: Path, max_new_tokens: int) -> bool:
     record = read_json(folder / TRAINING_RECORD)
     if record.get("max_new_tokens") == max_new_tokens:
         return False
-    config = GenerationConfig.from_pretrained(folder)
-    config.max_new_tokens = max_new_tokens
-    config.save_pretrained(folder)
+    GenerationConfig.from_pretrained(folder, max_new_tokens=max_new_tokens).save_pretrained(folder)
     write_json(folder / TRAINING_RECORD, record | {"max_new_tokens": max_new_tokens})
     return True
 

@@ -75,8 +75,9 @@ def run_settings(flags: Flags, args: TrainingArguments, base: str, record: dict[
     settings |= {name: getattr(flags, name) for name in names}
     settings |= {name: record.get(name) for name in DATA_SETTINGS}
     settings = json.loads(json.dumps(settings, default=str))  # as they are read again
-    origin = flags.resume_from_checkpoint and _find_origin(Path(flags.resume_from_checkpoint), settings)
-    return settings | {"continued_from": origin} if origin else settings
+    if flags.resume_from_checkpoint and (origin := _find_origin(Path(flags.resume_from_checkpoint), settings)):
+        settings["continued_from"] = origin
+    return settings
 
 
 def _find_origin(checkpoint: Path, settings: dict[str, Any]) -> str | None:
