@@ -85,7 +85,8 @@ def _find_origin(checkpoint: Path, settings: dict[str, Any]) -> str | None:
 
     Raises `InputError` where the checkpoint cannot be used, or its run differs in more than its length.
     """
-    run, fault = read_run(checkpoint.parent), find_fault(checkpoint)
+    run = read_run(checkpoint.parent)
+    fault = find_fault(checkpoint)
     if run is None and fault is None:
         fault = f"there is no {RUN} beside it that says what run it belongs to"
     if fault:

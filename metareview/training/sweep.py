@@ -26,7 +26,8 @@ def run_sweep(script: str, runs: list[tuple[dict[str, Any], Any]]) -> int:
     """
     if "RANK" in os.environ:
         raise InputError("several values make several runs, which torchrun cannot start: give one value each")
-    combinations, flags = [combination for combination, _ in runs], runs[0][1]
+    combinations = [combination for combination, _ in runs]
+    flags = runs[0][1]
     shared = [name.upper() for name in ("output_dir", "hub_model_id", "resume_from_checkpoint") if getattr(flags, name)]
     if shared:
         raise InputError(f"{' and '.join(shared)} must be None for several runs: each has its own")
@@ -80,14 +81,14 @@ def _print_reports(reports: dict[str, dict[str, Any]]) -> None:
     """A line for each finished run with its losses, their curves, and the command that compares their models."""
     from metareview.training.curves import plot_sweep  # here: matplotlib takes most of a second to load
 
-    table, curves = [["run", *LOSSES.values()]], {}
+    table = [["run", *LOSSES.values()]]
     for folder, record in reports.items():
-        name, losses = Path(folder).name, [record["results"].get(loss) for loss in LOSSES]
-        table.append([name, *("" if loss is None else f"{loss:.4f}" for loss in losses)])
-        curves[name] = record.get("validation_losses", [])
+        losses = (record["results"].get(name) for name in LOSSES)
+        table.append([Path(folder).name, *("" if loss is None else f"{loss:.4f}" for loss in losses)])
     print(f"\n{format_table(table)}")
+    curves = {Path(folder).name: record.get("validation_losses", []) for folder, record in reports.items()}
     if any(curves.values()):
-        path = Path(folder).with_name("losses.png")
+        path = Path(next(iter(reports))).with_name("losses.png")
         plot_sweep(curves, path)
         print(f"Their curves: {path}")
     print("Next: python evaluation.py --models", *map(quote, reports))
