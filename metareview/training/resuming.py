@@ -143,26 +143,26 @@ def read_run(folder: Path) -> Run | None:
 def find_start(folder: Path, settings: dict[str, Any], restart: bool, resume_from: str | None) -> Start:
     """Where the run with these settings starts. Raises `InputError` where it is refused.
 
-    | the folder holds        | otherwise                            | with --restart                      |
-    |-------------------------|--------------------------------------|-------------------------------------|
-    | no run                  | starts at the base                   | starts at the base                  |
-    | this run, interrupted   | resumes from its complete checkpoint | starts over, unless it is a restart |
-    | this run and its model  | is finished                          | starts over                         |
-    | another run             | is refused, with what differs        | starts over and replaces it         |
+    | the folder holds      | otherwise                            | with --restart                      |
+    |-----------------------|--------------------------------------|-------------------------------------|
+    | no run                | starts at the base                   | starts at the base                  |
+    | another run           | is refused, with what differs        | starts over and replaces it         |
+    | this run, finished    | is finished if its model is there    | starts over                         |
+    | this run, interrupted | resumes from its complete checkpoint | starts over, unless it is a restart |
 
     With --resume_from_checkpoint a run that has no checkpoint of its own starts at that one, which may be of a run of
     another length.
     """
     run = read_run(folder)
-    is_this = run is not None and not find_differences(run.settings, settings)
-    if is_this and run.is_restart and not run.is_finished:
-        restart = False  # this is the restart
-    if is_this and run.is_finished and is_model(folder) and not restart:
-        return Start(is_finished=True)
     given = Path(resume_from) if resume_from else None
-    if run is None or restart:
+    if run is None:
+        return Start(given)
+    is_restart = run.is_restart and not run.is_finished and not find_differences(run.settings, settings)
+    if restart and not is_restart:
         return Start(given)
     check_settings(run.settings, settings, repr(str(folder)))
+    if run.is_finished and is_model(folder):
+        return Start(is_finished=True)
     found = [checkpoint for checkpoint in (find_checkpoint(folder), given) if checkpoint]
     return Start(max(found, key=lambda checkpoint: load_state(checkpoint).global_step, default=None))
 
