@@ -29,13 +29,12 @@ class CheckpointPusher(TrainerCallback):
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         if not state.is_world_process_zero:
             return
-        steps = (state.global_step, state.best_global_step)
         try:
             with explain_hub(f"the checkpoint of step {state.global_step} was not pushed", OSError):
                 huggingface_hub.upload_folder(
                     repo_id=self.repo_id,
                     folder_path=args.output_dir,
-                    allow_patterns=[RUN, *(f"checkpoint-{step}/*" for step in steps)],
+                    allow_patterns=[RUN, f"checkpoint-{state.global_step}/*", f"checkpoint-{state.best_global_step}/*"],
                     ignore_patterns=f"*/{UNREAD}",
                     delete_patterns="checkpoint-*",
                     commit_message=f"Checkpoint of step {state.global_step}",
