@@ -89,18 +89,24 @@ def _differ(means: np.ndarray, widths: np.ndarray) -> np.ndarray:
     return np.round(np.abs(means) - widths, 3) > 0
 
 
-def _describe_difference(model: str, rival: str, mean: float, width: float) -> str:
-    """In a sentence, whether a model is better than a rival, from which it differs by `mean`, plus or minus `width`."""
-    few = f"from fewer than {FEWEST_CASES} cases that differ"
-    interval = few if np.isinf(width) else f"{mean - width:+z.3f} to {mean + width:+z.3f}"
-    figures = f"(ROUGE-L {mean:+z.3f}, {interval})"
-    if not _differ(mean, width):
-        return f"No difference between {model} and {rival} was found {figures}."
-    return f"{model} is {'better' if mean > 0 else 'worse'} than {rival} {figures}."
+def _describe_differences(model: str, rivals: Sequence[str], means: np.ndarray, widths: np.ndarray) -> str:
+    """In a sentence, which rivals a model is better or worse than: it differs from each by its mean, +- its width."""
+    claims, unclear = [], []
+    for rival, mean, width in zip(rivals, means, widths, strict=True):
+        few = f"from fewer than {FEWEST_CASES} cases that differ"
+        interval = few if np.isinf(width) else f"{mean - width:+z.3f} to {mean + width:+z.3f}"
+        figures = f"(ROUGE-L {mean:+z.3f}, {interval})"
+        if _differ(mean, width):
+            claims.append(f"{'better' if mean > 0 else 'worse'} than {rival} {figures}")
+        else:
+            unclear.append(f"no difference from {rival} was found {figures}")
+    if claims:
+        return "; ".join([f"{model} is {' and '.join(claims)}", *unclear]) + "."
+    return f"{model}: {'; '.join(unclear)}."
 
 
 def compare_with_base(results: Results, model: str, base: str | None) -> str:
-    """In sentences, how a model differs in ROUGE-L from its base, lead and another paper's meta-review, by case."""
+    """In a sentence, how a model differs in ROUGE-L from its base, lead and another paper's meta-review, by case."""
     names = {base: f"its base {base}"} if base else {}
     names |= {LEAD: LEAD, OTHER_PAPER: "another paper's meta-review"}
     rivals = [system for system in names if system in results]
@@ -108,8 +114,8 @@ def compare_with_base(results: Results, model: str, base: str | None) -> str:
     if scores.shape[1] < FEWEST_CASES:
         return f"Whether {model} is better than {' or '.join(names.values())} {_explain_few(scores.shape[1])}"
     differences = (scores[0] - scores[1:]).T
-    found = zip(rivals, differences.mean(axis=0), compare_columns(differences), strict=True)
-    return " ".join(_describe_difference(model, names[rival], mean, width) for rival, mean, width in found)
+    called = [names[rival] for rival in rivals]
+    return _describe_differences(model, called, differences.mean(axis=0), compare_columns(differences))
 
 
 def compare_models(results: Results, groups: dict[str, list[str]]) -> list[str]:
@@ -131,15 +137,17 @@ def compare_models(results: Results, groups: dict[str, list[str]]) -> list[str]:
     first, second = np.triu_indices(len(names), 1)
     differences = (scores[first] - scores[second]).T
     gaps, widths = differences.mean(axis=0), compare_columns(differences, jointly=True)
-    order = np.argsort(-gaps, kind="stable")
-    sentences = [_describe_difference(names[first[i]], names[second[i]], gaps[i], widths[i]) for i in order]
     if len(gaps) == 1:
-        return sentences
-    found = _differ(gaps, widths).sum()
-    summary = f"A difference in ROUGE-L was found in {found or 'none'} of the {len(gaps)} pairs of fine-tuned models"
-    summary += f" (the intervals hold at {LEVEL:.0%} for all pairs together)"
-    told = [sentence for sentence in sentences if not sentence.startswith("No")][:MOST_NAMED]
-    return [f"{summary}; the {MOST_NAMED} largest:" if found > MOST_NAMED else f"{summary}.", *told]
+        return [_describe_differences(names[0], names[1:], gaps, widths)]
+    found = np.flatnonzero(_differ(gaps, widths))
+    largest = found[np.argsort(-gaps[found], kind="stable")][:MOST_NAMED]
+    summary = f"A difference in ROUGE-L was found in {len(found) or 'none'} of the {len(gaps)} pairs of fine-tuned"
+    summary += f" models (the intervals hold at {LEVEL:.0%} for all pairs together)"
+    sentences = [
+        _describe_differences(names[first[pair]], [names[second[pair]]], gaps[[pair]], widths[[pair]])
+        for pair in largest
+    ]
+    return [f"{summary}; the {MOST_NAMED} largest:" if len(found) > MOST_NAMED else f"{summary}.", *sentences]
 
 
 def average_scores(results: Results) -> Averages:

@@ -61,7 +61,7 @@ def test_equal_systems_seem_to_differ_in_one_of_twenty_comparisons_at_most() -> 
 def test_three_cases_that_differ_tell_nothing() -> None:
     results = {"a": [{"rougeL": float(case < 3)} for case in range(40)], "b": [{"rougeL": 0.0}] * 40}
     assert compare_models(results, {"a": ["a"], "b": ["b"]}) == [
-        "No difference between a and b was found (ROUGE-L +0.075, from fewer than 10 cases that differ)."
+        "a: no difference from b was found (ROUGE-L +0.075, from fewer than 10 cases that differ)."
     ]
 
 
@@ -73,9 +73,8 @@ def test_the_verdict_follows_the_interval() -> None:
         results[system][case] = {"rougeL": None}
     sentence = compare_with_base(results, "tuned", "base")
     assert "base was found (ROUGE-L +0.000, -0.0" in sentence and "lead (ROUGE-L +1.0" in sentence
-    told = "No difference between tuned and its base base was found. tuned is better than lead. "
-    told += "tuned is worse than another paper's meta-review."
-    assert re.sub(r" \(.*?\)", "", sentence) == told
+    told = "tuned is better than lead and worse than another paper's meta-review; no difference from its base base"
+    assert re.sub(r" \(.*?\)", "", sentence) == f"{told} was found."
     [line] = compare_models(results, {"lead": ["lead"], "tuned": ["tuned"]})
     assert line.startswith("tuned is better than lead (ROUGE-L +1.0")
 
@@ -100,7 +99,7 @@ def test_models_are_compared_in_pairs_and_the_largest_differences_are_named() ->
     gaps = [float(line.partition("+")[2].partition(",")[0]) for line in found]
     assert gaps == sorted(gaps, reverse=True) and found[0].startswith("m8 again is better than m0 (ROUGE-L +8.0")
     [line] = compare_models(results, {name: [name] for name in ("m8", "m8 again")})
-    assert line.startswith("No difference between m8 again and m8 was found (ROUGE-L +0.0")
+    assert line.startswith("m8 again: no difference from m8 was found (ROUGE-L +0.0")
     assert compare_models(results, {"m8": ["m8"]}) == []
 
 
