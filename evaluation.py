@@ -269,7 +269,8 @@ def compare(results: Results, models: list[Variant], cases: list[Case], learned:
     if learned:
         names = ", ".join(dict.fromkeys(name for each in learned.values() for name in each))
         rows = ", ".join(str(cases[index].row) for index in sorted(learned))
-        told = f"The rows {rows} were in the training data of {names}: they are left out of all scores"
+        subject = f"Row {rows} was" if len(learned) == 1 else f"Rows {rows} were"
+        told = f"{subject} in the training data of {names} and left out of all scores"
         sentences.append(f"{told}." if kept else f"{told}, and nothing is left to compare: leave {names} out.")
     rows = [cases[index].row for index in kept]
     sentences += find_unread(results, [cases[index].reference for index in kept], rows)

@@ -56,7 +56,7 @@ def test_a_case_that_a_model_has_learned_is_marked_and_left_out(folder: Path) ->
              for row in (texts["train"][0], texts["test"][0], texts["test"][1])]  # fmt: skip
     flags = ["--models", "m", "--test_cases", write_csv(folder / "learned.csv", cases)]
     printed = run_to_end(EVALUATE, *flags, cwd=folder)
-    assert "The rows 2 were in the training data of m: they are left out of all scores." in printed
+    assert "Row 2 was in the training data of m and left out of all scores." in printed
     assert "No case has abstract, ratings, which a prompt names: the models read the reviews without." in printed
     marks = [row["m learned this in training"] for row in read_rows(folder / "learned_results.xlsx", "examples")]
     assert marks == ["yes", None, None]
