@@ -64,8 +64,11 @@ def replacing(target: str | Path) -> Iterator[Path]:
 def read_json(path: Path) -> dict[str, Any]:
     """What `write_json` wrote. Raises `InputError` if the file is damaged."""
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))  # a TypeError for what is no record
-    except (ValueError, TypeError) as error:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise ValueError("it holds no record")
+        return content
+    except ValueError as error:
         raise InputError(f"{str(path)!r} is damaged: {error}; delete that file, or make its folder anew") from error
 
 

@@ -26,13 +26,22 @@ from metareview.common.cli import InputError, report_failures
 
 OTHER_TOPIC = "Other"
 NOTHING = ("None", "", "[]", "()", "['None']", "['']")  # how a value that means None is written
+
+
+def _read_dictionary(text: str) -> dict[str, Any]:
+    value = json.loads(text)
+    if not isinstance(value, dict):
+        raise ValueError("it is no dictionary")
+    return value
+
+
 WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 TYPES = {  # how the text of a value is read, and what is expected
     int: (int, "a whole number"),
     float: (float, "a number"),
     bool: (lambda text: WORDS[text.lower()], "True or False"),
     str: (str, "a text"),
-    dict: (lambda text: dict(json.loads(text)), "a JSON dictionary"),
+    dict: (_read_dictionary, "a JSON dictionary"),
 }
 T = TypeVar("T")
 
@@ -130,7 +139,8 @@ def parse_runs(flags_class: type[T], script: str, passed: Passed | None = None) 
             value = True
         are_several = isinstance(value, list | tuple) and value and kind[0] is not list
         several = value if are_several else [value]
-        values[option.name] = [_read_value(each, kind, option.metadata, name) for each in several]
+        found = [_read_value(each, kind, option.metadata, name) for each in several]
+        values[option.name] = [each for place, each in enumerate(found) if each not in found[:place]]
     swept = [name for name, found in values.items() if len(found) > 1]
     combinations = [dict(zip(values, combination, strict=True)) for combination in product(*values.values())]
     return [({name: chosen[name] for name in swept}, flags_class(**chosen)) for chosen in combinations]

@@ -111,6 +111,8 @@ def _choose_frame(tokenizer: Tokenizer, name: str, prompt: str) -> Frame:
     if not record:
         told = f"{name!r} was fine-tuned with these scripts, but has no {TRAINING_RECORD} that says how"
         raise InputError(f"{told}; name the folder of its run, or copy that file too")
+    if "frame" not in record:  # an earlier version's
+        return frame
     return prompts.change_prompt(Frame(*record["frame"]), record["prompt_template"], prompt)
 
 

@@ -59,7 +59,11 @@ def find_fault(checkpoint: Path) -> str | None:
     for name, about in manifest.items():
         if files.get(name) != about:
             return f"{name} is not as it was saved"
-    return None
+    try:
+        is_whole = load_state(checkpoint).global_step > 0
+    except (InputError, OSError, TypeError):
+        is_whole = False
+    return None if is_whole else f"its {TRAINER_STATE} is damaged"
 
 
 def list_checkpoints(folder: Path) -> dict[int, Path]:

@@ -105,9 +105,10 @@ def record_repository(folder: Path, repo_id: str) -> list[str]:
     """Note the Hub id of a finished model in its record and its card; return the names of the files to push."""
     card = folder / "README.md"
     write_json(folder / TRAINING_RECORD, read_json(folder / TRAINING_RECORD) | {"hub_model_id": repo_id})
-    text = re.sub(r'(model|tokenizer)="[^"]*"', rf'\1="{repo_id}"', card.read_text(encoding="utf-8"))
-    with replacing(card) as new:
-        new.write_text(text, encoding="utf-8")
+    if card.is_file():
+        text = re.sub(r'(model|tokenizer)="[^"]*"', rf'\1="{repo_id}"', card.read_text(encoding="utf-8"))
+        with replacing(card) as new:
+            new.write_text(text, encoding="utf-8")
     return sorted({file.name for pattern in MODEL_FILES for file in folder.glob(pattern)})
 
 

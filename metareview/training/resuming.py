@@ -1,6 +1,7 @@
 """What an output folder holds, and so where a run starts: at a checkpoint, at the base, or not at all."""
 
 import json
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,8 @@ CONSTANTS = {  # what a user edits, unless it is the name of the setting in capi
     "base_model": "MODEL",
     "base_weights": "MODEL (its id or a hash of its weights)",
     "num_train_epochs": "EPOCHS",
+    "max_steps": "--max_steps",
+    "precision": "--bf16, --fp16",
     "examples_per_step": "BATCH_SIZE, ACCUMULATION_STEPS",
     "evaluations": "EVALUATIONS_PER_EPOCH",
     "texts": "the texts (their hash)",
@@ -86,13 +89,16 @@ def _find_origin(checkpoint: Path, settings: dict[str, Any]) -> str | None:
     Raises `InputError` where the checkpoint cannot be used, or its run differs in more than its length.
     """
     run = read_run(checkpoint.parent)
+    origin = run.settings.get("continued_from") if run else None
+    is_own = run is not None and not find_differences(run.settings, settings | {"continued_from": origin})
+    if is_own and run.is_finished:
+        return origin  # the checkpoint may be deleted
     fault = find_fault(checkpoint)
     if run is None and fault is None:
         fault = f"there is no {RUN} beside it that says what run it belongs to"
     if fault:
         raise InputError(f"cannot resume from {str(checkpoint)!r}: {fault}")
-    origin = run.settings.get("continued_from")
-    if not find_differences(run.settings, settings | {"continued_from": origin}):
+    if is_own:
         return origin
     same_length = {name: settings.get(name) for name in LENGTH}
     check_settings(run.settings | same_length, settings, repr(str(checkpoint)))
@@ -123,10 +129,13 @@ def choose_folder(flags: Flags, base: str, settings: dict[str, Any], asked: dict
 
 
 def check_output_folder(folder: Path) -> None:
-    """Raise `InputError` where the folder holds something else than a run of ours."""
+    """Raise `InputError` where the folder holds something else than a run of ours, or cannot be written to."""
     if folder.is_file() or (any(folder.glob("[!.]*")) and read_run(folder) is None):
         told = f"{str(folder)!r} exists and holds something else; nothing was written"
         raise InputError(f"{told}. Choose another OUTPUT_DIR (--output_dir)")
+    existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    if not os.access(existing, os.W_OK):
+        raise InputError(f"{str(existing)!r} is read-only; choose another OUTPUT_DIR (--output_dir)")
 
 
 def read_run(folder: Path) -> Run | None:
@@ -134,7 +143,7 @@ def read_run(folder: Path) -> Run | None:
     for name in (RUN, TRAINING_RECORD):  # the second alone, where somebody has copied a model
         if (folder / name).is_file():
             content = {"is_finished": name == TRAINING_RECORD} | read_json(folder / name)
-            if "settings" not in content:
+            if not isinstance(content.get("settings"), dict):
                 raise InputError(f"{str(folder / name)!r} is damaged: it has no settings; delete that file")
             return Run(**{field: content[field] for field in Run.__annotations__ if field in content})
     return None
@@ -191,6 +200,8 @@ def check_settings(before: dict[str, Any], settings: dict[str, Any], what: str) 
 def mark_started(folder: Path, run: Run, start: Path | None) -> None:
     """Make the folder ready for a run: no checkpoints of later steps, and the best one before `start` at hand."""
     state = load_state(start)
+    before = read_run(folder)
+    run.is_restart = run.is_restart or (before is not None and before.is_restart and not before.is_finished)
     is_elsewhere = start is not None and start.resolve().parent != folder.resolve()
     for step, checkpoint in list_checkpoints(folder).items():
         if is_elsewhere or step > state.global_step:  # else it would be taken for one of this run
@@ -212,7 +223,9 @@ def describe_run(flags: Flags, base: str, record: dict[str, Any]) -> str:
     keep = record.get("keep", "whatever they hold")
     line = f"Model {base}; texts of {record['dataset_name']}, cleaned to {keep}; prompt {prompt}"
     folders = {"PROCESSED_DIR": flags.processed_dir, "TOKENIZED_DIR": flags.tokenized_dir}
-    if edited := find_edited(record.get("constants", {}), folders):
+    edited = find_edited(record.get("constants", {}), folders)
+    edited = [name for name in edited if getattr(flags, name.lower(), None) is None]  # else it is as the flag says
+    if edited:
         line += f"\nNot in these data: {', '.join(edited)}, edited since. To apply: python processing_meta_review.py"
     return line
 

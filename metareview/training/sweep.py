@@ -63,9 +63,10 @@ def _run(script: str, combination: dict[str, Any]) -> int:
         if number != signal.SIGINT:  # which a terminal sends to both
             process.send_signal(number)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, forward)
+    before = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM)}
     status = process.wait()
+    for number, handler in before.items():
+        signal.signal(number, handler)
     if signals:
         raise KeyboardInterrupt("stopped; run the same command again to resume")
     return status
@@ -89,6 +90,9 @@ def _print_reports(reports: dict[str, dict[str, Any]]) -> None:
     curves = {Path(folder).name: record.get("validation_losses", []) for folder, record in reports.items()}
     if any(curves.values()):
         path = Path(next(iter(reports))).with_name("losses.png")
-        plot_sweep(curves, path)
-        print(f"Their curves: {path}")
+        try:
+            plot_sweep(curves, path)
+            print(f"Their curves: {path}")
+        except OSError as error:  # what follows is worth more
+            print(f"Their curves were not saved: {error}")
     print("Next: python evaluation.py --models", *map(quote, reports))
