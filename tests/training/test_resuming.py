@@ -101,11 +101,23 @@ def test_later_checkpoints_are_not_taken_for_those_of_the_next_run(resumes: bool
     assert list(list_checkpoints(interrupted)) == ([10] if resumes else [])
 
 
-def test_a_folder_of_the_users_is_named(tmp_path: Path) -> None:
+def test_a_restart_stays_one_until_it_is_finished(tmp_path: Path) -> None:
+    resuming.mark_started(tmp_path, Run(SETTINGS, False, is_restart=True), None)
+    resuming.mark_started(tmp_path, Run(SETTINGS, False), None)  # the same command without --restart
+    assert resuming.read_run(tmp_path).is_restart
+    resuming.mark_finished(tmp_path)
+    resuming.mark_started(tmp_path, Run(SETTINGS, False), None)
+    assert not resuming.read_run(tmp_path).is_restart
+
+
+def test_a_folder_of_the_users_and_one_that_is_read_only_are_named(tmp_path: Path, monkeypatch) -> None:
     """Checkpoints of another tool, too."""
     (tmp_path / "checkpoint-500").mkdir()
     with pytest.raises(InputError, match="exists and holds something else; nothing was written"):
         resuming.check_output_folder(tmp_path)
+    monkeypatch.setattr("os.access", lambda path, _: path != tmp_path)  # root may write everywhere
+    with pytest.raises(InputError, match=f"'{tmp_path}' is read-only"):
+        resuming.check_output_folder(tmp_path / "deeper" / "pythia_finetuned")
 
 
 def test_other_texts_or_weights_under_the_same_names_make_another_run(tmp_path: Path, monkeypatch) -> None:
