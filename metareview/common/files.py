@@ -1,12 +1,16 @@
 """Files and folders that are written beside their place and put there when they are whole, by one process at a time."""
 
+import glob
 import json
+import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 from filelock import FileLock, Timeout
 
 from metareview.common.cli import InputError
@@ -37,19 +41,31 @@ def lock(target: str | Path) -> FileLock:
     return file_lock
 
 
+def _remove_leftovers(target: Path) -> None:
+    """Delete what a process that was killed in `replacing` has left beside `target`; an old one goes back to its place.
+
+    The names have the number of the process: what a living one is writing stays.
+    """
+    for path in target.parent.glob(f".{glob.escape(target.name)}.*"):
+        left = re.fullmatch(r"\.(\d+)\.(new|old)", path.name.removeprefix(f".{target.name}"))
+        if left is None or (int(left[1]) != os.getpid() and psutil.pid_exists(int(left[1]))):
+            continue
+        if left[2] == "old" and not target.exists():
+            path.rename(target)
+        else:
+            remove(path)
+
+
 @contextmanager
 def replacing(target: str | Path) -> Iterator[Path]:
     """A path beside `target` to write a file or a folder to; it takes the place of `target` when the block has ended.
 
     After an error `target` is as it was. A folder cannot be replaced in one step: the old one is moved aside first, and
-    moved back by the next process if this one is killed. One process at a time: see `lock`.
+    moved back by the next process if this one is killed.
     """
     target = Path(target).resolve()
-    new, old = (target.with_name(f".{target.name}.{suffix}") for suffix in ("unfinished", "replaced"))
-    if old.exists() and not target.exists():  # a process was killed between the two steps
-        old.rename(target)
-    remove(new)
-    remove(old)
+    _remove_leftovers(target)
+    new, old = (target.with_name(f".{target.name}.{os.getpid()}.{suffix}") for suffix in ("new", "old"))
     try:
         yield new
         if target.is_dir():

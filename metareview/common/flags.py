@@ -17,6 +17,7 @@ from difflib import get_close_matches
 from importlib import import_module
 from io import TextIOWrapper
 from itertools import product
+from operator import methodcaller
 from pathlib import Path
 from textwrap import shorten
 from types import NoneType, UnionType
@@ -26,23 +27,7 @@ from metareview.common.cli import InputError, report_failures
 
 OTHER_TOPIC = "Other"
 NOTHING = ("None", "", "[]", "()", "['None']", "['']")  # how a value that means None is written
-
-
-def _read_dictionary(text: str) -> dict[str, Any]:
-    value = json.loads(text)
-    if not isinstance(value, dict):
-        raise ValueError("it is no dictionary")
-    return value
-
-
-WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-TYPES = {  # how the text of a value is read, and what is expected
-    int: (int, "a whole number"),
-    float: (float, "a number"),
-    bool: (lambda text: WORDS[text.lower()], "True or False"),
-    str: (str, "a text"),
-    dict: (_read_dictionary, "a JSON dictionary"),
-}
+EXPECTED = {int: "a whole number", float: "a number", bool: "True or False", str: "a text", dict: "a JSON dictionary"}
 T = TypeVar("T")
 
 
@@ -178,22 +163,40 @@ def _check_unknown(unknown: list[str], options: list[Field], passed: Passed | No
 
 
 def _read_value(value: Any, kind: Kind, rules: Mapping[str, Any], name: str) -> Any:
-    """A flag's text as a value of its type; a constant is read as the text of a flag is. Raises `InputError`."""
+    """The value of a constant, or of a flag as text, in the type of its field. Raises `InputError`."""
     target, may_be_none = kind
     if may_be_none and str(value) in NOTHING:
         return None
     if target is list:
         values = value if isinstance(value, list | tuple) else [value]
         return [_read_value(each, (str, False), rules, name) for each in values]
-    read_text, expected = TYPES[target]
-    try:
-        result = read_text(json.dumps(value) if isinstance(value, dict) else str(value))
-        broken_rule = expected if result == "" else _find_broken_rule(result, rules)
-    except (KeyError, TypeError, ValueError):
-        broken_rule = f"{expected} or None" if may_be_none else expected
+    result = _convert(value, target)
+    if result is None:
+        broken_rule = f"{EXPECTED[target]} or None" if may_be_none else EXPECTED[target]
+    else:
+        broken_rule = _find_broken_rule(result, rules)
     if broken_rule:
         raise InputError(f"{name} must be {broken_rule}, got {shorten(repr(value), 200)}")
     return result
+
+
+def _convert(value: Any, target: type) -> Any:
+    """A value as a type that a flag can have; None if it is not of that type."""
+    if target is bool:
+        words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+        return words.get(str(value).lower())
+    try:
+        if target in (int, float):
+            number = target(value) + 0  # which makes 0.0 of -0.0
+            is_same = isinstance(value, str) or (number == value and not isinstance(value, bool))
+            return number if is_same else None
+        if target is dict:  # as JSON keeps it in the record of a run; a number of numpy becomes one of Python
+            value = json.loads(value if isinstance(value, str) else json.dumps(value, default=methodcaller("item")))
+    except (AttributeError, TypeError, ValueError, OverflowError):
+        return None
+    if target is str and isinstance(value, Path):
+        value = str(value)
+    return value if isinstance(value, target) and value != "" else None
 
 
 def _find_broken_rule(value: Any, rules: Mapping[str, Any]) -> str:

@@ -1,7 +1,6 @@
 """Means over the test cases with their intervals, and in words which models differ."""
 
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Iterator, Sequence
 from statistics import NormalDist
 
 import numpy as np
@@ -15,37 +14,38 @@ RESAMPLES = 10_000  # of the bootstrap
 FEWEST_CASES = 10  # with fewer, an interval means nothing
 LEVEL = 0.95
 MOST_NAMED = 10  # pairs of models that differ; the others are counted
-_PARTS = 100  # of the resamples, one after another: 200 models are 19,900 pairs
+_PART = 100  # resamples at a time, for the memory
 _SEED = 42  # always the same draws: the same scores give the same interval
 _ROUNDING = 1e-12  # differences below it are none
 
 
-@lru_cache(maxsize=3)  # most scores are of all cases; 80 KB for each case
-def _resample(cases: int) -> np.ndarray:
-    """Bootstrap samples (RESAMPLES, cases): the weight of each case in a mean over the sample.
+def _resample(cases: int) -> Iterator[np.ndarray]:
+    """RESAMPLES bootstrap samples in parts of (_PART, cases): the weight of each case in a mean over the sample.
 
     What is compared shares these draws, so that differences are paired by case.
     """
-    draws = np.random.default_rng(_SEED).integers(cases, size=(RESAMPLES, cases))
-    draws += cases * np.arange(RESAMPLES)[:, None]
-    return np.bincount(draws.ravel(), minlength=RESAMPLES * cases).reshape(RESAMPLES, cases) / cases
+    generator = np.random.default_rng(_SEED)
+    for _ in range(RESAMPLES // _PART):
+        draws = generator.integers(cases, size=(_PART, cases)) + cases * np.arange(_PART)[:, None]
+        yield np.bincount(draws.ravel(), minlength=_PART * cases).reshape(_PART, cases) / cases
 
 
-def estimate(values: Sequence[float]) -> Estimate:
-    """The mean and its 95% interval, within the values; None, None for fewer than FEWEST_CASES values.
+def estimate(columns: Sequence[Sequence[float]]) -> list[Estimate]:
+    """The mean of each column and its 95% interval, within the values; the columns are equally long.
 
     By the percentile bootstrap, expanded for few cases to what Student's t would give (Hesterberg 2015, The American
-    Statistician 69).
+    Statistician 69). The interval is None, None for fewer than FEWEST_CASES values.
     """
-    scores, cases = np.array(values, dtype=float), len(values)
-    mean = scores.mean().item()
+    scores = np.array(columns, dtype=float).T
+    means, cases = scores.mean(axis=0).tolist(), len(scores)
     if cases < FEWEST_CASES:
-        return mean, None, None
+        return [(mean, None, None) for mean in means]
     z = NormalDist().inv_cdf((1 + LEVEL) / 2)
     t = z + (z**3 + z) / (4 * (cases - 1))  # its expansion (Fisher 1926): 2.22 instead of 2.26 for ten cases
     tail = NormalDist().cdf(-t * np.sqrt(cases / (cases - 1)))
-    low, high = np.quantile(_resample(cases) @ scores, [tail, 1 - tail]).tolist()
-    return mean, low, high
+    resampled = np.concatenate([weights @ scores for weights in _resample(cases)])
+    low, high = np.quantile(resampled, [tail, 1 - tail], axis=0).tolist()
+    return list(zip(means, low, high, strict=True))
 
 
 def compare_columns(differences: np.ndarray, jointly: bool = False) -> np.ndarray:
@@ -64,7 +64,7 @@ def compare_columns(differences: np.ndarray, jointly: bool = False) -> np.ndarra
     differing = (np.abs(differences - np.median(differences, axis=0)) > _ROUNDING).sum(axis=0)
     centered = differences - differences.mean(axis=0)
     distances = []
-    for weights in np.split(_resample(len(differences)), _PARTS):
+    for weights in _resample(len(differences)):
         shift = weights @ centered
         variance = np.maximum(weights @ centered**2 - shift**2, _ROUNDING**2)
         squares = shift**2 / variance * (differing >= FEWEST_CASES)
@@ -152,11 +152,16 @@ def compare_models(results: Results, groups: dict[str, list[str]]) -> list[str]:
 
 def average_scores(results: Results) -> Averages:
     """Mean and interval of each of METRICS for each system, if there are cases that have it."""
-    averages: Averages = {system: {} for system in results}
+    columns: dict[int, dict[tuple[str, str], list[float]]] = {}  # by their length: those of one share their draws
     for system, cases in results.items():
         for name in METRICS:
-            if values := [case[name] for case in cases if case[name] is not None]:
-                averages[system][name] = estimate(values)
+            values = [case[name] for case in cases if case[name] is not None]
+            columns.setdefault(len(values), {})[system, name] = values
+    columns.pop(0, None)
+    averages: Averages = {system: {} for system in results}
+    for alike in columns.values():
+        for (system, name), mean_and_interval in zip(alike, estimate(list(alike.values())), strict=True):
+            averages[system][name] = mean_and_interval
     return averages
 
 

@@ -159,7 +159,9 @@ def _read_value(value: Any) -> str:
         value = value["value"] if "value" in value else forms.find_decision(forms.name_fields(value))
     if isinstance(value, list | tuple):
         return "; ".join(filter(None, map(_read_value, value)))
-    text = "" if _is_missing(value) else plain_text(f"{value:.15g}" if isinstance(value, float) else value).strip()
+    if isinstance(value, float) and not _is_missing(value):
+        value = f"{value:.0f}" if value.is_integer() else f"{value:.15g}"
+    text = "" if _is_missing(value) else plain_text(value).strip()
     return re.sub(r"^(\d+)\.0*$", r"\1", text)
 
 

@@ -20,6 +20,7 @@ from metareview.common.cli import InputError
 from metareview.common.hub import explain_hub
 from metareview.sources.forms import REVIEW_NAMES, SUMMARY_NAMES, unify_name
 
+MOST_CELLS = 500_000  # in a workbook: each takes some hundred bytes of memory, even one of ten bytes in the file
 FORMATS = (".csv", ".tsv", ".xlsx", ".json", ".jsonl", ".parquet")
 DELIMITERS = "\t;|,"  # many texts have a comma: of two that fit equally well, the other one is meant
 OLD_OFFICE = b"\xd0\xcf\x11\xe0"  # how files of Word and Excel before 2007 begin, and later ones with a password
@@ -166,20 +167,25 @@ def _read_json(text: str, path: Path) -> list[Row]:
 
 
 def _find_rows(found: Any) -> Any:
-    """The rows in JSON: a list of objects, perhaps in an object; an object for each paper; or pandas' columns."""
+    """The rows in JSON: a list of objects, perhaps inside of an object, or DataFrame.to_json in any `orient`."""
     if not isinstance(found, dict):
         return found
-    columns = list(found.values())
-    lists = [part for part in columns if isinstance(part, list)]
-    if len(lists) == 1:
-        return lists[0]
-    if all(isinstance(part, dict) for part in columns):
-        if not all(name.isdigit() for part in columns for name in part):
-            return columns
-        columns = [list(part.values()) for part in columns]
-    if all(isinstance(column, list) and len(column) == len(columns[0]) for column in columns):
-        return [dict(zip(found, row, strict=True)) for row in zip(*columns, strict=True)]
-    return None
+    parts = list(found.values())
+    named = bool({unify_name(name) for name in found} & _KNOWN_NAMES[0])
+    if isinstance(found.get("columns"), list) and isinstance(found.get("data"), list):  # split
+        return [dict(zip(found["columns"], row, strict=True)) for row in found["data"]]
+    nested = [found["data"]] if "data" in found else [part for part in parts if isinstance(part, list | dict)]
+    if len(nested) == 1 and not named:  # table, {"data": [...]}, {"papers": [...], "version": 1}
+        return _find_rows(nested[0])
+    if all(isinstance(part, list) and len(part) == len(parts[0]) for part in parts):
+        return [dict(zip(found, row, strict=True)) for row in zip(*parts, strict=True)]
+    if all(isinstance(part, dict) and part for part in parts):
+        alike = all(part.keys() == parts[0].keys() for part in parts)
+        if alike and (named or next(iter(parts[0])).isdigit()):  # columns
+            return [{name: column[index] for name, column in found.items()} for index in parts[0]]
+        if not named:  # index
+            return parts
+    return [found]
 
 
 def _read_workbook(path: Path) -> tuple[list[Row], list[str]]:
@@ -217,13 +223,13 @@ def _read_cells(calculated: Any, sheet: Any) -> tuple[list[int], list[Line]]:
             value = Formula(getattr(cell.value, "text", cell.value))
         if value is not None:
             cells[place] = value if isinstance(value, str | int | float) else str(value)
-    rows = filled_rows(sheet)
+    rows = set(filled_rows(sheet))
     for area in sheet.merged_cells.ranges:
-        for row in rows:
-            if area.min_row < row <= area.max_row and (area.min_row, area.min_col) in cells:
+        for row in range(area.min_row + 1, area.max_row + 1):
+            if row in rows and (area.min_row, area.min_col) in cells:
                 cells[row, area.min_col] = cells[area.min_row, area.min_col]
     columns = sorted({column for _, column in cells})
-    filled = sorted({row for row, _ in cells} & set(rows))  # a formula may be calculated to be nothing
+    filled = sorted({row for row, _ in cells} & rows)  # a formula may be calculated to be nothing
     return columns, [(row, [cells.get((row, column), "") for column in columns]) for row in filled]
 
 
@@ -248,7 +254,7 @@ def say_hidden(sheet: Any, rows: list[int], path: str) -> None:
 
 
 def check_unpacked(path: str) -> None:
-    """Raise `InputError` for what openpyxl cannot read, saying what it is."""
+    """Raise `InputError` for what openpyxl cannot read, saying what it is, or would read into gigabytes of memory."""
     try:
         content = Path(path).read_bytes()
         if content.startswith(OLD_OFFICE):
@@ -256,9 +262,23 @@ def check_unpacked(path: str) -> None:
             kind = "protected by a password" if locked else "a workbook of Excel 97 to 2003"
             raise InputError(f"{path!r} is {kind}; save it as an ordinary workbook (.xlsx) without a password")
         with ZipFile(path) as archive:
-            names = [name for name in archive.namelist() if name.startswith("xl/workbook")]
-            is_strict = any(b"purl.oclc.org/ooxml" in archive.read(name) for name in names)
+            names = archive.namelist()
+            sheets = [archive.read(name) for name in names if re.match(r"xl/worksheets/.*\.xml$", name)]
+            main = archive.read("xl/workbook.xml") if "xl/workbook.xml" in names else b""
     except (BadZipFile, OSError, RuntimeError, ValueError) as error:
         raise InputError(f"{path!r} is no .xlsx workbook that can be read: {error}") from error
-    if is_strict:
+    if (cells := sum(map(_count_cells, sheets))) > MOST_CELLS:
+        raise InputError(f"{path!r} has {cells:,} cells, more than {MOST_CELLS:,}; give it as CSV")
+    if b"purl.oclc.org/ooxml" in main:
         raise InputError(f"{path!r} is a workbook in Strict Open XML; save it as an ordinary Excel workbook (.xlsx)")
+
+
+def _count_cells(sheet: bytes) -> int:
+    """How many cells openpyxl makes of the XML of a sheet, among them all those of its merged areas."""
+    from openpyxl.utils import range_boundaries
+
+    cells = len(re.findall(rb"<(?:\w+:)?c[ />]", sheet))
+    for area in re.findall(rb'mergeCell ref="([^"]+)"', sheet):
+        left, top, right, bottom = range_boundaries(area.decode())
+        cells += (right - left + 1) * (bottom - top + 1)
+    return cells

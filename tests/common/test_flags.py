@@ -84,6 +84,7 @@ def test_a_constant_is_read_in_the_type_of_its_field(name: str, edited: Any, par
 @pytest.mark.parametrize(
     ("arguments", "edited", "told"),
     [
+        ([], ("nuts", ["hazel", None]), "NUTS (--nuts) must be a text, got None"),
         ([], ("flour", True), "FLOUR (--flour) must be a whole number, got True"),
         ([], ("oven", {"fan": {1}}), "OVEN (--oven) must be a JSON dictionary, got {'fan': {1}}"),
         (["--flour", "0"], None, "FLOUR (--flour) must be at least 1, got '0'"),
