@@ -22,7 +22,7 @@ def test_it_tells_what_the_run_does_and_costs_and_writes_nothing(processed: Path
     assert sorted(processed.rglob("*")) == before
     assert re.fullmatch(r"24 examples of [\d,]+ tokens; 2 epochs, 12 steps, 7 evaluations", course)
     assert re.fullmatch(r"\| parameters trained +\| +an epoch \| +the run \| +memory \| +a checkpoint \|", header)
-    assert re.fullmatch(r"\| [\d,]+ +\| +\d+ s \| +\d+ s \| +\d+ MB \| +\d+ MB \|", costs)
+    assert re.fullmatch(r"\| [\d,]+ +\| +\d+ s \| +\d+ s \| +[\d.]+ [GM]B \| +\d+ MB \|", costs)
     adapter = run_to_end(TUNE, *flags, "--use_lora", cwd=processed).splitlines()[-1]
     trained = [int(line.split()[1].replace(",", "")) for line in (costs, adapter)]
     assert 0 < trained[1] < trained[0] == make_model("gpt_neox").num_parameters()
