@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 from metareview.common.cli import InputError
 from metareview.data.cleaning import REVIEW_JOINER
 from metareview.data.placeholders import find_columns
-from metareview.data.prompts import PROMPTS, encode_prompts, special_texts
+from metareview.data.prompts import PROMPTS, drop_headings, encode_prompts, special_texts
 
 FEWEST = 6  # tokens for each review at least, the break before it included; of too many, the last are left out
 
@@ -38,6 +38,7 @@ def fit_prompts(
     """
     special, columns = special_texts(tokenizer), find_columns(prompt)
     rows = [{name: _break_tokens(row.get(name) or "", special) for name in columns} for row in rows]
+    rows = [row | {"review": drop_headings(row["review"], prompt)} for row in rows]
     complete = encode_prompts(rows, tokenizer)
     fitted = [
         input_ids if len(input_ids) <= limit else _cut_reviews(row, tokenizer, limit)

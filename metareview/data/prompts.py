@@ -154,6 +154,13 @@ def frame_as_chat_template(frame: Frame) -> str:
     )
 
 
+def drop_headings(review: str, prompt: str) -> str:
+    """A review in which no line begins with a heading of the prompt, such as ### Summary:, as if it ended there."""
+    for heading in re.findall(r"(?m)^#+ *([^\n{]+)", prompt):
+        review = re.sub(rf"(?m)^#+ *(?={re.escape(heading)})", "", review)
+    return review
+
+
 def encode_prompts(rows: Sequence[Mapping[str, str]], tokenizer: "Tokenizer") -> list[list[int]]:
     """Token ids of the prompt, a frame that is the tokenizer's chat template, with the columns of each paper."""
     chats = [[{"role": "user", "content": row["review"], **row}] for row in rows]

@@ -215,7 +215,7 @@ def group_seeds(models: list[Variant]) -> dict[str, list[str]]:
     for seeds in members.values():
         names = [model.name for model in seeds.values()]
         [first, *others] = seeds.values()
-        name = f"{first.record.get('group', first.name)} ({len(seeds)} seeds)" if others else first.name
+        name = f"{first.record.get('group') or first.name} ({len(seeds)} seeds)" if others else first.name
         groups[f"{', '.join(names)} ({len(seeds)} seeds)" if name in groups else name] = names
     return groups
 
